@@ -1,0 +1,84 @@
+# `make` alone lists what there is. Every target builds the environment in .venv first when it is missing or stale.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The interpreter that .venv is made from: `make setup PYTHON=/path/to/python3.11`.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Test processes that run side by side, each with one thread.
+WORKERS ?= 2
+# What the demo writes.
+DEMO := outputs/demo
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+SOURCES := glc_train tests $(wildcard train.py evaluate.py benchmarks)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: $(INSTALLED) ## build .venv from requirements.lock (again only when that or pyproject.toml changed)
+
+# The lock also pins setuptools, so our own package is built with it rather than in a second, fetched environment.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@rm -f $@
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -r requirements.lock
+	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip check
+	@touch $@
+
+.PHONY: test
+test: $(INSTALLED) ## run the tests (all but those marked slow or gpu)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+.PHONY: test-slow
+test-slow: $(INSTALLED) ## run the tests marked slow
+	$(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu" $(ARGS)
+
+.PHONY: test-gpu
+test-gpu: $(INSTALLED) ## run the tests marked gpu (needs a CUDA device)
+	$(BIN)/python -m pytest -m gpu $(ARGS)
+
+.PHONY: lint
+lint: $(INSTALLED) ## check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES)
+
+.PHONY: format
+format: $(INSTALLED) ## rewrite the sources in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: demo
+demo: $(INSTALLED) ## train a tiny codec, code a photograph with it and measure it
+	@echo "== 1/4 training a tiny codec"
+	$(BIN)/python train.py experiment=demo
+	@echo "== 2/4 a photograph to bytes"
+	$(BIN)/python -c 'from PIL import Image; from skimage import data; Image.fromarray(data.astronaut()).save("$(DEMO)/photograph.png")'
+	$(BIN)/glc compress $(DEMO)/photograph.png $(DEMO)/photograph.glc --weights $(DEMO)/weights.safetensors
+	@echo "== 3/4 the bytes to a picture"
+	$(BIN)/glc decompress $(DEMO)/photograph.glc $(DEMO)/decoded.png --weights $(DEMO)/weights.safetensors
+	@echo "== 4/4 rate and distortion on packaged photographs"
+	$(BIN)/python evaluate.py ckpt=$(DEMO)/weights.safetensors data=packaged out=$(DEMO)/evaluation
+	@echo "== done: see $(DEMO)/decoded.png and $(DEMO)/evaluation"
+
+.PHONY: prefetch
+prefetch: $(INSTALLED) ## fetch the ImageNet weights that LPIPS and DISTS need, for later use offline
+	$(BIN)/python -m glc_train.backbones
+
+.PHONY: golden
+golden: $(INSTALLED) ## regenerate tests/expected after a change that is meant to alter the training curves
+	$(BIN)/python -m tests.regenerate_golden_curves
+
+.PHONY: clean
+clean: ## remove caches and build products; .venv and outputs stay
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,146 @@
+"""Encoder and decoder of the generative VQ-VAE (VQGAN, Esser et al. 2021; GLC, CVPR 2024, section 3.1)."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from glc_train.layers import SpatialAttention, conv1x1, conv3x3
+
+
+class ResBlock(nn.Module):
+    """GroupNorm · swish · 3×3 convolution, twice, with a skip: (B, in, h, w) → (B, out, h, w)."""
+
+    def __init__(self, in_channels: int, out_channels: int, groups: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, in_channels, eps=1e-6)
+        self.conv1 = conv3x3(in_channels, out_channels)
+        self.norm2 = nn.GroupNorm(groups, out_channels, eps=1e-6)
+        self.conv2 = conv3x3(out_channels, out_channels)
+        self.conv_out = nn.Identity() if in_channels == out_channels else conv1x1(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv1(F.silu(self.norm1(x)))
+        out = self.conv2(F.silu(self.norm2(out)))
+        skip: Tensor = self.conv_out(x)
+        return skip + out
+
+
+class Downsample(nn.Module):
+    """Halves a map by a strided 3×3 convolution, padded by one zero row and column at the right and bottom."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))
+        return out
+
+
+class Upsample(nn.Module):
+    """Doubles a map: nearest neighbour, then a 3×3 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = conv3x3(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return out
+
+
+class _Stack(nn.Module):
+    """Blocks in sequence; attention gets the window; with `checkpointing`, activations are recomputed in training."""
+
+    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.checkpointing = False
+
+    def run(self, x: Tensor, window: int | None) -> Tensor:
+        for block in self.blocks:
+            args = (x, window) if isinstance(block, SpatialAttention) else (x,)
+            if self.checkpointing and self.training and x.requires_grad:
+                x = checkpoint(block, *args, use_reentrant=False)
+            else:
+                x = block(*args)
+        return x
+
+
+def _bottleneck(width: int, groups: int, attention: bool) -> list[nn.Module]:
+    middle: list[nn.Module] = [SpatialAttention(width, groups)] if attention else []
+    return [ResBlock(width, width, groups), *middle, ResBlock(width, width, groups)]
+
+
+class Encoder(_Stack):
+    """Picture (B, 3, H, W) in [-1, 1] → latent (B, N, H/f, W/f), f = patch · 2^(levels − 1).
+
+    Args:
+        widths: channels of each level, finest first.
+        latent_channels: N.
+        res_blocks: residual blocks per level.
+        patch: space-to-depth factor before the first convolution (1 in the published model).
+        attention: attention at the coarsest level.
+        groups: groups of every normalisation.
+    """
+
+    def __init__(
+        self, widths: Sequence[int], latent_channels: int, res_blocks: int, patch: int, attention: bool, groups: int
+    ) -> None:
+        blocks: list[nn.Module] = [conv3x3(3 * patch**2, widths[0])]
+        before = widths[0]
+        for level, width in enumerate(widths):
+            coarsest = level == len(widths) - 1
+            for _ in range(res_blocks):
+                blocks.append(ResBlock(before, width, groups))
+                if coarsest and attention:
+                    blocks.append(SpatialAttention(width, groups))
+                before = width
+            if not coarsest:
+                blocks.append(Downsample(width))
+        blocks += _bottleneck(before, groups, attention)
+        blocks += [nn.GroupNorm(groups, before, eps=1e-6), nn.SiLU(), conv3x3(before, latent_channels)]
+        super().__init__(blocks)
+        self.unshuffle = nn.PixelUnshuffle(patch)
+        self.quant_conv = conv1x1(latent_channels, latent_channels)
+
+    def forward(self, x: Tensor, window: int | None = None) -> Tensor:
+        """`window`: side of the attention windows, `None` for attention over the whole map."""
+        latent: Tensor = self.quant_conv(self.run(self.unshuffle(x), window))
+        return latent
+
+
+class Decoder(_Stack):
+    """Latent (B, N, h, w) → picture (B, 3, f·h, f·w), about [-1, 1], not clamped. Arguments as in `Encoder`."""
+
+    def __init__(
+        self, widths: Sequence[int], latent_channels: int, res_blocks: int, patch: int, attention: bool, groups: int
+    ) -> None:
+        before = widths[-1]
+        blocks: list[nn.Module] = [conv3x3(latent_channels, before), *_bottleneck(before, groups, attention)]
+        for level, width in reversed(list(enumerate(widths))):
+            for _ in range(res_blocks):
+                blocks.append(ResBlock(before, width, groups))
+                if level == len(widths) - 1 and attention:
+                    blocks.append(SpatialAttention(width, groups))
+                before = width
+            if level:
+                blocks.append(Upsample(width))
+        blocks += [nn.GroupNorm(groups, before, eps=1e-6), nn.SiLU(), conv3x3(before, 3 * patch**2)]
+        super().__init__(blocks)
+        self.post_quant_conv = conv1x1(latent_channels, latent_channels)
+        self.shuffle = nn.PixelShuffle(patch)
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """Weight of the last convolution, where the adaptive GAN weight is measured."""
+        conv = self.blocks[-1]
+        assert isinstance(conv, nn.Conv2d)
+        return conv.weight
+
+    def forward(self, latent: Tensor, window: int | None = None) -> Tensor:
+        """`window`: side of the attention windows, `None` for attention over the whole map."""
+        picture: Tensor = self.shuffle(self.run(self.post_quant_conv(latent), window))
+        return picture

@@ -1,0 +1,65 @@
+"""The generative auto-encoder: encoder, codebook, decoder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from glc_train.autoencoder.networks import Decoder, Encoder
+from glc_train.layers import Quantised, VectorQuantiser
+
+
+@dataclass(frozen=True)
+class VQVAEOutput:
+    """`latent` (B, N, h, w); `quantised`: the map of its nearest codes; `x_hat` (B, 3, H, W)."""
+
+    latent: Tensor
+    quantised: Quantised
+    x_hat: Tensor
+
+
+class VQVAE(nn.Module):
+    """Picture ⇄ latent (GLC, CVPR 2024, section 3.1; stage I of training).
+
+    Args:
+        widths: channels per level, finest first; published 128, 128, 256, 256, 512.
+        latent_channels: N; published 256.
+        codes: M, entries of the codebook; published 16,384.
+        res_blocks: residual blocks per level of the encoder (the decoder has one more); published 2.
+        patch: space-to-depth factor of the stem; published 1.
+        attention: self-attention at the coarsest level; published true.
+        groups: groups of the normalisations; published 32.
+        window: side of the attention windows when pictures are coded; published 32. Training attends over the map.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (128, 128, 256, 256, 512),
+        latent_channels: int = 256,
+        codes: int = 16384,
+        res_blocks: int = 2,
+        patch: int = 1,
+        attention: bool = True,
+        groups: int = 32,
+        window: int | None = 32,
+    ) -> None:
+        super().__init__()
+        bad = [width for width in widths if width % groups]
+        if bad:
+            raise ValueError(f"autoencoder.widths {bad} must be multiples of groups={groups}")
+        self.factor = patch * 2 ** (len(widths) - 1)
+        self.latent_channels = latent_channels
+        self.window = window
+        self.encoder = Encoder(widths, latent_channels, res_blocks, patch, attention, groups)
+        self.quantiser = VectorQuantiser(codes, latent_channels)
+        self.decoder = Decoder(widths, latent_channels, res_blocks + 1, patch, attention, groups)
+
+    def forward(self, x: Tensor) -> VQVAEOutput:
+        """Reconstructs x (B, 3, H, W) in [-1, 1] from its nearest codes; attention over the whole map."""
+        latent = self.encoder(x)
+        quantised = self.quantiser(latent)
+        return VQVAEOutput(latent, quantised, self.decoder(quantised.straight_through))
+
+    def checkpoint_activations(self, on: bool = True) -> None:
+        """Recomputes the activations of encoder and decoder in the backward pass: less memory, about 30% more time."""
+        self.encoder.checkpointing = self.decoder.checkpointing = on

@@ -1,0 +1,239 @@
+"""The image codec: picture ⇄ `.glc` bytes."""
+
+import zlib
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glc_train.autoencoder import VQVAE
+from glc_train.bitstream import (
+    ImageHeader,
+    check_content,
+    check_fingerprint,
+    pack_image,
+    unpack_image,
+)
+from glc_train.codecs.exact_stream import ExactLatentCoder, StreamReport
+from glc_train.transform import ImageTransform, Rounding, TransformOutput
+
+
+@dataclass(frozen=True)
+class ImageOutput:
+    """What the codec makes of pictures.
+
+    Attributes:
+        latent, latent_hat: (B, N, h, w), of the auto-encoder and decoded.
+        y, y_hat, symbols, scales: (B, C, h, w); scales and symbols in place, whatever their pass.
+        z_indices: (B, h/4, w/4) int64.
+        x_hat: (B, 3, H, W) about [-1, 1], not clamped, cropped to the input's size.
+        bits_y, bits_z: (B,) estimated bits.
+        transform: everything else that the transform codec computed.
+    """
+
+    latent: Tensor
+    y: Tensor
+    z_indices: Tensor
+    symbols: Tensor
+    scales: Tensor
+    y_hat: Tensor
+    latent_hat: Tensor
+    x_hat: Tensor
+    bits_y: Tensor
+    bits_z: Tensor
+    transform: TransformOutput
+
+
+@dataclass(frozen=True)
+class CompressResult:
+    """A compressed picture and its cost in bits.
+
+    Attributes:
+        data: the file.
+        estimated_bits: of y and z under the model's Gaussians and categorical prior.
+        ideal_bits: code length of the same symbols under the coder's integer tables.
+        estimated_bits_y, estimated_bits_z: parts of the estimate.
+    """
+
+    data: bytes
+    estimated_bits: float
+    ideal_bits: float
+    estimated_bits_y: float
+    estimated_bits_z: float
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Pads (B, C, H, W) right and bottom by replication to multiples of `multiple`."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+
+def picture_to_tensor(picture: np.ndarray) -> Tensor:
+    """uint8 (H, W, 3) → (1, 3, H, W) float32 in [-1, 1]."""
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(f"a picture is uint8 (H, W, 3), not {picture.dtype} {picture.shape}")
+    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float().div(127.5).sub(1)
+
+
+def tensor_to_picture(x: Tensor) -> np.ndarray:
+    """(1, 3, H, W) in [-1, 1] → uint8 (H, W, 3), rounded and clipped."""
+    levels = x[0].float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return levels.permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+class ImageCodec(nn.Module):
+    """GLC-image: a generative auto-encoder and a transform codec over its latent.
+
+    Args:
+        autoencoder: picture ⇄ latent.
+        transform: latent ⇄ symbols.
+    """
+
+    def __init__(self, autoencoder: VQVAE, transform: ImageTransform) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.transform = transform
+        self.compute_dtype = torch.float32  # of the auto-encoder; weights stay float32
+        self._exact: tuple[tuple[int, ...], ExactLatentCoder] | None = None
+
+    @property
+    def quality_levels(self) -> int:
+        """Quality indices are 0 (fewest bits) to quality_levels − 1."""
+        return self.transform.quality_levels
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.transform.z_counts.device
+
+    @property
+    def multiple(self) -> int:
+        """Sides are padded to multiples of this."""
+        return self.autoencoder.factor * self.transform.hyper_factor
+
+    def _quality(self, quality: int | Tensor, batch: int) -> Tensor:
+        if isinstance(quality, int):
+            if not 0 <= quality < self.quality_levels:
+                raise ValueError(f"quality must be 0 to {self.quality_levels - 1}, not {quality}")
+            return torch.full((batch,), quality, dtype=torch.int64, device=self.device)
+        return quality
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.compute_dtype == torch.bfloat16)
+
+    def encode_latent(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1], sides multiples of `multiple` → latent (B, N, h, w)."""
+        with self._autocast():
+            latent: Tensor = self.autoencoder.encoder(x, self.autoencoder.window)
+        return latent.float()
+
+    def decode_latent(self, latent: Tensor) -> Tensor:
+        """latent (B, N, h, w) → picture (B, 3, f·h, f·w), about [-1, 1], not clamped."""
+        with self._autocast():
+            x_hat: Tensor = self.autoencoder.decoder(latent, self.autoencoder.window)
+        return x_hat.float()
+
+    def forward(self, x: Tensor, quality: int | Tensor, rounding: Rounding = "hard") -> ImageOutput:
+        """Codes and decodes without writing bytes.
+
+        Args:
+            x: (B, 3, H, W) in [-1, 1], any size.
+            quality: index, or (B,) int64.
+            rounding: "hard" or "ste".
+        """
+        latent = self.encode_latent(pad_to_multiple(x, self.multiple))
+        out = self.transform(latent, self._quality(quality, x.shape[0]), rounding)
+        x_hat = self.decode_latent(out.latent_hat)[..., : x.shape[-2], : x.shape[-1]]
+        return ImageOutput(
+            latent, out.y, out.z_indices, out.symbols, out.scales, out.y_hat, out.latent_hat, x_hat,
+            out.bits_y, out.bits_z, out,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------ files
+
+    def _coder(self) -> ExactLatentCoder:
+        """The exact coder of the present weights; made anew when a weight has changed."""
+        tensors = [*self.transform.parameters(), *self.transform.buffers(), *self.autoencoder.decoder.parameters()]
+        key = tuple(number for t in tensors for number in (t.data_ptr(), t._version))
+        if self._exact is None or self._exact[0] != key:
+            self._exact = (key, ExactLatentCoder(self.transform, self._weights_fingerprint()))
+        return self._exact[1]
+
+    def _weights_fingerprint(self) -> int:
+        digest = 0
+        for module in (self.transform.decoder, self.transform.z_quantiser, self.autoencoder.decoder):
+            for _, tensor in sorted(module.state_dict().items()):
+                digest = zlib.crc32(tensor.detach().float().contiguous().cpu().numpy().tobytes(), digest)
+        digest = zlib.crc32(self.transform.z_counts.cpu().numpy().astype("<i8").tobytes(), digest)
+        return digest & 0xFFFF
+
+    @property
+    def fingerprint(self) -> int:
+        """16 bits of a checksum over all weights that a decoder uses."""
+        return self._coder().fingerprint
+
+    @torch.inference_mode()
+    def compress_with_report(self, picture: np.ndarray, quality: int) -> CompressResult:
+        """Compresses a picture uint8 (H, W, 3); see `compress`. Also tells what the bits are."""
+        level = int(self._quality(quality, 1)[0])
+        x = pad_to_multiple(picture_to_tensor(picture).to(self.device), self.multiple)
+        latent = self.encode_latent(x)
+        y = self.transform.analysis(latent, self._quality(level, 1))
+        z_indices = self.transform.z_quantiser.nearest(self.transform.hyper_analysis(y))
+        coder = self._coder()
+        stream: StreamReport = coder.write(y, z_indices)
+        header = ImageHeader(
+            width=picture.shape[1],
+            height=picture.shape[0],
+            quality=level,
+            fingerprint=coder.fingerprint,
+            content_check=stream.content_check,
+        )
+        return CompressResult(
+            data=pack_image(header, stream.payload),
+            estimated_bits=stream.estimated_bits_y + stream.estimated_bits_z,
+            ideal_bits=stream.ideal_bits,
+            estimated_bits_y=stream.estimated_bits_y,
+            estimated_bits_z=stream.estimated_bits_z,
+        )
+
+    def compress(self, picture: np.ndarray, quality: int) -> bytes:
+        """Compresses a picture.
+
+        Args:
+            picture: uint8 (H, W, 3), 1×1 to 65,536×65,536.
+            quality: 0 to quality_levels − 1.
+
+        Returns:
+            A `.glc` file.
+
+        Raises:
+            ValueError: not a picture, or no such quality.
+        """
+        return self.compress_with_report(picture, quality).data
+
+    @torch.inference_mode()
+    def decompress_latent(self, data: bytes) -> tuple[ImageHeader, Tensor]:
+        """Header and decoded latent (1, N, h, w) float64 of a `.glc` file: the same bits on every machine."""
+        header, payload = unpack_image(data)
+        coder = self._coder()
+        check_fingerprint(header, coder.fingerprint)
+        if header.quality >= self.quality_levels:
+            raise ValueError(f"the file asks for quality {header.quality}; the weights have {self.quality_levels} levels")
+        sides = [-(-side // self.multiple) * self.transform.hyper_factor for side in (header.height, header.width)]
+        verify = partial(check_content, header)
+        return header, coder.read(payload, sides[0], sides[1], header.quality, self.device, verify)
+
+    @torch.inference_mode()
+    def decompress(self, data: bytes) -> np.ndarray:
+        """Decodes a `.glc` file to a picture uint8 (H, W, 3).
+
+        Raises:
+            FormatError: not such a file, damaged, or made with other weights.
+        """
+        header, latent = self.decompress_latent(data)
+        x_hat = self.decode_latent(latent.float())
+        return tensor_to_picture(x_hat[..., : header.height, : header.width])

@@ -1,0 +1,194 @@
+"""The LightningDataModule for pictures: endless, resumable training batches and fixed validation pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+
+from glc_train.data.packaged import packaged_pictures
+from glc_train.data.pictures import PathLike, PictureError, find_pictures, read_picture
+from glc_train.data.source import CropSource, SourceFactory, to_signed
+
+VAL_MULTIPLE = 64  # what the networks' downsampling asks for
+
+
+class ValPicture(NamedTuple):
+    """One validation picture: x float32 (1, 3, H, W) in [-1, 1], H and W multiples of 64; and its file's name."""
+
+    x: Tensor
+    name: str
+
+
+class CropBatches(IterableDataset[Tensor]):
+    """Endless batches cut from one stream of samples, without gaps or repeats over ranks and workers.
+
+    With B = batch_size and R = world_size, batch b of rank r holds the samples start + (b·R + r)·B and the B - 1 after
+    it: R ranks of B see in one step what one rank of R·B sees.
+    """
+
+    def __init__(self, source: CropSource, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        """Batches of `batch_size` crops for process `rank` of `world_size`."""
+        self.source = source
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+        self.start_sample = 0
+
+    def batch(self, number: int) -> Tensor:
+        """Return batch `number` >= 0 counted from the start: float32 (B, 3, h, w) in [-1, 1]."""
+        first = self.start_sample + (number * self.world_size + self.rank) * self.batch_size
+        return self._samples(first)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield this worker's batches; the DataLoader takes the workers in turn, which restores the order."""
+        worker = get_worker_info()
+        number, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        # The start may move on while this runs (see PictureDataModule); this iterator keeps its own.
+        start = self.start_sample
+        while True:
+            yield self._samples(start + (number * self.world_size + self.rank) * self.batch_size)
+            number += stride
+
+    def _samples(self, first: int) -> Tensor:
+        return to_signed(torch.stack([self.source.sample(first + i) for i in range(self.batch_size)]))
+
+
+class ValPictures(Dataset[ValPicture]):
+    """Whole pictures, centre-cropped to multiples of 64 and at most `max_side`."""
+
+    def __init__(self, paths: Sequence[Path], max_side: int) -> None:
+        """Hold the files; they are read when asked for."""
+        self.paths = list(paths)
+        self.max_side = max_side
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> ValPicture:
+        """Return picture `index`. Raises: PictureError if it is unreadable or smaller than 64 pixels a side."""
+        path = self.paths[index]
+        picture = read_picture(path)
+        height, width = (min(side, self.max_side) // VAL_MULTIPLE * VAL_MULTIPLE for side in picture.shape[:2])
+        if not height or not width:
+            raise PictureError(f"{path}: under {VAL_MULTIPLE} pixels a side; remove it from the validation pictures.")
+        top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+        crop = picture[top : top + height, left : left + width]
+        return ValPicture(to_signed(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None]).contiguous(), path.name)
+
+
+class PictureDataModule(lightning.LightningDataModule):
+    """Training crops from any source, validation on fixed pictures.
+
+    Training has no epochs: the loader never ends, and the position in the stream of samples is the data module's only
+    state. It moves on with each training batch that the Trainer takes and is saved in the checkpoint, so a resumed run
+    gets the batch that the uninterrupted run would have got, also if batch size, workers or ranks have changed.
+    """
+
+    def __init__(
+        self,
+        train: SourceFactory,
+        crop_size: int,
+        batch_size: int,
+        val: PathLike | Sequence[PathLike] | None = None,
+        val_pictures: int = 8,
+        val_max_side: int = 512,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """Keep the settings; files are looked for in `setup`.
+
+        train: called with `crop_size` and `seed`, returns a `CropSource`.
+        crop_size: side of the training crops in pixels. batch_size: crops a rank and step.
+        val: a folder, or a list of folders and files; None takes the packaged test photographs.
+        val_pictures: at most this many, the first by name. val_max_side: pixels, at least 64.
+        num_workers: loader processes; 0 loads in the training process. Every worker has its own cache.
+        Raises: ValueError for numbers out of range.
+        """
+        super().__init__()
+        if crop_size < 1 or batch_size < 1 or num_workers < 0 or val_pictures < 1:
+            raise ValueError(
+                "crop_size, batch_size and val_pictures must be positive and num_workers at least 0; got "
+                f"{crop_size}, {batch_size}, {val_pictures}, {num_workers}."
+            )
+        if val_max_side < VAL_MULTIPLE:
+            raise ValueError(f"val_max_side must be at least {VAL_MULTIPLE}; got {val_max_side}.")
+        self.train = train
+        self.val = val
+        self.crop_size = crop_size
+        self.batch_size = batch_size
+        self.val_pictures = val_pictures
+        self.val_max_side = val_max_side
+        self.num_workers = num_workers
+        self.seed = seed
+        self._next_sample = 0
+        self._batches: CropBatches | None = None
+        self._val_set: ValPictures | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find the pictures and read the first of each, so that bad input fails before the first step.
+
+        Raises: PictureError, naming the folder or file.
+        """
+        if self._val_set is None:
+            self._val_set = ValPictures(_val_paths(self.val)[: self.val_pictures], self.val_max_side)
+            self._val_set[0]
+        if self._batches is None and stage in (None, "fit"):
+            source = self.train(crop_size=self.crop_size, seed=self.seed)
+            source.sample(0)
+            self._batches = CropBatches(source, self.batch_size)
+
+    def train_dataloader(self) -> DataLoader[Tensor]:
+        """Endless batches, float32 (batch_size, 3, crop_size, crop_size) in [-1, 1], from the current position on."""
+        self.setup("fit")
+        assert self._batches is not None
+        self._batches.rank, self._batches.world_size = self._rank_and_world_size()
+        self._batches.start_sample = self._next_sample
+        return DataLoader(self._batches, batch_size=None, num_workers=self.num_workers)
+
+    def val_dataloader(self) -> DataLoader[ValPicture]:
+        """The validation pictures, one `ValPicture` at a time, always the same in the same order."""
+        self.setup("validate")
+        assert self._val_set is not None
+        return DataLoader(self._val_set, batch_size=None, num_workers=0)
+
+    def set_start(self, batch_index: int) -> None:
+        """Make loaders and iterators created from now on begin with training batch `batch_index` >= 0."""
+        self._move_to(batch_index * self.batch_size * self._rank_and_world_size()[1])
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Count the training batch that the Trainer has just taken (a loader's own count runs ahead: it prefetches)."""
+        if self.trainer is not None and self.trainer.training:
+            self._move_to(self._next_sample + self.batch_size * self.trainer.world_size)
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position in the stream of samples, over all ranks."""
+        return {"next_sample": self._next_sample}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a saved position."""
+        self._move_to(int(state_dict["next_sample"]))
+
+    def _move_to(self, sample: int) -> None:
+        self._next_sample = sample
+        if self._batches is not None:  # seen by the next iterator, should the Trainer start a new epoch
+            self._batches.start_sample = sample
+
+    def _rank_and_world_size(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+
+def _val_paths(val: PathLike | Sequence[PathLike] | None) -> list[Path]:
+    if val is None:
+        return packaged_pictures("test")
+    places = [Path(val)] if isinstance(val, (str, Path)) else [Path(p) for p in val]  # type: ignore[union-attr]
+    if not places:
+        raise PictureError("The list of validation pictures is empty; give a folder or files, or leave `val` out.")
+    return [path for place in places for path in ([place] if place.is_file() else find_pictures(place))]

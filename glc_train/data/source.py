@@ -1,0 +1,80 @@
+"""What every source of training crops offers, and mixtures of sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_BLOCK = 100  # a mixture's weights are exact over every block of this many samples
+
+
+class CropSource(Protocol):
+    """An endless stream of square crops: sample `index` is a pure function of the source's seed and `index`."""
+
+    def sample(self, index: int) -> Tensor:
+        """Return crop number `index` >= 0: uint8 (3, crop_size, crop_size), RGB."""
+        ...
+
+
+# called with crop_size=..., seed=...
+SourceFactory = Callable[..., CropSource]
+
+
+def to_signed(pixels: Tensor) -> Tensor:
+    """uint8 [0, 255] -> float32 [-1, 1], same shape."""
+    return pixels.to(torch.float32) / 127.5 - 1.0
+
+
+def sample_generator(seed: int, purpose: str, index: int) -> np.random.Generator:
+    """Return the random generator of (seed, purpose, index); seed and index >= 0.
+
+    The purpose keeps the streams of different sources under one seed apart.
+    """
+    return np.random.default_rng((seed, int.from_bytes(purpose.encode(), "big"), index))
+
+
+class MixedCrops:
+    """Several sources in given proportions.
+
+    Every block of 100 consecutive samples holds the sources in the proportion of the weights, in random order; each
+    source is read in its own order without gaps, so that a folder is still passed through completely.
+    """
+
+    def __init__(self, sources: Sequence[SourceFactory], weights: Sequence[float], crop_size: int, seed: int) -> None:
+        """Build the sources.
+
+        sources: factories called with `crop_size` and `seed`; weights: positive, in any unit.
+        Raises: ValueError if the counts differ or a weight is not positive or below one per cent of the sum.
+        """
+        if len(sources) != len(weights) or not sources:
+            raise ValueError(
+                f"A mixture needs one weight a source; got {len(sources)} sources, {len(weights)} weights."
+            )
+        self.sources = [source(crop_size=crop_size, seed=seed) for source in sources]
+        self.seed = seed
+        counts = _block_counts([float(w) for w in weights])
+        self._counts = counts
+        self._slots = np.repeat(np.arange(len(counts)), counts)
+
+    def sample(self, index: int) -> Tensor:
+        """Return crop number `index`: uint8 (3, crop_size, crop_size)."""
+        block, position = divmod(index, _BLOCK)
+        order = sample_generator(self.seed, "mixed", block).permutation(self._slots)
+        chosen = int(order[position])
+        earlier = int(np.count_nonzero(order[:position] == chosen))
+        return self.sources[chosen].sample(block * self._counts[chosen] + earlier)
+
+
+def _block_counts(weights: list[float]) -> list[int]:
+    """Share the block out by largest remainder."""
+    if any(not w > 0 for w in weights) or any(w / sum(weights) < 1 / _BLOCK for w in weights):
+        raise ValueError(f"Mixture weights must be positive and at least 1% of their sum; got {weights}.")
+    exact = np.array(weights) / sum(weights) * _BLOCK
+    counts = np.floor(exact).astype(int)
+    for k in np.argsort(counts - exact, kind="stable")[: _BLOCK - int(counts.sum())]:
+        counts[k] += 1
+    return [int(c) for c in counts]

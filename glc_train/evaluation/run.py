@@ -1,0 +1,202 @@
+"""A whole evaluation: find the pictures, measure the codec and its baselines, compare, write the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from glc_train.data import find_pictures, packaged_pictures
+from glc_train.evaluation.baselines import PillowBaseline
+from glc_train.evaluation.bd_rate import BDRateError, bd_rate
+from glc_train.evaluation.curves import Curve, load_published
+from glc_train.evaluation.grid import write_picture_grid
+from glc_train.evaluation.plots import plot_rate_distortion
+from glc_train.evaluation.results import (
+    CodecResults,
+    EvaluationError,
+    RunFacts,
+    fingerprint,
+    write_csv,
+    write_json,
+)
+from glc_train.evaluation.runner import Codec, evaluate_codec
+from glc_train.metrics import METRIC_NAMES, PatchDistribution, PictureMetrics, check_patch_count, load_inception
+from glc_train.weights import load_codec
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What ``conf/evaluation`` says; see the comments there.
+
+    ``data`` holds ``name``, ``root`` (``None``: the photographs that scikit-image and scikit-learn ship), ``expected``
+    (number of pictures or ``None``) and ``published`` (name of published curves or ``None``).
+    """
+
+    ckpt: str | None
+    data: dict[str, Any]
+    out: str
+    qualities: Sequence[int] | None = None
+    limit: int | None = None
+    metrics: Sequence[str] = METRIC_NAMES
+    baselines: Sequence[str] = ()
+    device: str = "auto"
+    dtype: str = "float32"
+    save_pictures: bool = True
+    inception: str | None = None
+    patch_size: int = 256
+    progress: bool = True
+
+    @property
+    def torch_device(self) -> str:
+        """``auto`` resolved."""
+        return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+
+
+def _pictures(settings: EvaluationSettings) -> list[Path]:
+    data = settings.data
+    root, expected = data.get("root"), data.get("expected")
+    if root is None and not data.get("packaged", False):
+        raise EvaluationError(f"The folder of {data['name']} is not known: give data.root=FOLDER.")
+    pictures = packaged_pictures("test") if root is None else find_pictures(root)
+    if expected is not None and len(pictures) != expected:
+        raise EvaluationError(
+            f"{root} holds {len(pictures)} pictures and {data['name']} has {expected}: "
+            "complete it, or evaluate it with data=folder."
+        )
+    if settings.limit is not None and settings.limit < 1:
+        raise EvaluationError(f"limit={settings.limit} leaves no picture: give 1 or more.")
+    return pictures[: settings.limit]
+
+
+def _load_codec(settings: EvaluationSettings) -> Codec:
+    if settings.ckpt is None:
+        raise EvaluationError("No checkpoint was named: give ckpt=FILE.")
+    dtype = getattr(torch, settings.dtype, None)
+    if not isinstance(dtype, torch.dtype):
+        raise EvaluationError(f"There is no dtype {settings.dtype!r}: give float32 or bfloat16.")
+    codec: Codec = load_codec(settings.ckpt, device=settings.torch_device, dtype=dtype)
+    return codec
+
+
+def as_curve(results: CodecResults) -> Curve:
+    """Means of a codec as a curve over bytes on disk."""
+    points = ({k: v for k, v in asdict(mean).items() if v is not None} for mean in results.means)
+    return Curve(results.codec, tuple(points), "rate: bytes on disk")
+
+
+def compare(ours: Curve, anchors: Sequence[Curve]) -> list[dict[str, Any]]:
+    """BD-rates of ``ours`` against each anchor and metric both have; where refused, ``percent`` is ``None``."""
+    found = []
+    for anchor in anchors:
+        for metric in (*METRIC_NAMES, "fid"):
+            (rates, values), (our_rates, our_values) = anchor.series(metric), ours.series(metric)
+            if not rates or not our_rates:
+                continue
+            entry: dict[str, Any] = {"codec": ours.name, "anchor": anchor.name, "metric": metric}
+            try:
+                entry |= asdict(bd_rate(rates, values, our_rates, our_values))
+            except BDRateError as reason:
+                entry |= {"percent": None, "reason": str(reason)}
+            found.append(entry)
+    return found
+
+
+_COLUMNS = {
+    "bpp": "bpp",
+    "estimated_bpp": "estimate",
+    "psnr": "PSNR",
+    "ms_ssim": "MS-SSIM",
+    "lpips": "LPIPS",
+    "dists": "DISTS",
+    "fid": "FID",
+    "encode_seconds": "encode s",
+    "decode_seconds": "decode s",
+}
+
+
+def _print_means(codecs: Sequence[CodecResults], bd_rates: Sequence[dict[str, Any]], title: str) -> None:
+    used = [name for name in _COLUMNS if any(getattr(m, name) is not None for each in codecs for m in each.means)]
+    table = Table("codec", "q", *(_COLUMNS[name] for name in used), title=title)
+    for each in codecs:
+        for mean in each.means:
+            values = (getattr(mean, name) for name in used)
+            table.add_row(each.codec, str(mean.quality), *("-" if v is None else f"{v:.4f}" for v in values))
+    console = Console(width=max(Console().width, 110), highlight=False)  # narrower would cut the numbers
+    console.print(table)
+    refused = []
+    for entry in bd_rates:
+        what = f"{_COLUMNS[entry['metric']]} against {entry['anchor']}"
+        if entry["percent"] is None:
+            refused.append(what)
+        else:
+            console.print(f"BD-rate at equal {what}: {entry['percent']:+.1f}% (overlap {100 * entry['share']:.0f}%)")
+    if refused:
+        console.print(f"No BD-rate for {', '.join(refused)}: results.json says why.")
+
+
+def _new_patches(settings: EvaluationSettings) -> partial[PatchDistribution] | None:
+    if settings.inception is None:
+        return None
+    network = load_inception(settings.inception)
+    return partial(PatchDistribution, network, size=settings.patch_size, device=settings.torch_device)
+
+
+def run_evaluation(settings: EvaluationSettings, codec: Codec | None = None) -> list[CodecResults]:
+    """Evaluate and write ``results.json``, ``results.csv``, ``rate_distortion.png``, ``pictures.png`` and the files.
+
+    Args:
+        settings: what to evaluate.
+        codec: evaluated instead of the one in ``settings.ckpt``.
+
+    Raises:
+        EvaluationError, PictureError, BackboneError: each with a sentence that says what to change.
+    """
+    out, data = Path(settings.out), settings.data
+    pictures = _pictures(settings)
+    published = load_published(data["published"]) if data.get("published") else []
+    codec = codec if codec is not None else _load_codec(settings)
+    qualities = list(range(codec.quality_levels)) if settings.qualities is None else list(settings.qualities)
+    metrics = PictureMetrics(settings.metrics, settings.torch_device)
+    new_patches = _new_patches(settings)
+    shared: dict[str, Any] = {
+        "save_pictures": settings.save_pictures,
+        "new_patches": new_patches,
+        "progress": settings.progress,
+    }
+    ours = evaluate_codec(codec, pictures, qualities, out, metrics, name="GLC", **shared)
+    if new_patches and settings.limit is None:
+        for mean in ours.means:
+            check_patch_count(data["name"], mean.patches or 0, settings.patch_size)
+    all_results = [ours]
+    targets = [mean.bpp for mean in ours.means if mean.bpp is not None]
+    for name in settings.baselines:
+        baseline = PillowBaseline(name, targets=targets)
+        levels = range(baseline.quality_levels)
+        folder = out / "baselines" / name
+        results = evaluate_codec(baseline, pictures, levels, folder, metrics, name=name, suffix=f".{name}", **shared)
+        all_results.append(results)
+    curves = [as_curve(each) for each in all_results]
+    bd_rates = compare(curves[0], [*published, *curves[1:]])
+    facts = RunFacts(
+        dataset=data["name"],
+        checkpoint=settings.ckpt,
+        weights_sha256=fingerprint(settings.ckpt) if settings.ckpt else None,
+        device=settings.torch_device,
+        dtype=settings.dtype,
+    )
+    write_json(out / "results.json", facts, all_results, bd_rates)
+    write_csv(out / "results.csv", all_results)
+    title = f"{data['name']}, {len(pictures)} pictures"
+    if any(set(curve.points[0]) & {"psnr", "ms_ssim", "lpips", "dists"} for curve in curves):
+        plot_rate_distortion(curves, published, out / "rate_distortion.png", title)
+    if settings.save_pictures:
+        write_picture_grid(pictures, ours, out / "decoded", out / "pictures.png")
+    _print_means(all_results, bd_rates, title)
+    return all_results

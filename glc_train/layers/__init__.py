@@ -1,0 +1,39 @@
+"""Blocks without codec meaning: convolutions, attention, rounding, vector quantisation, exact arithmetic."""
+
+from glc_train.layers.attention import SpatialAttention
+from glc_train.layers.blocks import (
+    AdditiveFFN,
+    DepthConv,
+    GatedDepthConv,
+    GatedFFN,
+    Up2,
+    block_a,
+    block_b,
+    block_c,
+    conv1x1,
+    conv3x3,
+)
+from glc_train.layers.exact import FRACTION_BITS, exact_copy, snap
+from glc_train.layers.rounding import lower_bound, round_ste
+from glc_train.layers.vector_quantiser import Quantised, VectorQuantiser
+
+__all__ = [
+    "FRACTION_BITS",
+    "AdditiveFFN",
+    "DepthConv",
+    "GatedDepthConv",
+    "GatedFFN",
+    "Quantised",
+    "SpatialAttention",
+    "Up2",
+    "VectorQuantiser",
+    "block_a",
+    "block_b",
+    "block_c",
+    "conv1x1",
+    "conv3x3",
+    "exact_copy",
+    "lower_bound",
+    "round_ste",
+    "snap",
+]

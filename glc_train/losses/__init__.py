@@ -1,0 +1,17 @@
+"""What training minimises."""
+
+from glc_train.losses.adversarial import Adversary, GeneratorGradient
+from glc_train.losses.code_prediction import CodePredictor
+from glc_train.losses.perceptual import PerceptualLoss
+from glc_train.losses.rate import RateWeights
+from glc_train.losses.vector_quantisation import BetaPlacement, vq_loss
+
+__all__ = [
+    "Adversary",
+    "BetaPlacement",
+    "CodePredictor",
+    "GeneratorGradient",
+    "PerceptualLoss",
+    "RateWeights",
+    "vq_loss",
+]

@@ -1,0 +1,90 @@
+"""The discriminator's side of training: hinge losses and the adaptive weight of VQGAN."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glc_train.autoencoder import PatchDiscriminator
+
+
+@dataclass(frozen=True)
+class GeneratorGradient:
+    """What the generator gets through its picture.
+
+    Attributes:
+        gradient: (B, 3, H, W), to be sent back from x_hat.
+        loss: scalar generator loss. weight: scalar adaptive weight.
+    """
+
+    gradient: Tensor
+    loss: Tensor
+    weight: Tensor
+
+
+class Adversary(nn.Module):
+    """A discriminator with hinge loss (GLC, CVPR 2024, stage I and III; weights as in VQGAN).
+
+    Args:
+        channels, layers: of the `PatchDiscriminator`.
+        weight: generator weight, multiplied by the adaptive weight.
+        start: training step at which the generator begins to see the discriminator.
+        warmup: steps that the discriminator learns before `start`.
+        clamp: upper bound of the adaptive weight.
+        lr: learning rate of the discriminator.
+    """
+
+    def __init__(
+        self,
+        channels: int = 64,
+        layers: int = 4,
+        weight: float = 0.8,
+        start: int = 0,
+        warmup: int = 0,
+        clamp: float = 1.0,
+        lr: float = 1e-4,
+    ) -> None:
+        super().__init__()
+        self.discriminator = PatchDiscriminator(channels, layers)
+        self.weight = weight
+        self.start = start
+        self.warmup = warmup
+        self.clamp = clamp
+        self.lr = lr
+
+    def learns(self, step: int) -> bool:
+        """Whether the discriminator trains at this step."""
+        return step >= self.start - self.warmup
+
+    def seen_by_generator(self, step: int) -> bool:
+        """Whether the generator gets the discriminator's gradient at this step."""
+        return step >= self.start
+
+    def generator_gradient(self, x_hat: Tensor, reconstruction: Tensor, last_layer: Tensor) -> GeneratorGradient:
+        """Adds the adversarial gradient, balanced at the decoder's last layer.
+
+        The adaptive weight is ‖∇(reconstruction)‖ / ‖∇(adversarial)‖ at `last_layer` (Esser et al. 2021, equation 7).
+        Both gradients are taken at x_hat first, so only the last layer is passed twice, never the whole network.
+
+        Args:
+            x_hat: (B, 3, H, W), part of the graph.
+            reconstruction: (B, 3, H, W), gradient of the other losses with respect to x_hat.
+            last_layer: weight of the decoder's last convolution.
+        """
+        self.discriminator.requires_grad_(False)
+        leaf = x_hat.detach().requires_grad_()
+        loss = -self.discriminator(leaf).float().mean()
+        (adversarial,) = torch.autograd.grad(loss, leaf)
+        self.discriminator.requires_grad_(True)
+        norms = [
+            torch.autograd.grad(x_hat, last_layer, grad_outputs=g, retain_graph=True)[0].float().norm()
+            for g in (reconstruction, adversarial)
+        ]
+        adaptive = (norms[0] / (norms[1] + 1e-6)).clamp(0.0, self.clamp)
+        return GeneratorGradient(reconstruction + self.weight * adaptive * adversarial, loss.detach(), adaptive)
+
+    def discriminator_loss(self, x: Tensor, x_hat: Tensor) -> Tensor:
+        """Scalar hinge loss on originals x and reconstructions x_hat, both (B, 3, H, W)."""
+        real, fake = self.discriminator(x), self.discriminator(x_hat.detach())
+        return 0.5 * (F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean())

@@ -1,0 +1,112 @@
+"""The Inception network of 2015 whose features FID and KID are defined on (Heusel et al., NeurIPS 2017).
+
+It differs from torchvision's Inception v3 in the pooling of five blocks, in its 1008 classes and in how it resizes.
+Its weights are not a part of any package: bring the file that torch-fidelity and pytorch-fid share
+(``pt_inception-2015-12-05-6726825d.pth``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models import inception as blocks
+
+_SIDE = 299
+
+
+def _average(x: Tensor) -> Tensor:
+    return functional.avg_pool2d(x, kernel_size=3, stride=1, padding=1, count_include_pad=False)
+
+
+class _BlockA(blocks.InceptionA):
+    def _forward(self, x: Tensor) -> list[Tensor]:
+        double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
+        return [self.branch1x1(x), self.branch5x5_2(self.branch5x5_1(x)), double, self.branch_pool(_average(x))]
+
+
+class _BlockC(blocks.InceptionC):
+    def _forward(self, x: Tensor) -> list[Tensor]:
+        single = self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x)))
+        double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
+        double = self.branch7x7dbl_5(self.branch7x7dbl_4(double))
+        return [self.branch1x1(x), single, double, self.branch_pool(_average(x))]
+
+
+class _BlockE(blocks.InceptionE):
+    """The first of the two pools by average, the last by maximum."""
+
+    def __init__(self, in_channels: int, maximum: bool) -> None:
+        super().__init__(in_channels)
+        self.maximum = maximum
+
+    def _forward(self, x: Tensor) -> list[Tensor]:
+        single = self.branch3x3_1(x)
+        double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
+        pooled = functional.max_pool2d(x, kernel_size=3, stride=1, padding=1) if self.maximum else _average(x)
+        return [
+            self.branch1x1(x),
+            torch.cat([self.branch3x3_2a(single), self.branch3x3_2b(single)], 1),
+            torch.cat([self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double)], 1),
+            self.branch_pool(pooled),
+        ]
+
+
+def resize_like_tensorflow1(x: Tensor, side: int = _SIDE) -> Tensor:
+    """Bilinear resize of (B, C, H, W) to (B, C, side, side) with TensorFlow 1's grid: source = target x scale."""
+    for dim in (2, 3):
+        length = x.shape[dim]
+        source = torch.arange(side, device=x.device, dtype=torch.float32) * (length / side)
+        low = source.floor().long().clamp(max=length - 1)
+        high = (low + 1).clamp(max=length - 1)
+        weight = (source - low).reshape([side if d == dim else 1 for d in range(4)])
+        x = torch.lerp(x.index_select(dim, low), x.index_select(dim, high), weight)
+    return x
+
+
+class Inception2015(blocks.Inception3):
+    """(B, 3, H, W) uint8 -> (B, 2048) features before the classifier."""
+
+    num_features = 2048
+
+    def __init__(self) -> None:
+        super().__init__(num_classes=1008, aux_logits=False, init_weights=False)
+        self.Mixed_5b = _BlockA(192, pool_features=32)
+        self.Mixed_5c = _BlockA(256, pool_features=64)
+        self.Mixed_5d = _BlockA(288, pool_features=64)
+        self.Mixed_6b = _BlockC(768, channels_7x7=128)
+        self.Mixed_6c = _BlockC(768, channels_7x7=160)
+        self.Mixed_6d = _BlockC(768, channels_7x7=160)
+        self.Mixed_6e = _BlockC(768, channels_7x7=192)
+        self.Mixed_7b = _BlockE(1280, maximum=False)
+        self.Mixed_7c = _BlockE(2048, maximum=True)
+        self.fc = nn.Linear(2048, 1008)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, 2048) of uint8 pictures of any size."""
+        x = (resize_like_tensorflow1(x.float()) - 128) / 128
+        for name, block in self.named_children():
+            if name in ("dropout", "fc"):
+                continue
+            x = block(x)
+        return x.flatten(1)
+
+
+def load_inception(path: Path | str) -> Inception2015:
+    """Read the weights of the 2015 network, strictly; raises ``ValueError`` where the file holds another network."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist: name the file pt_inception-2015-12-05-6726825d.pth.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        network = Inception2015()
+        found = network.load_state_dict(state, strict=False)
+    except Exception as error:
+        raise ValueError(f"{path} does not hold the Inception network of 2015 ({error}).") from error
+    missing = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]
+    if missing or found.unexpected_keys:
+        wrong = (missing + found.unexpected_keys)[0]
+        raise ValueError(f"{path} does not hold the Inception network of 2015: {wrong} is missing or unexpected.")
+    return network.requires_grad_(False).eval()

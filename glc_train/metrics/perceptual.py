@@ -1,0 +1,54 @@
+"""LPIPS and DISTS under one convention: (B, 3, H, W) in [0, 1] in, (B,) out, 0 for equal pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from glc_train.backbones import load_dists, load_lpips
+from glc_train.metrics.fidelity import check_pair
+
+SMALLEST_SIDE = 32  # the trunks halve a picture four to five times
+
+
+class LPIPS(nn.Module):
+    """LPIPS version 0.1 (Zhang et al., CVPR 2018); the protocol's trunk is AlexNet.
+
+    Raises ``BackboneError`` where the trunk's ImageNet weights cannot be found.
+    """
+
+    def __init__(self, net: Literal["alex", "vgg"] = "alex", folder: Path | str | None = None) -> None:
+        super().__init__()
+        self.network = load_lpips(net, folder)
+
+    @torch.no_grad()
+    def forward(self, original: Tensor, decoded: Tensor) -> Tensor | None:
+        """Distance (B,) of two (B, 3, H, W) tensors in [0, 1]; ``None`` where a side is under 32 pixels."""
+        check_pair(original, decoded)
+        if min(original.shape[-2:]) < SMALLEST_SIDE:
+            return None
+        value: Tensor = self.network(2 * original.float() - 1, 2 * decoded.float() - 1)
+        return value.reshape(-1)
+
+
+class DISTS(nn.Module):
+    """DISTS (Ding et al., TPAMI 2020), at the pictures' own size.
+
+    Raises ``BackboneError`` where the trunk's ImageNet weights cannot be found.
+    """
+
+    def __init__(self, folder: Path | str | None = None) -> None:
+        super().__init__()
+        self.network = load_dists(folder)
+
+    @torch.no_grad()
+    def forward(self, original: Tensor, decoded: Tensor) -> Tensor | None:
+        """Distance (B,) of two (B, 3, H, W) tensors in [0, 1]; ``None`` where a side is under 32 pixels."""
+        check_pair(original, decoded)
+        if min(original.shape[-2:]) < SMALLEST_SIDE:
+            return None
+        value: Tensor = self.network(original.float(), decoded.float())
+        return value.reshape(-1)

@@ -1,0 +1,248 @@
+"""What all stages of training share: both optimisers, the one counter of training steps, averages, logs."""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from glc_train.codecs import ImageCodec
+from glc_train.losses import Adversary
+from glc_train.training.schedule import WarmupCosine
+from glc_train.weights import CHECKPOINT_CONFIG
+
+
+class TrainingError(RuntimeError):
+    """Training cannot start or go on; says why and what to do."""
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """Settings that every stage has.
+
+    Attributes:
+        steps: training steps of the stage.
+        minutes: if set, the stage also ends after so many minutes of training (resumed time included), with the
+            schedules reaching their end then; such a run cannot be repeated exactly.
+        lr, weight_decay, betas: of AdamW.
+        clip: largest norm of the gradient.
+        ema_decay: of the averaged weights that validation and export use; ramped up from 0 over the first steps.
+        max_bad_steps: so many steps in a row whose loss or gradient is not finite stop the run.
+        seed: of everything that training draws.
+        schedule: factor of the learning rate.
+    """
+
+    steps: int
+    minutes: float | None = None
+    lr: float = 1e-4
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip: float = 1.0
+    ema_decay: float = 0.999
+    max_bad_steps: int = 50
+    seed: int = 0
+    schedule: WarmupCosine = field(default_factory=WarmupCosine)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Result of one forward pass in training.
+
+    Attributes:
+        picture: scalar loss that depends on x_hat alone (None if the stage decodes no picture).
+        other: scalar loss through everything else (None if there is none).
+        x_hat, x: (B, 3, H, W) reconstruction, part of the graph, and its original (None as above).
+        terms: scalars for the log.
+    """
+
+    terms: Mapping[str, Tensor]
+    other: Tensor | None = None
+    picture: Tensor | None = None
+    x_hat: Tensor | None = None
+    x: Tensor | None = None
+
+
+class Stage(lightning.LightningModule):
+    """Base of the stages. Optimises by hand, because a discriminator needs it, and in this one place only.
+
+    Args:
+        codec: what is trained; parts that `trained_modules` leaves out are frozen.
+        codec_config: configuration of the codec, kept in checkpoints.
+        settings: see `StageSettings`.
+        adversary: discriminator, or None.
+    """
+
+    def __init__(
+        self, codec: ImageCodec, codec_config: Mapping[str, Any], settings: StageSettings, adversary: Adversary | None = None
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.codec = codec
+        self.codec_config = dict(codec_config)
+        self.settings = settings
+        self.adversary = adversary
+        self.ema: AveragedModel | None = None
+        # Our own counter: Lightning's counts every optimiser's steps.
+        self.register_buffer("train_step", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("bad_steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("seconds", torch.zeros((), dtype=torch.float64))
+        self._bad_in_a_row = 0
+        self._clock: float | None = None
+
+    train_step: Tensor
+    bad_steps: Tensor
+    seconds: Tensor
+
+    # ---------------------------------------------------------------- for the stages to define
+
+    def trained_modules(self) -> Iterable[nn.Module]:
+        """Modules that the main optimiser trains."""
+        raise NotImplementedError
+
+    def losses(self, x: Tensor, generator: torch.Generator) -> Losses:
+        """One forward pass on crops x (B, 3, H, W) in [-1, 1]; all randomness from `generator` (on the CPU)."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def after_step(self, generator: torch.Generator) -> None:
+        """Called after each training step."""
+
+    # ---------------------------------------------------------------- set-up
+
+    def prepare(self) -> None:
+        """Freezes what is not trained and makes the average; call once, after weights are loaded."""
+        self.codec.requires_grad_(False)
+        for module in self.trained_modules():
+            module.requires_grad_(True)
+        self.ema = AveragedModel(self.codec, multi_avg_fn=self._average)
+        self.ema.requires_grad_(False).eval()
+
+    def _average(self, averaged: Any, current: Any, count: Any) -> None:
+        n = float(count)
+        decay = min(self.settings.ema_decay, (1 + n) / (10 + n))
+        torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW for the codec and, with an adversary, another for the discriminator."""
+        s = self.settings
+        parameters = [p for m in self.trained_modules() for p in m.parameters()]
+        optimisers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(parameters, lr=s.lr, betas=s.betas, weight_decay=s.weight_decay)
+        ]
+        if self.adversary is not None:
+            optimisers.append(
+                torch.optim.AdamW(self.adversary.parameters(), lr=self.adversary.lr, betas=(0.5, 0.9), weight_decay=0.0)
+            )
+        return optimisers
+
+    def generator(self) -> torch.Generator:
+        """Random numbers of this step and rank: a function of both, so that a resumed run draws the same."""
+        seed = (self.settings.seed * 1_000_003 + int(self.train_step)) * 1_009 + self.global_rank
+        return torch.Generator().manual_seed(seed % 2**63)
+
+    @property
+    def progress(self) -> float:
+        """Share of the stage done, 0 to 1."""
+        done = int(self.train_step) / self.settings.steps
+        if self.settings.minutes:
+            done = max(done, float(self.seconds) / 60 / self.settings.minutes)
+        return min(1.0, done)
+
+    # ---------------------------------------------------------------- one step
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        """Generator step, discriminator step, averages, logs."""
+        now = time.monotonic()
+        self.seconds += 0.0 if self._clock is None else min(now - self._clock, 60.0)
+        self._clock = now
+        step, random = int(self.train_step), self.generator()
+        optimisers = self.optimizers()
+        optimisers = optimisers if isinstance(optimisers, list) else [optimisers]
+        factor = self.settings.schedule(step, self.progress)
+        for optimiser, lr in zip(optimisers, self._base_lrs(), strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = lr * factor
+        losses = self.losses(batch, random)
+        terms = dict(losses.terms)
+        terms |= self._generator_backward(losses, step)
+        norm = self._clip_and_step(optimisers[0], [p for m in self.trained_modules() for p in m.parameters()])
+        terms["grad_norm"] = norm
+        if self.adversary is not None and self.adversary.learns(step) and losses.x_hat is not None:
+            assert losses.x is not None
+            loss = self.adversary.discriminator_loss(losses.x, losses.x_hat)
+            self.manual_backward(loss)
+            terms["loss/discriminator"] = loss.detach()
+            terms["grad_norm/discriminator"] = self._clip_and_step(optimisers[1], list(self.adversary.parameters()))
+        self._count_bad(norm)
+        self.after_step(random)
+        if self.ema is not None:
+            self.ema.update_parameters(self.codec)
+        self.train_step += 1
+        terms["lr"] = torch.tensor(self.settings.lr * factor)
+        self.log_dict({f"train/{k}": v for k, v in terms.items()}, prog_bar=False)
+        self.log("loss", terms["loss"], prog_bar=True, logger=False)
+        if self.progress >= 1.0:
+            self.trainer.should_stop = True
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Nothing: the `Validate` callback measures the averaged weights."""
+
+    def _base_lrs(self) -> list[float]:
+        return [self.settings.lr] + ([] if self.adversary is None else [self.adversary.lr])
+
+    def _generator_backward(self, losses: Losses, step: int) -> dict[str, Tensor]:
+        """Gradients of the main optimiser's parameters; returns what there is to log."""
+        terms: dict[str, Tensor] = {"loss": sum((t.detach() for t in (losses.picture, losses.other) if t is not None), torch.zeros(()))}
+        if losses.picture is None:
+            assert losses.other is not None
+            self.manual_backward(losses.other)
+            return terms
+        if self.adversary is None or not self.adversary.seen_by_generator(step):
+            self.manual_backward(losses.picture if losses.other is None else losses.picture + losses.other)
+            return terms
+        assert losses.x_hat is not None
+        (reconstruction,) = torch.autograd.grad(losses.picture, losses.x_hat, retain_graph=True)
+        through = self.adversary.generator_gradient(losses.x_hat, reconstruction, self.codec.autoencoder.decoder.last_layer)
+        # One backward pass: a scalar whose gradient at x_hat is the combined gradient.
+        total = (losses.x_hat * through.gradient.detach()).sum()
+        self.manual_backward(total if losses.other is None else total + losses.other)
+        return terms | {"loss/generator": through.loss, "adaptive_weight": through.weight}
+
+    def _clip_and_step(self, optimiser: Any, parameters: list[nn.Parameter]) -> Tensor:
+        """Clips and steps, unless the gradient is not finite; returns its norm."""
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
+        if bool(torch.isfinite(norm)):
+            optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        return norm.detach()
+
+    def _count_bad(self, norm: Tensor) -> None:
+        if bool(torch.isfinite(norm)):
+            self._bad_in_a_row = 0
+            return
+        self.bad_steps += 1
+        self._bad_in_a_row += 1
+        if self._bad_in_a_row >= self.settings.max_bad_steps:
+            raise TrainingError(
+                f"{self._bad_in_a_row} steps in a row had a loss or gradient that is not finite (step {int(self.train_step)}): "
+                "lower the learning rate or the clipping norm, or use trainer.precision=32-true"
+            )
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the configuration, so that the checkpoint alone gives a codec."""
+        checkpoint[CHECKPOINT_CONFIG] = json.dumps(self.codec_config)
+
+    @property
+    def averaged(self) -> ImageCodec:
+        """The codec with averaged weights."""
+        codec = self.codec if self.ema is None else self.ema.module
+        assert isinstance(codec, ImageCodec)
+        return codec

@@ -1,0 +1,286 @@
+"""The three stages of GLC-image (CVPR 2024, section 3.4)."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glc_train.codecs import ImageCodec
+from glc_train.layers import Quantised
+from glc_train.losses import Adversary, BetaPlacement, CodePredictor, PerceptualLoss, RateWeights, vq_loss
+from glc_train.training.codebook import CodebookWatch
+from glc_train.training.stage import Losses, Stage, StageSettings
+from glc_train.transform import Rounding, TransformOutput
+
+
+def _vectors(x: Tensor) -> Tensor:
+    return rearrange(x.detach(), "b c h w -> (b h w) c")
+
+
+def psnr_of(x_hat: Tensor, x: Tensor) -> Tensor:
+    """PSNR in dB of a batch in [-1, 1], for the log."""
+    return -10 * torch.log10(F.mse_loss(x_hat.detach().float().clamp(-1, 1), x.float()) / 4 + 1e-10)
+
+
+class PictureLoss:
+    """l1·L1 + lpips·LPIPS.
+
+    Args:
+        l1, lpips: weights; 0 switches a term off.
+        net: backbone of LPIPS, "alex" or "vgg".
+    """
+
+    def __init__(self, l1: float = 1.0, lpips: float = 1.0, net: Literal["alex", "vgg"] = "vgg") -> None:
+        self.l1 = l1
+        self.lpips = lpips
+        self.perceptual = PerceptualLoss(net) if lpips else None
+
+    def __call__(self, x_hat: Tensor, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Scalar loss and its terms for x_hat and x, (B, 3, H, W) in [-1, 1]."""
+        l1 = F.l1_loss(x_hat.float(), x)
+        terms = {"loss/l1": l1.detach(), "psnr": psnr_of(x_hat, x)}
+        total = self.l1 * l1
+        if self.perceptual is not None:
+            lpips = self.perceptual(x_hat, x)
+            terms["loss/lpips"] = lpips.detach()
+            total = total + self.lpips * lpips
+        return total, terms
+
+
+class AutoencoderStage(Stage):
+    """Stage I: encoder, codebook, decoder; L1 + LPIPS + GAN + VQ loss.
+
+    Args:
+        codec, codec_config, settings, adversary: see `Stage`.
+        picture: pixel losses.
+        vq: weight of the VQ loss. beta, beta_placement: see `losses.vq_loss`.
+        window: steps over which codebook use is counted.
+        restart: restart dead entries.
+        free_share: share of the samples whose decoder sees the latent without quantisation.
+    """
+
+    def __init__(
+        self,
+        codec: ImageCodec,
+        codec_config: Mapping[str, Any],
+        settings: StageSettings,
+        picture: PictureLoss,
+        adversary: Adversary | None = None,
+        vq: float = 1.0,
+        beta: float = 0.25,
+        beta_placement: BetaPlacement = "commitment",
+        window: int = 200,
+        restart: bool = True,
+        free_share: float = 0.0,
+    ) -> None:
+        super().__init__(codec, codec_config, settings, adversary)
+        self.picture = picture
+        self.vq = vq
+        self.beta = beta
+        self.beta_placement = beta_placement
+        self.free_share = free_share
+        self.watch = CodebookWatch(codec.autoencoder.quantiser.codes, window, restart)
+        self._last: tuple[Quantised, Tensor] | None = None
+
+    def trained_modules(self) -> Iterable[nn.Module]:
+        """The auto-encoder."""
+        return [self.codec.autoencoder]
+
+    def losses(self, x: Tensor, generator: torch.Generator) -> Losses:
+        """Reconstruction through the codebook."""
+        model = self.codec.autoencoder
+        latent = model.encoder(x)
+        if int(self.train_step) == 0:
+            self.watch.initialise(model.quantiser, _vectors(latent), generator)
+        quantised = model.quantiser(latent)
+        seen = quantised.straight_through
+        if self.free_share:
+            free = torch.rand(len(x), 1, 1, 1, generator=generator).to(x.device) < self.free_share
+            seen = torch.where(free, latent, seen)
+        x_hat = model.decoder(seen)
+        self._last = (quantised, latent)
+        picture, terms = self.picture(x_hat, x)
+        quantiser = vq_loss(latent, quantised.vectors, self.beta, self.beta_placement)
+        terms |= {"loss/vq": quantiser.detach(), "codebook/used": self.watch.used, "codebook/perplexity": self.watch.perplexity}
+        return Losses(terms, self.vq * quantiser, picture, x_hat, x)
+
+    def after_step(self, generator: torch.Generator) -> None:
+        """Watches the codebook."""
+        assert self._last is not None
+        quantised, latent = self._last
+        self.watch.update(self.codec.autoencoder.quantiser, quantised.indices, _vectors(latent), generator)
+        self._last = None
+
+
+class TransformStage(Stage):
+    """Stage II: the transform codec and the latent code predictor, auto-encoder frozen.
+
+    λ·R + mse·‖l − l_hat‖² + α·CE(predictor(l_hat), indices(x)) + hyper VQ loss. R in bits per pixel: y under its
+    Gaussians, z under the categorical prior (a constant while that is uniform). Straight-through estimation for z.
+
+    Args:
+        codec, codec_config, settings, adversary: see `Stage`.
+        rate: λ of each quality.
+        predictor: latent code predictor, or None.
+        mse: weight of the latent distortion; measured in units of the latent's variance.
+        code_prediction: α.
+        vq, beta, beta_placement: of the hyper codebook.
+        rounding: of y, see `transform.QuantiseStep`.
+        window: steps over which codebook use is counted.
+    """
+
+    def __init__(
+        self,
+        codec: ImageCodec,
+        codec_config: Mapping[str, Any],
+        settings: StageSettings,
+        rate: RateWeights,
+        predictor: CodePredictor | None = None,
+        adversary: Adversary | None = None,
+        mse: float = 1.0,
+        code_prediction: float = 0.25,
+        vq: float = 1.0,
+        beta: float = 0.25,
+        rounding: Rounding = "mixed",
+        window: int = 200,
+    ) -> None:
+        super().__init__(codec, codec_config, settings, adversary)
+        self.rate = rate
+        self.predictor = predictor
+        self.mse = mse
+        self.code_prediction = code_prediction
+        self.vq = vq
+        self.beta = beta
+        self.rounding = rounding
+        self.watch = CodebookWatch(codec.transform.z_quantiser.codes, window)
+        self._last: tuple[TransformOutput, Tensor, Tensor] | None = None
+
+    fresh_hyper_codebook = True  # its entries come from the first batch
+
+    def trained_modules(self) -> Iterable[nn.Module]:
+        """Transform codec and predictor."""
+        return [self.codec.transform, *([self.predictor] if self.predictor is not None else [])]
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Latent of x under the frozen auto-encoder."""
+        with torch.no_grad():
+            latent: Tensor = self.codec.autoencoder.encoder(x)
+        return latent
+
+    def code(self, x: Tensor, latent: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor], TransformOutput]:
+        """Loss through the latent, its terms, and the coded latent."""
+        transform = self.codec.transform
+        levels = transform.quality_levels
+        # Every quality is drawn equally often: a random order of 0..levels-1, repeated.
+        quality = (torch.randperm(len(x), generator=generator) + torch.randint(levels, (), generator=generator)) % levels
+        quality = quality.to(x.device)
+        if int(self.train_step) == 0 and self.fresh_hyper_codebook:
+            with torch.no_grad():
+                z = transform.hyper_analysis(transform.analysis(latent, quality))
+            self.watch.initialise(transform.z_quantiser, _vectors(z), generator)
+        noise = None
+        if self.rounding in ("noise", "mixed"):
+            noise = torch.rand(latent.shape[0], transform.channels, *latent.shape[2:], generator=generator).to(x.device) - 0.5
+        out: TransformOutput = transform(latent, quality, self.rounding, noise)
+        pixels = x.shape[-2] * x.shape[-1]
+        bpp_y, bpp_z = out.bits_y / pixels, out.bits_z / pixels
+        weighted_rate = (self.rate(quality, int(self.train_step)) * (bpp_y + bpp_z)).mean()
+        # In units of the variance: the latent's own scale is arbitrary.
+        distortion = F.mse_loss(out.latent_hat.float(), latent.float()) / latent.detach().float().var()
+        hyper = vq_loss(out.z, out.z_hat, self.beta)
+        loss = weighted_rate + self.mse * distortion + self.vq * hyper
+        terms = {
+            "bpp_y": bpp_y.detach().mean(),
+            "bpp_z": bpp_z.detach().mean(),
+            "loss/rate": weighted_rate.detach(),
+            "loss/latent_mse": distortion.detach(),
+            "loss/hyper_vq": hyper.detach(),
+            "codebook/hyper_used": self.watch.used,
+            "codebook/hyper_perplexity": self.watch.perplexity,
+        }
+        for q in range(levels):
+            if bool((quality == q).any()):
+                terms[f"bpp/q{q}"] = (bpp_y + bpp_z).detach()[quality == q].mean()
+            terms[f"lambda/q{q}"] = self.rate.log_lambda[q].exp()
+        if self.predictor is not None:
+            indices = self.codec.autoencoder.quantiser.nearest(latent)
+            entropy, accuracy = self.predictor.loss(out.latent_hat, indices)
+            loss = loss + self.code_prediction * entropy
+            terms |= {"loss/code_prediction": entropy.detach(), "code_accuracy": accuracy.detach()}
+        self._last = (out, quality, bpp_y.detach() + bpp_z.detach())
+        return loss, terms, out
+
+    def losses(self, x: Tensor, generator: torch.Generator) -> Losses:
+        """Latent losses only."""
+        loss, terms, _ = self.code(x, self.encode(x), generator)
+        return Losses(terms, other=loss)
+
+    def after_step(self, generator: torch.Generator) -> None:
+        """Steers λ and watches the hyper codebook."""
+        assert self._last is not None
+        out, quality, bpp = self._last
+        self.rate.steer(quality, bpp)
+        self.watch.update(self.codec.transform.z_quantiser, out.z_indices, _vectors(out.z), generator)
+        self._last = None
+
+
+class JointStage(TransformStage):
+    """Stage III: everything, with pixel losses on the decoded picture on top of the losses of stage II.
+
+    Args:
+        picture: pixel losses.
+        latent: weight of the loss of stage II.
+        pixel_predictor: code predictor on the re-encoded reconstruction, or None. pixel_code_prediction: its weight.
+        train_encoder: whether the auto-encoder's encoder and codebook are trained as well as its decoder.
+        options: as for `TransformStage`.
+    """
+
+    fresh_hyper_codebook = False
+
+    def __init__(
+        self,
+        *,
+        picture: PictureLoss,
+        latent: float = 1.0,
+        pixel_predictor: CodePredictor | None = None,
+        pixel_code_prediction: float = 0.0,
+        train_encoder: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.picture = picture
+        self.latent = latent
+        self.pixel_predictor = pixel_predictor
+        self.pixel_code_prediction = pixel_code_prediction
+        self.train_encoder = train_encoder
+
+    def trained_modules(self) -> Iterable[nn.Module]:
+        """Everything."""
+        model = self.codec.autoencoder
+        parts = [model.encoder, model.decoder] if self.train_encoder else [model.decoder]
+        return [*parts, *super().trained_modules(), *([self.pixel_predictor] if self.pixel_predictor is not None else [])]
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Latent of x."""
+        if not self.train_encoder:
+            return super().encode(x)
+        latent: Tensor = self.codec.autoencoder.encoder(x)
+        return latent
+
+    def losses(self, x: Tensor, generator: torch.Generator) -> Losses:
+        """Latent losses and pixel losses."""
+        latent = self.encode(x)
+        other, terms, out = self.code(x, latent, generator)
+        other = self.latent * other
+        x_hat = self.codec.autoencoder.decoder(out.latent_hat)
+        picture, picture_terms = self.picture(x_hat, x)
+        terms |= picture_terms
+        if self.pixel_predictor is not None:
+            indices = self.codec.autoencoder.quantiser.nearest(latent)
+            entropy, accuracy = self.pixel_predictor.loss(self.codec.autoencoder.encoder(x_hat), indices)
+            other = other + self.pixel_code_prediction * entropy
+            terms |= {"loss/pixel_code_prediction": entropy.detach(), "pixel_code_accuracy": accuracy.detach()}
+        return Losses(terms, other, picture, x_hat, x)

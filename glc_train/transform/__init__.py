@@ -1,0 +1,28 @@
+"""Latent ⇄ y, z ⇄ symbols, tensors only."""
+
+from glc_train.transform.gaussian import SCALE_MIN, gaussian_bits, published_gaussian_bits
+from glc_train.transform.image import ImageTransform, LatentDecoder, TransformOutput
+from glc_train.transform.modules import FourPartContext, GainTransform, HyperSynthesis, PriorParameters, split_parameters
+from glc_train.transform.partition import checkerboard_masks, four_part_masks
+from glc_train.transform.passes import QuantiseStep, Rounding, SymbolStep, ZeroStep, run_passes
+
+__all__ = [
+    "SCALE_MIN",
+    "FourPartContext",
+    "GainTransform",
+    "HyperSynthesis",
+    "ImageTransform",
+    "LatentDecoder",
+    "PriorParameters",
+    "QuantiseStep",
+    "Rounding",
+    "SymbolStep",
+    "TransformOutput",
+    "ZeroStep",
+    "checkerboard_masks",
+    "four_part_masks",
+    "gaussian_bits",
+    "published_gaussian_bits",
+    "run_passes",
+    "split_parameters",
+]

@@ -1,0 +1,164 @@
+"""The image transform codec: latent ⇄ y, z ⇄ symbols, tensors only."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from glc_train.layers import VectorQuantiser, snap
+from glc_train.transform.gaussian import gaussian_bits
+from glc_train.transform.modules import (
+    FourPartContext,
+    GainTransform,
+    HyperSynthesis,
+    PriorParameters,
+    hyper_analysis,
+    split_parameters,
+)
+from glc_train.transform.partition import four_part_masks
+from glc_train.transform.passes import QuantiseStep, Rounding, SymbolStep, ZeroStep, run_passes
+
+
+@dataclass(frozen=True)
+class TransformOutput:
+    """What the transform codec makes of a latent.
+
+    Attributes:
+        y: (B, C, h, w). z: (B, Cz, h/4, w/4). z_hat: its nearest codes, with the codebook's gradient.
+        z_indices: (B, h/4, w/4) int64.
+        symbols, scales: (B, C, h, w), in place: every element from its own pass.
+        prior: parameters of pass 0.
+        y_hat: (B, C, h, w) after multiplying by the step. latent_hat: (B, N, h, w).
+        bits_y, bits_z: (B,) estimated bits of each picture.
+    """
+
+    y: Tensor
+    z: Tensor
+    z_hat: Tensor
+    z_indices: Tensor
+    symbols: Tensor
+    scales: Tensor
+    prior: PriorParameters
+    y_hat: Tensor
+    latent_hat: Tensor
+    bits_y: Tensor
+    bits_z: Tensor
+
+
+class LatentDecoder(nn.Module):
+    """Everything from z to the decoded latent: what encoder and decoder must compute alike.
+
+    It runs as it stands in training; `layers.exact_copy` of it runs in files.
+    """
+
+    def __init__(
+        self, latent_channels: int, channels: int, hyper_channels: int, quality_levels: int, depth: int, context_depth: int
+    ) -> None:
+        super().__init__()
+        self.hyper_synthesis = HyperSynthesis(hyper_channels, channels)
+        self.context = FourPartContext(channels, context_depth)
+        self.synthesis = GainTransform(channels, latent_channels, quality_levels, depth, gains=(2.0, 0.5))
+
+    def parameters_of(self, z_hat: Tensor) -> PriorParameters:
+        """Parameters of pass 0 from the quantised z (B, Cz, h/4, w/4); float64 ones lie on the exact grid."""
+        raw = self.hyper_synthesis(z_hat)
+        return split_parameters(snap(raw) if raw.dtype == torch.float64 else raw)
+
+    def decode_y(self, prior: PriorParameters, step: SymbolStep) -> Tensor:
+        """Runs the four passes; returns y_hat (B, C, h, w)."""
+        reduced = self.context.reduction(prior.raw)
+
+        def next_parameters(k: int, decoded: Tensor) -> tuple[Tensor, Tensor]:
+            scale, mean = self.context(k, decoded, reduced)
+            exact = scale.dtype == torch.float64
+            return (snap(scale), snap(mean)) if exact else (scale, mean)
+
+        masks = four_part_masks(*prior.mean.shape[1:], device=prior.mean.device)
+        return run_passes(masks, prior.scale, prior.mean, next_parameters, step) * prior.step
+
+    def forward(self, y_hat: Tensor, quality: Tensor) -> Tensor:
+        """Synthesis: y_hat (B, C, h, w) and quality (B,) int64 → latent_hat (B, N, h, w)."""
+        latent: Tensor = self.synthesis(y_hat, quality)
+        return snap(latent) if latent.dtype == torch.float64 else latent
+
+
+class ImageTransform(nn.Module):
+    """Transform codec with categorical hyper prior (GLC, CVPR 2024, section 3.2).
+
+    Args:
+        latent_channels: N of the auto-encoder; published 256.
+        channels: C of y, a multiple of 4; published 256.
+        hyper_channels: Cz; published 256.
+        codes: M, entries of the hyper codebook; published 16,384.
+        quality_levels: published 4.
+        depth: blocks in each half of analysis and synthesis; published 2.
+        context_depth: shared blocks of the context model; published 3.
+    """
+
+    hyper_factor = 4
+
+    def __init__(
+        self,
+        latent_channels: int = 256,
+        channels: int = 256,
+        hyper_channels: int = 256,
+        codes: int = 16384,
+        quality_levels: int = 4,
+        depth: int = 2,
+        context_depth: int = 3,
+    ) -> None:
+        super().__init__()
+        if not 1 <= quality_levels <= 64:
+            raise ValueError(f"transform.quality_levels must be 1 to 64, not {quality_levels}")
+        self.quality_levels = quality_levels
+        self.channels = channels
+        self.analysis = GainTransform(latent_channels, channels, quality_levels, depth, gains=(0.5, 2.0))
+        self.hyper_analysis = hyper_analysis(channels, hyper_channels)
+        self.z_quantiser = VectorQuantiser(codes, hyper_channels)
+        self.decoder = LatentDecoder(latent_channels, channels, hyper_channels, quality_levels, depth, context_depth)
+        # How often each index occurred when the prior was fitted; all equal is the published uniform prior.
+        self.register_buffer("z_counts", torch.ones(codes, dtype=torch.int64))
+
+    z_counts: Tensor
+
+    def z_bits(self, indices: Tensor) -> Tensor:
+        """Bits of each z index under the fitted categorical prior; same shape as `indices`, float32."""
+        counts = self.z_counts.double()
+        return -torch.log2(counts / counts.sum())[indices].float()
+
+    def forward(
+        self, latent: Tensor, quality: Tensor, rounding: Rounding = "hard", noise: Tensor | None = None
+    ) -> TransformOutput:
+        """Codes a latent (B, N, h, w), h and w multiples of 4, at `quality` (B,) int64.
+
+        Args:
+            latent: the latent.
+            quality: index per picture.
+            rounding: see `QuantiseStep`.
+            noise: (B, C, h, w) in [-0.5, 0.5) where `rounding` needs it.
+        """
+        y = self.analysis(latent, quality)
+        z = self.hyper_analysis(y)
+        quantised = self.z_quantiser(z)
+        prior = self.decoder.parameters_of(quantised.straight_through)
+        step = QuantiseStep(y / prior.step, rounding, noise)
+        y_hat = self.decoder.decode_y(prior, step)
+        return TransformOutput(
+            y=y,
+            z=z,
+            z_hat=quantised.vectors,
+            z_indices=quantised.indices,
+            symbols=step.symbols,
+            scales=step.scales,
+            prior=prior,
+            y_hat=y_hat,
+            latent_hat=self.decoder(y_hat, quality),
+            bits_y=gaussian_bits(step.rate_symbols, step.scales).flatten(1).sum(1),
+            bits_z=self.z_bits(quantised.indices).flatten(1).sum(1),
+        )
+
+    def preview(self, z_indices: Tensor, quality: Tensor) -> Tensor:
+        """Latent (B, N, h, w) from z alone, every symbol of y zero."""
+        prior = self.decoder.parameters_of(self.z_quantiser.lookup(z_indices))
+        latent: Tensor = self.decoder(self.decoder.decode_y(prior, ZeroStep()), quality)
+        return latent

@@ -1,0 +1,113 @@
+"""Modules of the image transform codec (GLC, CVPR 2024, sections 3.2 and 3.3)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from glc_train.layers import Up2, block_a, block_b, conv1x1, conv3x3
+
+STEP_MIN = 0.5  # smallest quantisation step
+
+
+class GainTransform(nn.Module):
+    """Analysis or synthesis: blocks B, one gain per channel and quality, blocks B. (B, in, h, w) → (B, out, h, w).
+
+    Args:
+        in_channels, out_channels: of the transform.
+        quality_levels: rows of the gain.
+        depth: blocks in each half.
+        gains: initial gains of the lowest and the highest quality, interpolated geometrically.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, quality_levels: int, depth: int, gains: tuple[float, float]
+    ) -> None:
+        super().__init__()
+        width = out_channels
+        self.first = nn.Sequential(block_b(in_channels, width), *(block_b(width) for _ in range(depth - 1)))
+        low, high = torch.tensor(gains).log()
+        rows = torch.linspace(0, 1, quality_levels)
+        gain = torch.exp(low + (high - low) * rows).view(-1, 1, 1, 1)
+        self.gain = nn.Parameter(gain.repeat(1, width, 1, 1))
+        self.second = nn.Sequential(*(block_b(width) for _ in range(depth)))
+
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        """`quality`: (B,) int64 in [0, quality_levels)."""
+        out: Tensor = self.second(self.first(x) * self.gain[quality])
+        return out
+
+
+@dataclass(frozen=True)
+class PriorParameters:
+    """Parameters of the Gaussian model, each (B, C, h, w); `step` ≥ 0.5. `raw` (B, 3C, h, w): before clamping."""
+
+    step: Tensor
+    scale: Tensor
+    mean: Tensor
+    raw: Tensor
+
+
+def split_parameters(raw: Tensor) -> PriorParameters:
+    """Splits (B, 3C, h, w) into step, scale, mean."""
+    step, scale, mean = raw.chunk(3, dim=1)
+    return PriorParameters(step.clamp_min(STEP_MIN), scale, mean, raw)
+
+
+def hyper_analysis(channels: int, hyper_channels: int) -> nn.Sequential:
+    """y (B, C, h, w) → z (B, Cz, h/4, w/4)."""
+    return nn.Sequential(
+        block_a(channels),
+        conv3x3(channels, hyper_channels, stride=2),
+        nn.LeakyReLU(0.01),
+        conv3x3(hyper_channels, hyper_channels, stride=2),
+    )
+
+
+class HyperSynthesis(nn.Module):
+    """Quantised z (B, Cz, h/4, w/4) → raw parameters (B, 3C, h, w)."""
+
+    def __init__(self, hyper_channels: int, channels: int) -> None:
+        super().__init__()
+        self.upsample = nn.Sequential(Up2(hyper_channels, hyper_channels), Up2(hyper_channels, channels))
+        self.refine = block_a(channels)
+        self.fusion = nn.Sequential(block_a(channels, 2 * channels), block_a(2 * channels, 3 * channels))
+        # Steps and scales start at 1: below their bounds they would get no gradient.
+        bias = self.fusion[1][1].conv_out.bias
+        with torch.no_grad():
+            bias[: 2 * channels] = 1.0
+
+    def forward(self, z_hat: Tensor) -> Tensor:
+        raw: Tensor = self.fusion(self.refine(self.upsample(z_hat)))
+        return raw
+
+
+class FourPartContext(nn.Module):
+    """Parameters of passes 1 to 3 from what has been decoded (GLC, CVPR 2024, section 3.2; quadtree of DCVC-DC).
+
+    Args:
+        channels: C of y.
+        depth: blocks A shared by the passes.
+    """
+
+    passes = 4
+
+    def __init__(self, channels: int, depth: int = 3) -> None:
+        super().__init__()
+        self.reduction = conv1x1(3 * channels, channels)
+        self.adaptors = nn.ModuleList(block_a(2 * channels) for _ in range(self.passes - 1))
+        self.shared = nn.Sequential(*(block_a(2 * channels) for _ in range(depth)))
+        bias = self.shared[-1][1].conv_out.bias
+        with torch.no_grad():
+            bias[:channels] = 1.0
+
+    def forward(self, k: int, decoded: Tensor, reduced: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and mean (B, C, h, w) of pass k ≥ 1.
+
+        Args:
+            k: the pass.
+            decoded: (B, C, h, w) values so far, 0 where there is none yet.
+            reduced: (B, C, h, w), `reduction` of the raw parameters.
+        """
+        scale, mean = self.shared(self.adaptors[k - 1](torch.cat([decoded, reduced], dim=1))).chunk(2, dim=1)
+        return scale, mean

@@ -1,0 +1,89 @@
+"""The one loop over context passes that training, encoding and decoding share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from glc_train.layers import round_ste
+
+Rounding = Literal["hard", "ste", "noise", "mixed"]
+
+
+class SymbolStep(Protocol):
+    """What happens to the symbols of one pass: rounded, written, or read."""
+
+    def __call__(self, scale: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
+        """Takes scale and mean (B, C, h, w) and the mask (C, h, w) of the pass.
+
+        Returns:
+            symbol + mean (B, C, h, w) where the mask is set, 0 elsewhere.
+        """
+        ...
+
+
+def run_passes(
+    masks: Tensor,
+    scale: Tensor,
+    mean: Tensor,
+    next_parameters: Callable[[int, Tensor], tuple[Tensor, Tensor]],
+    step: SymbolStep,
+) -> Tensor:
+    """Runs the context passes.
+
+    Args:
+        masks: (P, C, h, w), from `partition`.
+        scale, mean: (B, C, h, w), parameters of pass 0.
+        next_parameters: (k, decoded so far) → scale, mean of pass k.
+        step: what happens to the symbols.
+
+    Returns:
+        The decoded values (B, C, h, w), in units of the quantisation step.
+    """
+    decoded = step(scale, mean, masks[0])
+    for k in range(1, len(masks)):
+        scale, mean = next_parameters(k, decoded)
+        decoded = decoded + step(scale, mean, masks[k])
+    return decoded
+
+
+@dataclass
+class QuantiseStep:
+    """Rounds `target` (y in units of the step) and keeps symbols and scales for the rate.
+
+    `rounding`: "hard" (no gradient), "ste" (straight-through), "noise" (uniform noise for rate and reconstruction),
+    "mixed" (noise for the rate, straight-through for the reconstruction). `noise`: (B, C, h, w) in [-0.5, 0.5), needed
+    for the last two.
+    """
+
+    target: Tensor
+    rounding: Rounding = "hard"
+    noise: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self.symbols = torch.zeros_like(self.target)  # as reconstructed
+        self.rate_symbols = torch.zeros_like(self.target)  # as priced
+        self.scales = torch.zeros_like(self.target)
+
+    def __call__(self, scale: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
+        residual = self.target - mean
+        symbols = torch.round(residual) if self.rounding == "hard" else round_ste(residual)
+        rate_symbols = symbols
+        if self.rounding in ("noise", "mixed"):
+            if self.noise is None:
+                raise ValueError(f'rounding "{self.rounding}" needs noise')
+            rate_symbols = residual + self.noise
+            symbols = rate_symbols if self.rounding == "noise" else symbols
+        self.symbols = self.symbols + symbols * mask
+        self.rate_symbols = self.rate_symbols + rate_symbols * mask
+        self.scales = self.scales + scale * mask
+        return (symbols + mean) * mask
+
+
+class ZeroStep:
+    """Every symbol zero: the preview that needs only z."""
+
+    def __call__(self, scale: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
+        return mean * mask

@@ -1,0 +1,219 @@
+"""Weights on disk → codec: our safetensors package, a Lightning checkpoint, or the published release."""
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from glc_train.autoencoder import VQVAE
+from glc_train.codecs import ImageCodec
+from glc_train.transform import ImageTransform
+
+Config = dict[str, Any]
+FORMAT = "glc_train.image.1"
+CHECKPOINT_CONFIG = "glc_config"  # key of the codec's configuration in a Lightning checkpoint
+CHECKPOINT_PREFIX = "codec."
+
+# Published name → ours, first match wins. `.block.` of the published blocks is dropped first.
+PUBLISHED_NAMES: tuple[tuple[str, str], ...] = (
+    (r"^vqgan\.generator\.", "autoencoder.decoder."),
+    (r"^vqgan\.quantize\.", "autoencoder.quantiser."),
+    (r"^vqgan\.encoder\.", "autoencoder.encoder."),
+    (r"^q_enc$", "transform.analysis.gain"),
+    (r"^q_dec$", "transform.decoder.synthesis.gain"),
+    (r"^enc\.enc_1\.", "transform.analysis.first."),
+    (r"^enc\.enc_2\.", "transform.analysis.second."),
+    (r"^dec\.dec_1\.", "transform.decoder.synthesis.first."),
+    (r"^dec\.dec_2\.", "transform.decoder.synthesis.second."),
+    (r"^hyper_enc\.", "transform.hyper_analysis."),
+    (r"^z_vq\.", "transform.z_quantiser."),
+    (r"^hyper_dec\.([01])\.subpel_conv\.0\.", r"transform.decoder.hyper_synthesis.upsample.\1.main.0."),
+    (r"^hyper_dec\.([01])\.upsample\.0\.", r"transform.decoder.hyper_synthesis.upsample.\1.skip.0."),
+    (r"^hyper_dec\.([01])\.conv\.", r"transform.decoder.hyper_synthesis.upsample.\1.conv."),
+    (r"^hyper_dec\.2\.", "transform.decoder.hyper_synthesis.refine."),
+    (r"^y_prior_fusion\.", "transform.decoder.hyper_synthesis.fusion."),
+    (r"^y_spatial_prior_reduction\.", "transform.decoder.context.reduction."),
+    (r"^y_spatial_prior_adaptor_1\.", "transform.decoder.context.adaptors.0."),
+    (r"^y_spatial_prior_adaptor_2\.", "transform.decoder.context.adaptors.1."),
+    (r"^y_spatial_prior_adaptor_3\.", "transform.decoder.context.adaptors.2."),
+    (r"^y_spatial_prior\.", "transform.decoder.context.shared."),
+)
+# Training heads of the published file; `predictor_state` gives them to the losses.
+PUBLISHED_HEADS = ("code_pred_loss.", "code_pred_pix_loss.")
+_MARKER = "vqgan.quantize.embedding.weight"
+_MODULE_TYPES = {"autoencoder": VQVAE, "transform": ImageTransform}
+
+
+class WeightsError(ValueError):
+    """A weights file that cannot be used; says which and why."""
+
+
+def build_codec(config: Mapping[str, Any]) -> ImageCodec:
+    """A codec with fresh weights from a configuration as in `conf/model/`.
+
+    Only this project's own classes are built, whatever `_target_` says: files may come from strangers.
+    """
+    parts = {}
+    for name, kind in _MODULE_TYPES.items():
+        arguments = {k: v for k, v in config[name].items() if k != "_target_"}
+        try:
+            parts[name] = kind(**arguments)
+        except TypeError as error:
+            raise WeightsError(f"model.{name}: {error}") from error
+    return ImageCodec(**parts)
+
+
+def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Published state → our names, without the training heads. Unknown names stay and are reported as unexpected."""
+    renamed = {}
+    for name, tensor in state.items():
+        if name.startswith(PUBLISHED_HEADS):
+            continue
+        ours = name.replace(".block.", ".") if not name.startswith("vqgan.") else name
+        for pattern, replacement in PUBLISHED_NAMES:
+            ours, count = re.subn(pattern, replacement, ours)
+            if count:
+                break
+        renamed[ours] = tensor
+    return renamed
+
+
+def predictor_state(state: Mapping[str, Tensor], head: str) -> dict[str, Tensor]:
+    """State of one published code predictor ("code_pred_loss" or "code_pred_pix_loss") for `losses.CodePredictor`."""
+    return {name.removeprefix(head + "."): t for name, t in state.items() if name.startswith(head + ".")}
+
+
+def load_strictly(module: torch.nn.Module, state: Mapping[str, Tensor], source: str, optional: Iterable[str] = ()) -> None:
+    """Loads `state` (any float type) into `module`.
+
+    Raises:
+        WeightsError: names every missing, unexpected and mis-shaped tensor.
+    """
+    own = module.state_dict()
+    missing = sorted(own.keys() - state.keys() - set(optional))
+    unexpected = sorted(state.keys() - own.keys())
+    shapes = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in sorted(own.keys() & state.keys())
+        if own[name].shape != state[name].shape
+    ]
+    problems = [
+        f"{len(names)} {what}: {', '.join(names)}"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("of wrong shape", shapes))
+        if names
+    ]
+    if problems:
+        raise WeightsError(f"{source} does not fit the model: " + "; ".join(problems))
+    module.load_state_dict(dict(state), strict=False)
+
+
+def _unwrap(state: Any, path: Path) -> dict[str, Tensor]:
+    for key in ("state_dict", "net", "net_g"):
+        while isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{path} holds no table of tensors (looked under state_dict, net, net_g)")
+    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds for a bad file
+        raise WeightsError(f"{path} is no weights file that can be read safely: {str(error).splitlines()[0]}") from error
+
+
+def read_package(path: Path) -> tuple[Config, dict[str, Tensor]]:
+    """Configuration and state of one of our safetensors packages."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is no readable safetensors file: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(f"{path} is no weights package of glc_train (format {metadata.get('format')!r}, not {FORMAT!r})")
+    return json.loads(metadata["config"]), state
+
+
+def _published_codec(state: dict[str, Tensor], path: Path) -> ImageCodec:
+    codec = ImageCodec(VQVAE(), ImageTransform())
+    load_strictly(codec, rename_published(state), str(path), optional=["transform.z_counts"])
+    return codec
+
+
+def load_codec(
+    path: str | os.PathLike[str], device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> ImageCodec:
+    """Loads a codec for inference.
+
+    Args:
+        path: `weights.safetensors` of an export, a Lightning checkpoint (`.ckpt`), or the published `.pth`.
+        device: where the codec runs.
+        dtype: arithmetic of the auto-encoder, `torch.float32` or `torch.bfloat16`. Files do not depend on it.
+
+    Raises:
+        WeightsError: the file is missing, unreadable, or does not fit; names what is missing, unexpected, mis-shaped.
+    """
+    path = Path(path)
+    if dtype not in (torch.float32, torch.bfloat16):
+        raise WeightsError(f"dtype must be torch.float32 or torch.bfloat16, not {dtype}")
+    if not path.is_file():
+        raise WeightsError(f"no weights file at {path}: give the path of an export, a checkpoint or the published .pth")
+    if path.suffix == ".safetensors":
+        config, state = read_package(path)
+        codec = build_codec(config)
+        load_strictly(codec, state, str(path))
+    else:
+        content = _read_pickle(path)
+        if isinstance(content, dict) and CHECKPOINT_CONFIG in content:
+            codec = build_codec(json.loads(content[CHECKPOINT_CONFIG]))
+            load_strictly(codec, checkpoint_codec_state(content), str(path))
+        else:
+            state = _unwrap(content, path)
+            if _MARKER not in state:
+                raise WeightsError(f"{path} is neither a checkpoint of glc_train nor the published GLC image weights")
+            codec = _published_codec(state, path)
+    codec.compute_dtype = dtype
+    return codec.to(device).eval().requires_grad_(False)
+
+
+def checkpoint_codec_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The codec's part of a Lightning checkpoint: the averaged (EMA) weights where it has them."""
+    state = content["state_dict"]
+    ema = {k.removeprefix("ema.module."): v for k, v in state.items() if k.startswith("ema.module.")}
+    return ema or {k.removeprefix(CHECKPOINT_PREFIX): v for k, v in state.items() if k.startswith(CHECKPOINT_PREFIX)}
+
+
+def save_codec(codec: ImageCodec, config: Mapping[str, Any], path: str | os.PathLike[str], half: bool = False) -> None:
+    """Writes a weights package: tensors and the configuration that builds the codec.
+
+    Args:
+        codec: what to write.
+        config: as in `conf/model/`, plain values.
+        path: `.safetensors` file; written under a temporary name first.
+        half: store floating-point tensors in 16 bits.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {}
+    for name, tensor in codec.state_dict().items():
+        tensor = tensor.detach().cpu()
+        state[name] = (tensor.half() if half and tensor.is_floating_point() else tensor.clone()).contiguous()
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    os.close(handle)
+    try:
+        save_file(state, temporary, metadata={"format": FORMAT, "config": json.dumps(config)})
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

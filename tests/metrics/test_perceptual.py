@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from glc_train.data import read_picture
+from glc_train.metrics import DISTS, LPIPS, PictureMetrics
+from glc_train.metrics.pictures import to_tensor
+from tests.metrics.rendered import coarsen, render
+
+
+@pytest.mark.parametrize(("net", "p0", "p1"), [("alex", 0.7219, 0.1376), ("vgg", 0.5686, 0.4217)])
+def test_lpips_on_its_authors_pairs(shared: Path, backbone_folder: Path | None, net: str, p0: float, p1: float) -> None:
+    metric = LPIPS(net, backbone_folder)  # type: ignore[arg-type]
+    pairs = shared / "data" / "metric_pairs"
+    reference = to_tensor(read_picture(pairs / "lpips_ref.png"))
+    for name, expected in (("lpips_p0.png", p0), ("lpips_p1.png", p1)):
+        assert metric(reference, to_tensor(read_picture(pairs / name))).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_dists_on_its_authors_pair(shared: Path, backbone_folder: Path | None) -> None:
+    pairs = shared / "data" / "metric_pairs"
+    a, b = (to_tensor(read_picture(pairs / name)) for name in ("dists_r0.png", "dists_r1.png"))
+    assert DISTS(backbone_folder)(a, b).item() == pytest.approx(0.3347, abs=1e-4)
+
+
+def test_recorded_values_on_rendered_pictures(backbone_folder: Path | None) -> None:
+    a = render(96, 112)
+    scores = PictureMetrics(folder=backbone_folder).measure(a, coarsen(a))
+    assert scores.lpips == pytest.approx(0.20296, abs=2e-4)
+    assert scores.dists == pytest.approx(0.26298, abs=2e-4)
+    assert scores.ms_ssim is None
+    assert list(scores.as_dict()) == ["psnr", "ms_ssim", "lpips", "dists"]
+
+
+def test_equal_pictures_are_at_distance_zero(backbone_folder: Path | None) -> None:
+    a = render(64, 64)
+    scores = PictureMetrics(folder=backbone_folder).measure(a, a)
+    assert scores.psnr is None  # infinite
+    assert scores.lpips == pytest.approx(0, abs=1e-6)
+    assert scores.dists == pytest.approx(0, abs=1e-5)
+
+
+def test_a_batch_gives_the_values_of_its_pictures(backbone_folder: Path | None) -> None:
+    a, b = to_tensor(render(64, 64)), to_tensor(coarsen(render(64, 64)))
+    for metric in (LPIPS(folder=backbone_folder), DISTS(backbone_folder)):
+        both = metric(torch.cat([a, a]), torch.cat([b, a]))
+        assert both.tolist() == pytest.approx([metric(a, b).item(), metric(a, a).item()], abs=1e-5)
+
+
+def test_tiny_pictures_have_no_perceptual_value(backbone_folder: Path | None) -> None:
+    metrics = PictureMetrics(folder=backbone_folder)
+    small, enough = render(31, 64), render(32, 32)
+    assert metrics.measure(small, coarsen(small)).lpips is None
+    assert metrics.measure(small, coarsen(small)).dists is None
+    assert np.isfinite(metrics.measure(enough, coarsen(enough)).lpips or np.nan)
+
+
+def test_only_what_was_asked_for_is_measured() -> None:
+    scores = PictureMetrics(["psnr"]).measure(render(32, 32), coarsen(render(32, 32)))
+    assert scores.psnr is not None
+    assert scores.lpips is None
+    with pytest.raises(ValueError, match="no metric named 'vmaf'"):
+        PictureMetrics(["vmaf"])
+    with pytest.raises(ValueError, match="uint8"):
+        PictureMetrics(["psnr"]).measure(np.zeros((8, 8, 3)), np.zeros((8, 8, 3)))
