@@ -60,13 +60,18 @@ def build_codec(config: Mapping[str, Any]) -> ImageCodec:
     """A codec with fresh weights from a configuration as in `conf/model/`.
 
     Only this project's own classes are built, whatever `_target_` says: files may come from strangers.
+
+    Raises:
+        WeightsError: a section is missing, or no such network can be built.
     """
     parts = {}
     for name, kind in _MODULE_TYPES.items():
-        arguments = {k: v for k, v in config[name].items() if k != "_target_"}
+        section = config.get(name)
+        if not isinstance(section, Mapping):
+            raise WeightsError(f"the model's configuration has no section {name}")
         try:
-            parts[name] = kind(**arguments)
-        except TypeError as error:
+            parts[name] = kind(**{k: v for k, v in section.items() if k != "_target_"})
+        except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # from strangers: any nonsense
             raise WeightsError(f"model.{name}: {error}") from error
     return ImageCodec(**parts)
 
@@ -91,7 +96,9 @@ def predictor_state(state: Mapping[str, Tensor], head: str) -> dict[str, Tensor]
     return {name.removeprefix(head + "."): t for name, t in state.items() if name.startswith(head + ".")}
 
 
-def load_strictly(module: torch.nn.Module, state: Mapping[str, Tensor], source: str, optional: Iterable[str] = ()) -> None:
+def load_strictly(
+    module: torch.nn.Module, state: Mapping[str, Tensor], source: str, optional: Iterable[str] = ()
+) -> None:
     """Loads `state` (any float type) into `module`.
 
     Raises:
@@ -119,7 +126,7 @@ def _unwrap(state: Any, path: Path) -> dict[str, Tensor]:
     for key in ("state_dict", "net", "net_g"):
         while isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise WeightsError(f"{path} holds no table of tensors (looked under state_dict, net, net_g)")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
@@ -128,7 +135,8 @@ def _read_pickle(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a bad file
-        raise WeightsError(f"{path} is no weights file that can be read safely: {str(error).splitlines()[0]}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsError(f"{path} is no weights file that can be read safely: {reason}") from error
 
 
 def read_package(path: Path) -> tuple[Config, dict[str, Tensor]]:
@@ -139,9 +147,20 @@ def read_package(path: Path) -> tuple[Config, dict[str, Tensor]]:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is no readable safetensors file: {error}") from error
-    if metadata.get("format") != FORMAT:
-        raise WeightsError(f"{path} is no weights package of glc_train (format {metadata.get('format')!r}, not {FORMAT!r})")
-    return json.loads(metadata["config"]), state
+    found = metadata.get("format")
+    if found != FORMAT:
+        raise WeightsError(f"{path} is no weights package of glc_train (format {found!r}, not {FORMAT!r})")
+    return _parse_config(metadata.get("config"), path), state
+
+
+def _parse_config(text: Any, path: Path) -> Config:
+    try:
+        config = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path} holds no readable configuration of its model: {error}") from error
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path} holds no readable configuration of its model: it is a {type(config).__name__}")
+    return config
 
 
 def _published_codec(state: dict[str, Tensor], path: Path) -> ImageCodec:
@@ -175,7 +194,7 @@ def load_codec(
     else:
         content = _read_pickle(path)
         if isinstance(content, dict) and CHECKPOINT_CONFIG in content:
-            codec = build_codec(json.loads(content[CHECKPOINT_CONFIG]))
+            codec = build_codec(_parse_config(content[CHECKPOINT_CONFIG], path))
             load_strictly(codec, checkpoint_codec_state(content), str(path))
         else:
             state = _unwrap(content, path)
@@ -188,7 +207,7 @@ def load_codec(
 
 def checkpoint_codec_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """The codec's part of a Lightning checkpoint: the averaged (EMA) weights where it has them."""
-    state = content["state_dict"]
+    state = content.get("state_dict", {})
     ema = {k.removeprefix("ema.module."): v for k, v in state.items() if k.startswith("ema.module.")}
     return ema or {k.removeprefix(CHECKPOINT_PREFIX): v for k, v in state.items() if k.startswith(CHECKPOINT_PREFIX)}
 

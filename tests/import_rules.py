@@ -45,7 +45,7 @@ RULES: dict[str, Rule] = {
     "weights": Rule(_units("layers autoencoder transform codecs")),
     "training": Rule(_units("layers autoencoder transform codecs losses data metrics backbones weights glc_train")),
     "evaluation": Rule(_units("codecs metrics data backbones weights glc_train")),
-    "cli": Rule(_units("codecs bitstream data weights glc_train")),
+    "cli": Rule(_units("codecs bitstream data weights backbones glc_train")),
     "glc_train": Rule(_units("codecs weights")),
 }
 

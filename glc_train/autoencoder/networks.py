@@ -138,6 +138,7 @@ class Decoder(_Stack):
         """Weight of the last convolution, where the adaptive GAN weight is measured."""
         conv = self.blocks[-1]
         assert isinstance(conv, nn.Conv2d)
+        assert isinstance(conv.weight, nn.Parameter)
         return conv.weight
 
     def forward(self, latent: Tensor, window: int | None = None) -> Tensor:

@@ -57,6 +57,8 @@ class _Write(_FileStep):
 
     def code(self, mean: Tensor, where: Tensor, scale: Tensor, index: np.ndarray) -> np.ndarray:
         rounded = torch.round(self.target[where] - mean[where])
+        if not bool((rounded.abs() < 2.0**31).all()):  # false for NaN too
+            raise ValueError("the networks gave values that no symbol can hold: the weights are damaged or diverged")
         symbols = rounded.cpu().numpy().astype(np.int32)
         self.writer.write_gaussian(symbols, index, self.tables)
         self.ideal_bits += self.tables.ideal_bits(symbols, index)
@@ -88,7 +90,7 @@ class ExactLatentCoder:
         self.z_table = CategoricalTable.from_counts(transform.z_counts.cpu().numpy())
         self.tables = GaussianTables()
 
-    def _prior_of(self, z_indices: np.ndarray, height: int, width: int, device: torch.device) -> Tensor:
+    def _z_hat(self, z_indices: np.ndarray, height: int, width: int, device: torch.device) -> Tensor:
         flat = self.codebook[torch.from_numpy(z_indices.astype(np.int64)).to(device)]
         return flat.t().reshape(1, -1, height, width)
 
@@ -99,7 +101,8 @@ class ExactLatentCoder:
         writer.write_categorical(indices, self.z_table)
         check.update(indices)
         ideal_z = self.z_table.ideal_bits(indices)
-        prior = self.decoder.parameters_of(self._prior_of(indices, *z_indices.shape[-2:], y.device))
+        height, width = z_indices.shape[-2:]
+        prior = self.decoder.parameters_of(self._z_hat(indices, height, width, y.device))
         step = _Write(self.tables, check, writer, y.double() / prior.step)
         self.decoder.decode_y(prior, step)
         return StreamReport(writer.finish(), check.digest(), step.estimated_bits, ideal_z, ideal_z + step.ideal_bits)
@@ -122,7 +125,7 @@ class ExactLatentCoder:
         reader, check = SymbolReader(payload), ContentCheck()
         indices = reader.read_categorical(height // 4 * (width // 4), self.z_table)
         check.update(indices)
-        prior = self.decoder.parameters_of(self._prior_of(indices, height // 4, width // 4, device))
+        prior = self.decoder.parameters_of(self._z_hat(indices, height // 4, width // 4, device))
         y_hat = self.decoder.decode_y(prior, _Read(self.tables, check, reader))
         verify(check.digest())
         latent: Tensor = self.decoder(y_hat, torch.tensor([quality], device=device))

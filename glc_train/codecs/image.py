@@ -1,5 +1,6 @@
 """The image codec: picture ⇄ `.glc` bytes."""
 
+import operator
 import zlib
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,8 @@ from torch.nn import functional as F
 
 from glc_train.autoencoder import VQVAE
 from glc_train.bitstream import (
+    MAX_SIDE,
+    FormatError,
     ImageHeader,
     check_content,
     check_fingerprint,
@@ -73,7 +76,7 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 
 def picture_to_tensor(picture: np.ndarray) -> Tensor:
     """uint8 (H, W, 3) → (1, 3, H, W) float32 in [-1, 1]."""
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
         raise ValueError(f"a picture is uint8 (H, W, 3), not {picture.dtype} {picture.shape}")
     return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float().div(127.5).sub(1)
 
@@ -115,11 +118,12 @@ class ImageCodec(nn.Module):
         return self.autoencoder.factor * self.transform.hyper_factor
 
     def _quality(self, quality: int | Tensor, batch: int) -> Tensor:
-        if isinstance(quality, int):
-            if not 0 <= quality < self.quality_levels:
-                raise ValueError(f"quality must be 0 to {self.quality_levels - 1}, not {quality}")
-            return torch.full((batch,), quality, dtype=torch.int64, device=self.device)
-        return quality
+        if isinstance(quality, Tensor):
+            return quality
+        level = operator.index(quality)
+        if not 0 <= level < self.quality_levels:
+            raise ValueError(f"quality must be 0 to {self.quality_levels - 1}, not {level}")
+        return torch.full((batch,), level, dtype=torch.int64, device=self.device)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.compute_dtype == torch.bfloat16)
@@ -157,7 +161,8 @@ class ImageCodec(nn.Module):
     def _coder(self) -> ExactLatentCoder:
         """The exact coder of the present weights; made anew when a weight has changed."""
         tensors = [*self.transform.parameters(), *self.transform.buffers(), *self.autoencoder.decoder.parameters()]
-        key = tuple(number for t in tensors for number in (t.data_ptr(), t._version))
+        # Tensors made in inference mode count no versions.
+        key = tuple(number for t in tensors for number in (t.data_ptr(), 0 if t.is_inference() else t._version))
         if self._exact is None or self._exact[0] != key:
             self._exact = (key, ExactLatentCoder(self.transform, self._weights_fingerprint()))
         return self._exact[1]
@@ -179,6 +184,8 @@ class ImageCodec(nn.Module):
     def compress_with_report(self, picture: np.ndarray, quality: int) -> CompressResult:
         """Compresses a picture uint8 (H, W, 3); see `compress`. Also tells what the bits are."""
         level = int(self._quality(quality, 1)[0])
+        if max(picture.shape[:2], default=0) > MAX_SIDE:  # the container could not hold it: say so before the work
+            raise ValueError(f"a .glc picture has sides of at most {MAX_SIDE} pixels, not {picture.shape[:2]}")
         x = pad_to_multiple(picture_to_tensor(picture).to(self.device), self.multiple)
         latent = self.encode_latent(x)
         y = self.transform.analysis(latent, self._quality(level, 1))
@@ -222,7 +229,10 @@ class ImageCodec(nn.Module):
         coder = self._coder()
         check_fingerprint(header, coder.fingerprint)
         if header.quality >= self.quality_levels:
-            raise ValueError(f"the file asks for quality {header.quality}; the weights have {self.quality_levels} levels")
+            raise FormatError(
+                f"The file asks for quality {header.quality}, but the loaded weights know only 0 to "
+                f"{self.quality_levels - 1}: load the weights it was written with."
+            )
         sides = [-(-side // self.multiple) * self.transform.hyper_factor for side in (header.height, header.width)]
         verify = partial(check_content, header)
         return header, coder.read(payload, sides[0], sides[1], header.quality, self.device, verify)

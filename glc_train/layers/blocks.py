@@ -46,9 +46,7 @@ class GatedDepthConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Sequential(
-            conv1x1(in_channels, out_channels), nn.LeakyReLU(0.01), depthwise3x3(out_channels)
-        )
+        self.conv1 = nn.Sequential(conv1x1(in_channels, out_channels), nn.LeakyReLU(0.01), depthwise3x3(out_channels))
         self.conv2 = conv1x1(in_channels, out_channels)
         self.out_conv = conv1x1(out_channels, out_channels)
         self.adaptor = _skip(in_channels, out_channels)

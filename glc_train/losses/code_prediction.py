@@ -26,7 +26,7 @@ class _Layer(nn.Module):
 
 
 class CodePredictor(nn.Module):
-    """Transformer that predicts the codebook indices of the original from a latent (after CodeFormer, Zhou et al. 2022).
+    """A transformer that predicts the codebook indices of the original from a latent (CodeFormer, Zhou et al. 2022).
 
     Args:
         latent_channels: N; published 256.
@@ -55,7 +55,7 @@ class CodePredictor(nn.Module):
     def _position(self, height: int, width: int) -> Tensor:
         if (height, width) == (self.grid, self.grid):
             return self.position_emb
-        table = rearrange(self.position_emb, "(h w) c -> 1 c h w", h=self.grid)
+        table: Tensor = rearrange(self.position_emb, "(h w) c -> 1 c h w", h=self.grid)
         table = F.interpolate(table, size=(height, width), mode="bicubic", align_corners=False)
         return rearrange(table, "1 c h w -> (h w) c")
 

@@ -44,13 +44,11 @@ class RateWeights(nn.Module):
 
     @torch.no_grad()
     def steer(self, quality: Tensor, bpp: Tensor) -> None:
-        """Moves λ towards the targets, from this batch's quality (B,) and bpp (B,)."""
+        """Moves λ towards the targets, from the mean bpp (n,) of each quality index (n,), every index at most once."""
         if self.log_target is None:
             return
-        error = (bpp / self.log_target.exp()[quality] - 1).clamp(-1, 1).float()
-        total = torch.zeros_like(self.log_lambda).index_add_(0, quality, error)
-        count = torch.zeros_like(self.log_lambda).index_add_(0, quality, torch.ones_like(error))
-        self.log_lambda += self.gain * total / count.clamp_min(1)
+        error = (bpp / self.log_target.exp()[quality] - 1).clamp(-1, 1)
+        self.log_lambda[quality] += self.gain * error.float()
 
 
 def _spread(ends: Sequence[float], levels: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from glc_train.training.checkpoint import KeepLast
 from glc_train.training.codebook import CodebookWatch
+from glc_train.training.distributed import Draws, GradientAveraging
 from glc_train.training.prior import fit_z_prior
 from glc_train.training.recipe import run_recipe
 from glc_train.training.schedule import WarmupCosine
@@ -12,6 +13,8 @@ from glc_train.training.validation import Validate
 __all__ = [
     "AutoencoderStage",
     "CodebookWatch",
+    "Draws",
+    "GradientAveraging",
     "JointStage",
     "KeepLast",
     "Losses",

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from glc_train.codecs import ImageCodec
 from glc_train.losses import Adversary
+from glc_train.training.distributed import Draws, average_gradients, from_rank_zero
 from glc_train.training.schedule import WarmupCosine
 from glc_train.weights import CHECKPOINT_CONFIG
 
@@ -32,6 +33,8 @@ class StageSettings:
             schedules reaching their end then; such a run cannot be repeated exactly.
         lr, weight_decay, betas: of AdamW.
         clip: largest norm of the gradient.
+        accumulate: batches whose gradients make one training step.
+        checkpoint_activations: recompute the auto-encoder's activations in the backward pass, to save memory.
         ema_decay: of the averaged weights that validation and export use; ramped up from 0 over the first steps.
         max_bad_steps: so many steps in a row whose loss or gradient is not finite stop the run.
         seed: of everything that training draws.
@@ -44,6 +47,8 @@ class StageSettings:
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 1.0
+    accumulate: int = 1
+    checkpoint_activations: bool = False
     ema_decay: float = 0.999
     max_bad_steps: int = 50
     seed: int = 0
@@ -79,7 +84,11 @@ class Stage(lightning.LightningModule):
     """
 
     def __init__(
-        self, codec: ImageCodec, codec_config: Mapping[str, Any], settings: StageSettings, adversary: Adversary | None = None
+        self,
+        codec: ImageCodec,
+        codec_config: Mapping[str, Any],
+        settings: StageSettings,
+        adversary: Adversary | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -90,12 +99,14 @@ class Stage(lightning.LightningModule):
         self.ema: AveragedModel | None = None
         # Our own counter: Lightning's counts every optimiser's steps.
         self.register_buffer("train_step", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self.register_buffer("bad_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("seconds", torch.zeros((), dtype=torch.float64))
         self._bad_in_a_row = 0
         self._clock: float | None = None
 
     train_step: Tensor
+    batches: Tensor
     bad_steps: Tensor
     seconds: Tensor
 
@@ -105,12 +116,11 @@ class Stage(lightning.LightningModule):
         """Modules that the main optimiser trains."""
         raise NotImplementedError
 
-    def losses(self, x: Tensor, generator: torch.Generator) -> Losses:
-        """One forward pass on crops x (B, 3, H, W) in [-1, 1]; all randomness from `generator` (on the CPU)."""
+    def losses(self, x: Tensor, draws: Draws) -> Losses:
+        """One forward pass on crops x (B, 3, H, W) in [-1, 1]; all randomness from `draws`."""
         raise NotImplementedError
 
-    @torch.no_grad()
-    def after_step(self, generator: torch.Generator) -> None:
+    def after_step(self, draws: Draws) -> None:
         """Called after each training step."""
 
     # ---------------------------------------------------------------- set-up
@@ -120,6 +130,7 @@ class Stage(lightning.LightningModule):
         self.codec.requires_grad_(False)
         for module in self.trained_modules():
             module.requires_grad_(True)
+        self.codec.autoencoder.checkpoint_activations(self.settings.checkpoint_activations)
         self.ema = AveragedModel(self.codec, multi_avg_fn=self._average)
         self.ema.requires_grad_(False).eval()
 
@@ -141,83 +152,99 @@ class Stage(lightning.LightningModule):
             )
         return optimisers
 
-    def generator(self) -> torch.Generator:
-        """Random numbers of this step and rank: a function of both, so that a resumed run draws the same."""
-        seed = (self.settings.seed * 1_000_003 + int(self.train_step)) * 1_009 + self.global_rank
-        return torch.Generator().manual_seed(seed % 2**63)
-
     @property
     def progress(self) -> float:
         """Share of the stage done, 0 to 1."""
         done = int(self.train_step) / self.settings.steps
         if self.settings.minutes:
-            done = max(done, float(self.seconds) / 60 / self.settings.minutes)
+            # Every rank must stop at the same step.
+            done = max(done, float(from_rank_zero(self.seconds)) / 60 / self.settings.minutes)
         return min(1.0, done)
 
     # ---------------------------------------------------------------- one step
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Generator step, discriminator step, averages, logs."""
-        now = time.monotonic()
-        self.seconds += 0.0 if self._clock is None else min(now - self._clock, 60.0)
-        self._clock = now
-        step, random = int(self.train_step), self.generator()
-        optimisers = self.optimizers()
-        optimisers = optimisers if isinstance(optimisers, list) else [optimisers]
-        factor = self.settings.schedule(step, self.progress)
-        for optimiser, lr in zip(optimisers, self._base_lrs(), strict=True):
-            for group in optimiser.param_groups:
-                group["lr"] = lr * factor
-        losses = self.losses(batch, random)
-        terms = dict(losses.terms)
-        terms |= self._generator_backward(losses, step)
-        norm = self._clip_and_step(optimisers[0], [p for m in self.trained_modules() for p in m.parameters()])
-        terms["grad_norm"] = norm
-        if self.adversary is not None and self.adversary.learns(step) and losses.x_hat is not None:
+        """Gradients of both sides; after `accumulate` batches the optimisers step, and the step counter with them."""
+        self._tick()
+        settings, step, batch_number = self.settings, int(self.train_step), int(self.batches)
+        draws = Draws(settings.seed, batch_number, self.global_rank, self.trainer.world_size)
+        losses = self.losses(batch, draws)
+        terms = dict(losses.terms) | self._generator_backward(losses, step)
+        against = self.adversary is not None and self.adversary.learns(step) and losses.x_hat is not None
+        if against:
+            assert self.adversary is not None
             assert losses.x is not None
+            assert losses.x_hat is not None
             loss = self.adversary.discriminator_loss(losses.x, losses.x_hat)
-            self.manual_backward(loss)
+            self.manual_backward(loss / settings.accumulate)
             terms["loss/discriminator"] = loss.detach()
-            terms["grad_norm/discriminator"] = self._clip_and_step(optimisers[1], list(self.adversary.parameters()))
-        self._count_bad(norm)
-        self.after_step(random)
-        if self.ema is not None:
-            self.ema.update_parameters(self.codec)
-        self.train_step += 1
-        terms["lr"] = torch.tensor(self.settings.lr * factor)
-        self.log_dict({f"train/{k}": v for k, v in terms.items()}, prog_bar=False)
+        self.batches += 1
+        if int(self.batches) % settings.accumulate == 0:
+            terms |= self._optimise(step, against)
+            self.after_step(draws)
+            if self.ema is not None:
+                self.ema.update_parameters(self.codec)
+            self.train_step += 1
+        self.log_dict({f"train/{k}": v for k, v in terms.items()})
         self.log("loss", terms["loss"], prog_bar=True, logger=False)
         if self.progress >= 1.0:
             self.trainer.should_stop = True
 
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.seconds += 0.0 if self._clock is None else min(now - self._clock, 60.0)
+        self._clock = now
+
+    def _optimise(self, step: int, against: bool) -> dict[str, Tensor]:
+        """Steps the optimisers; returns what there is to log."""
+        optimisers = self.optimizers()
+        optimisers = optimisers if isinstance(optimisers, list) else [optimisers]
+        factor = self.settings.schedule(step, self.progress)
+        base = [self.settings.lr] + ([] if self.adversary is None else [self.adversary.lr])
+        for optimiser, lr in zip(optimisers, base, strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = lr * factor
+        norm = self._clip_and_step(optimisers[0], [p for m in self.trained_modules() for p in m.parameters()])
+        self._count_bad(norm)
+        terms = {
+            "grad_norm": norm,
+            "lr": torch.tensor(self.settings.lr * factor),
+            "skipped_steps": self.bad_steps.float(),
+        }
+        if against:
+            assert self.adversary is not None
+            terms["grad_norm/discriminator"] = self._clip_and_step(optimisers[1], list(self.adversary.parameters()))
+        return terms
+
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing: the `Validate` callback measures the averaged weights."""
 
-    def _base_lrs(self) -> list[float]:
-        return [self.settings.lr] + ([] if self.adversary is None else [self.adversary.lr])
-
     def _generator_backward(self, losses: Losses, step: int) -> dict[str, Tensor]:
         """Gradients of the main optimiser's parameters; returns what there is to log."""
-        terms: dict[str, Tensor] = {"loss": sum((t.detach() for t in (losses.picture, losses.other) if t is not None), torch.zeros(()))}
-        if losses.picture is None:
-            assert losses.other is not None
-            self.manual_backward(losses.other)
-            return terms
-        if self.adversary is None or not self.adversary.seen_by_generator(step):
-            self.manual_backward(losses.picture if losses.other is None else losses.picture + losses.other)
+        share = 1 / self.settings.accumulate
+        parts = [part for part in (losses.picture, losses.other) if part is not None]
+        total = torch.stack([part.float() for part in parts]).sum()
+        terms = {"loss": total.detach()}
+        if losses.picture is None or self.adversary is None or not self.adversary.seen_by_generator(step):
+            self.manual_backward(share * total)
             return terms
         assert losses.x_hat is not None
         (reconstruction,) = torch.autograd.grad(losses.picture, losses.x_hat, retain_graph=True)
-        through = self.adversary.generator_gradient(losses.x_hat, reconstruction, self.codec.autoencoder.decoder.last_layer)
+        last_layer = self.codec.autoencoder.decoder.last_layer
+        through = self.adversary.generator_gradient(losses.x_hat, reconstruction, last_layer)
         # One backward pass: a scalar whose gradient at x_hat is the combined gradient.
-        total = (losses.x_hat * through.gradient.detach()).sum()
-        self.manual_backward(total if losses.other is None else total + losses.other)
+        carrier = (losses.x_hat * through.gradient.detach()).sum()
+        self.manual_backward(share * (carrier if losses.other is None else carrier + losses.other))
         return terms | {"loss/generator": through.loss, "adaptive_weight": through.weight}
 
     def _clip_and_step(self, optimiser: Any, parameters: list[nn.Parameter]) -> Tensor:
-        """Clips and steps, unless the gradient is not finite; returns its norm."""
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
-        if bool(torch.isfinite(norm)):
+        """Averages over ranks, clips and steps, unless the gradient is not finite; returns its norm."""
+        average_gradients(parameters)
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # float16 only
+        scale = 1.0 if scaler is None else scaler.get_scale()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip * scale) / scale
+        # The float16 scaler skips such steps itself, and must see them to lower its scale.
+        if scaler is not None or bool(torch.isfinite(norm)):
             optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         return norm.detach()
@@ -230,8 +257,9 @@ class Stage(lightning.LightningModule):
         self._bad_in_a_row += 1
         if self._bad_in_a_row >= self.settings.max_bad_steps:
             raise TrainingError(
-                f"{self._bad_in_a_row} steps in a row had a loss or gradient that is not finite (step {int(self.train_step)}): "
-                "lower the learning rate or the clipping norm, or use trainer.precision=32-true"
+                f"{self._bad_in_a_row} steps in a row had a loss or gradient that is not finite "
+                f"(step {int(self.train_step)}): lower the learning rate or the clipping norm, "
+                "or use trainer.precision=32-true"
             )
 
     # ---------------------------------------------------------------- checkpoints

@@ -9,15 +9,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glc_train.codecs import ImageCodec
-from glc_train.layers import Quantised
+from glc_train.layers import Quantised, VectorQuantiser
 from glc_train.losses import Adversary, BetaPlacement, CodePredictor, PerceptualLoss, RateWeights, vq_loss
 from glc_train.training.codebook import CodebookWatch
+from glc_train.training.distributed import Draws, all_sum
 from glc_train.training.stage import Losses, Stage, StageSettings
 from glc_train.transform import Rounding, TransformOutput
 
 
 def _vectors(x: Tensor) -> Tensor:
     return rearrange(x.detach(), "b c h w -> (b h w) c")
+
+
+def _watch(quantiser: VectorQuantiser, window: int, restart: bool, ema: float | None) -> CodebookWatch:
+    return CodebookWatch(quantiser.codes, quantiser.embedding.embedding_dim, window, restart, ema)
 
 
 def psnr_of(x_hat: Tensor, x: Tensor) -> Tensor:
@@ -58,7 +63,7 @@ class AutoencoderStage(Stage):
         picture: pixel losses.
         vq: weight of the VQ loss. beta, beta_placement: see `losses.vq_loss`.
         window: steps over which codebook use is counted.
-        restart: restart dead entries.
+        restart: restart dead entries. codebook_ema: see `CodebookWatch`.
         free_share: share of the samples whose decoder sees the latent without quantisation.
     """
 
@@ -74,6 +79,7 @@ class AutoencoderStage(Stage):
         beta_placement: BetaPlacement = "commitment",
         window: int = 200,
         restart: bool = True,
+        codebook_ema: float | None = None,
         free_share: float = 0.0,
     ) -> None:
         super().__init__(codec, codec_config, settings, adversary)
@@ -82,36 +88,40 @@ class AutoencoderStage(Stage):
         self.beta = beta
         self.beta_placement = beta_placement
         self.free_share = free_share
-        self.watch = CodebookWatch(codec.autoencoder.quantiser.codes, window, restart)
+        self.watch = _watch(codec.autoencoder.quantiser, window, restart, codebook_ema)
         self._last: tuple[Quantised, Tensor] | None = None
 
     def trained_modules(self) -> Iterable[nn.Module]:
         """The auto-encoder."""
         return [self.codec.autoencoder]
 
-    def losses(self, x: Tensor, generator: torch.Generator) -> Losses:
+    def losses(self, x: Tensor, draws: Draws) -> Losses:
         """Reconstruction through the codebook."""
         model = self.codec.autoencoder
         latent = model.encoder(x)
         if int(self.train_step) == 0:
-            self.watch.initialise(model.quantiser, _vectors(latent), generator)
+            self.watch.initialise(model.quantiser, _vectors(latent), draws.common)
         quantised = model.quantiser(latent)
         seen = quantised.straight_through
         if self.free_share:
-            free = torch.rand(len(x), 1, 1, 1, generator=generator).to(x.device) < self.free_share
+            free = draws.uniform(len(x), 1, 1, 1).to(x.device) < self.free_share
             seen = torch.where(free, latent, seen)
         x_hat = model.decoder(seen)
         self._last = (quantised, latent)
         picture, terms = self.picture(x_hat, x)
         quantiser = vq_loss(latent, quantised.vectors, self.beta, self.beta_placement)
-        terms |= {"loss/vq": quantiser.detach(), "codebook/used": self.watch.used, "codebook/perplexity": self.watch.perplexity}
+        terms |= {
+            "loss/vq": quantiser.detach(),
+            "codebook/used": self.watch.used,
+            "codebook/perplexity": self.watch.perplexity,
+        }
         return Losses(terms, self.vq * quantiser, picture, x_hat, x)
 
-    def after_step(self, generator: torch.Generator) -> None:
+    def after_step(self, draws: Draws) -> None:
         """Watches the codebook."""
         assert self._last is not None
         quantised, latent = self._last
-        self.watch.update(self.codec.autoencoder.quantiser, quantised.indices, _vectors(latent), generator)
+        self.watch.update(self.codec.autoencoder.quantiser, quantised.indices, _vectors(latent), draws.common)
         self._last = None
 
 
@@ -129,7 +139,7 @@ class TransformStage(Stage):
         code_prediction: α.
         vq, beta, beta_placement: of the hyper codebook.
         rounding: of y, see `transform.QuantiseStep`.
-        window: steps over which codebook use is counted.
+        window, codebook_ema: of the hyper codebook, see `CodebookWatch`.
     """
 
     def __init__(
@@ -146,6 +156,7 @@ class TransformStage(Stage):
         beta: float = 0.25,
         rounding: Rounding = "mixed",
         window: int = 200,
+        codebook_ema: float | None = None,
     ) -> None:
         super().__init__(codec, codec_config, settings, adversary)
         self.rate = rate
@@ -155,7 +166,7 @@ class TransformStage(Stage):
         self.vq = vq
         self.beta = beta
         self.rounding = rounding
-        self.watch = CodebookWatch(codec.transform.z_quantiser.codes, window)
+        self.watch = _watch(codec.transform.z_quantiser, window, True, codebook_ema)
         self._last: tuple[TransformOutput, Tensor, Tensor] | None = None
 
     fresh_hyper_codebook = True  # its entries come from the first batch
@@ -170,20 +181,18 @@ class TransformStage(Stage):
             latent: Tensor = self.codec.autoencoder.encoder(x)
         return latent
 
-    def code(self, x: Tensor, latent: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor], TransformOutput]:
+    def code(self, x: Tensor, latent: Tensor, draws: Draws) -> tuple[Tensor, dict[str, Tensor], TransformOutput]:
         """Loss through the latent, its terms, and the coded latent."""
         transform = self.codec.transform
         levels = transform.quality_levels
-        # Every quality is drawn equally often: a random order of 0..levels-1, repeated.
-        quality = (torch.randperm(len(x), generator=generator) + torch.randint(levels, (), generator=generator)) % levels
-        quality = quality.to(x.device)
+        quality = draws.balanced(len(x), levels).to(x.device)
         if int(self.train_step) == 0 and self.fresh_hyper_codebook:
             with torch.no_grad():
                 z = transform.hyper_analysis(transform.analysis(latent, quality))
-            self.watch.initialise(transform.z_quantiser, _vectors(z), generator)
+            self.watch.initialise(transform.z_quantiser, _vectors(z), draws.common)
         noise = None
         if self.rounding in ("noise", "mixed"):
-            noise = torch.rand(latent.shape[0], transform.channels, *latent.shape[2:], generator=generator).to(x.device) - 0.5
+            noise = draws.uniform(len(latent), transform.channels, *latent.shape[2:]).to(x.device) - 0.5
         out: TransformOutput = transform(latent, quality, self.rounding, noise)
         pixels = x.shape[-2] * x.shape[-1]
         bpp_y, bpp_z = out.bits_y / pixels, out.bits_z / pixels
@@ -213,18 +222,28 @@ class TransformStage(Stage):
         self._last = (out, quality, bpp_y.detach() + bpp_z.detach())
         return loss, terms, out
 
-    def losses(self, x: Tensor, generator: torch.Generator) -> Losses:
+    def losses(self, x: Tensor, draws: Draws) -> Losses:
         """Latent losses only."""
-        loss, terms, _ = self.code(x, self.encode(x), generator)
+        loss, terms, _ = self.code(x, self.encode(x), draws)
         return Losses(terms, other=loss)
 
-    def after_step(self, generator: torch.Generator) -> None:
+    def after_step(self, draws: Draws) -> None:
         """Steers λ and watches the hyper codebook."""
         assert self._last is not None
         out, quality, bpp = self._last
-        self.rate.steer(quality, bpp)
-        self.watch.update(self.codec.transform.z_quantiser, out.z_indices, _vectors(out.z), generator)
+        self.rate.steer(*self._mean_bpp(quality, bpp))
+        self.watch.update(self.codec.transform.z_quantiser, out.z_indices, _vectors(out.z), draws.common)
         self._last = None
+
+    def _mean_bpp(self, quality: Tensor, bpp: Tensor) -> tuple[Tensor, Tensor]:
+        """Qualities (n,) seen by any rank, and the mean bpp (n,) of each."""
+        levels = self.codec.quality_levels
+        sums = torch.zeros(2, levels, device=bpp.device)
+        sums[0].index_add_(0, quality, bpp.float())
+        sums[1].index_add_(0, quality, torch.ones_like(bpp, dtype=torch.float32))
+        total, count = all_sum(sums)
+        seen = count.nonzero().flatten()
+        return seen, total[seen] / count[seen]
 
 
 class JointStage(TransformStage):
@@ -261,7 +280,11 @@ class JointStage(TransformStage):
         """Everything."""
         model = self.codec.autoencoder
         parts = [model.encoder, model.decoder] if self.train_encoder else [model.decoder]
-        return [*parts, *super().trained_modules(), *([self.pixel_predictor] if self.pixel_predictor is not None else [])]
+        return [
+            *parts,
+            *super().trained_modules(),
+            *([self.pixel_predictor] if self.pixel_predictor is not None else []),
+        ]
 
     def encode(self, x: Tensor) -> Tensor:
         """Latent of x."""
@@ -270,10 +293,10 @@ class JointStage(TransformStage):
         latent: Tensor = self.codec.autoencoder.encoder(x)
         return latent
 
-    def losses(self, x: Tensor, generator: torch.Generator) -> Losses:
+    def losses(self, x: Tensor, draws: Draws) -> Losses:
         """Latent losses and pixel losses."""
         latent = self.encode(x)
-        other, terms, out = self.code(x, latent, generator)
+        other, terms, out = self.code(x, latent, draws)
         other = self.latent * other
         x_hat = self.codec.autoencoder.decoder(out.latent_hat)
         picture, picture_terms = self.picture(x_hat, x)

@@ -66,10 +66,17 @@ class Validate(Callback):
         self._sums, self._rows = {}, []
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: ValPicture, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: object,
+        batch: ValPicture,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Measures one picture."""
-        assert isinstance(pl_module, Stage) and self._lpips is not None
+        assert isinstance(pl_module, Stage)
+        assert self._lpips is not None
         x = batch.x.to(pl_module.device)
         codec = pl_module.averaged
         codec.compute_dtype = torch.bfloat16 if trainer.precision == "bf16-mixed" else torch.float32

@@ -2,7 +2,13 @@
 
 from glc_train.transform.gaussian import SCALE_MIN, gaussian_bits, published_gaussian_bits
 from glc_train.transform.image import ImageTransform, LatentDecoder, TransformOutput
-from glc_train.transform.modules import FourPartContext, GainTransform, HyperSynthesis, PriorParameters, split_parameters
+from glc_train.transform.modules import (
+    FourPartContext,
+    GainTransform,
+    HyperSynthesis,
+    PriorParameters,
+    split_parameters,
+)
 from glc_train.transform.partition import checkerboard_masks, four_part_masks
 from glc_train.transform.passes import QuantiseStep, Rounding, SymbolStep, ZeroStep, run_passes
 

@@ -6,15 +6,16 @@ from torch import Tensor
 from glc_train.layers import lower_bound
 
 SCALE_MIN = 0.05  # below it a symbol costs nothing measurable; also the smallest scale of the coder's tables
+_SQRT_HALF = 0.5**0.5
 _PROBABILITY_MIN = 2.0**-24  # the coder's tables give no symbol less
 
 
 def _bin_probability(symbols: Tensor, scales: Tensor) -> Tensor:
     magnitude = symbols.abs()
-    # Φ of negative arguments only: differences of upper tails would cancel.
-    upper = torch.special.ndtr((0.5 - magnitude) / scales)
-    lower = torch.special.ndtr((-0.5 - magnitude) / scales)
-    return upper - lower
+    # Lower tails by erfc: Φ = (1 + erf) / 2, as torch.special.ndtr has it, would cancel in float32.
+    upper = torch.erfc((magnitude - 0.5) / scales * _SQRT_HALF)
+    lower = torch.erfc((magnitude + 0.5) / scales * _SQRT_HALF)
+    return 0.5 * (upper - lower)
 
 
 def gaussian_bits(symbols: Tensor, scales: Tensor) -> Tensor:
@@ -22,7 +23,8 @@ def gaussian_bits(symbols: Tensor, scales: Tensor) -> Tensor:
 
     Args:
         symbols: integers, or integers with additive noise, any shape.
-        scales: standard deviations, the same shape; values under 0.05 count as 0.05, with a gradient that can raise them.
+        scales: standard deviations, the same shape; values under 0.05 count as 0.05, with a gradient that
+            can raise them.
 
     Returns:
         Bits, the same shape, float32.

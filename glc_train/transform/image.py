@@ -52,7 +52,13 @@ class LatentDecoder(nn.Module):
     """
 
     def __init__(
-        self, latent_channels: int, channels: int, hyper_channels: int, quality_levels: int, depth: int, context_depth: int
+        self,
+        latent_channels: int,
+        channels: int,
+        hyper_channels: int,
+        quality_levels: int,
+        depth: int,
+        context_depth: int,
     ) -> None:
         super().__init__()
         self.hyper_synthesis = HyperSynthesis(hyper_channels, channels)
@@ -73,7 +79,8 @@ class LatentDecoder(nn.Module):
             exact = scale.dtype == torch.float64
             return (snap(scale), snap(mean)) if exact else (scale, mean)
 
-        masks = four_part_masks(*prior.mean.shape[1:], device=prior.mean.device)
+        channels, height, width = prior.mean.shape[1:]
+        masks = four_part_masks(channels, height, width, prior.mean.device)
         return run_passes(masks, prior.scale, prior.mean, next_parameters, step) * prior.step
 
     def forward(self, y_hat: Tensor, quality: Tensor) -> Tensor:
@@ -124,7 +131,8 @@ class ImageTransform(nn.Module):
     def z_bits(self, indices: Tensor) -> Tensor:
         """Bits of each z index under the fitted categorical prior; same shape as `indices`, float32."""
         counts = self.z_counts.double()
-        return -torch.log2(counts / counts.sum())[indices].float()
+        # An index that was never seen still costs a finite number of bits: the coder's tables give each 2^-24.
+        return -torch.log2((counts / counts.sum()).clamp_min(2.0**-24))[indices].float()
 
     def forward(
         self, latent: Tensor, quality: Tensor, rounding: Rounding = "hard", noise: Tensor | None = None

@@ -64,6 +64,14 @@ def hyper_analysis(channels: int, hyper_channels: int) -> nn.Sequential:
     )
 
 
+def _start_at_one(blocks: nn.Sequential, channels: int) -> None:
+    """Sets the last bias of a sequence of blocks to 1 for its first `channels` outputs."""
+    bias = blocks[-1].get_submodule("1.conv_out").bias
+    assert isinstance(bias, nn.Parameter)
+    with torch.no_grad():
+        bias[:channels] = 1.0
+
+
 class HyperSynthesis(nn.Module):
     """Quantised z (B, Cz, h/4, w/4) → raw parameters (B, 3C, h, w)."""
 
@@ -73,9 +81,7 @@ class HyperSynthesis(nn.Module):
         self.refine = block_a(channels)
         self.fusion = nn.Sequential(block_a(channels, 2 * channels), block_a(2 * channels, 3 * channels))
         # Steps and scales start at 1: below their bounds they would get no gradient.
-        bias = self.fusion[1][1].conv_out.bias
-        with torch.no_grad():
-            bias[: 2 * channels] = 1.0
+        _start_at_one(self.fusion, 2 * channels)
 
     def forward(self, z_hat: Tensor) -> Tensor:
         raw: Tensor = self.fusion(self.refine(self.upsample(z_hat)))
@@ -97,9 +103,7 @@ class FourPartContext(nn.Module):
         self.reduction = conv1x1(3 * channels, channels)
         self.adaptors = nn.ModuleList(block_a(2 * channels) for _ in range(self.passes - 1))
         self.shared = nn.Sequential(*(block_a(2 * channels) for _ in range(depth)))
-        bias = self.shared[-1][1].conv_out.bias
-        with torch.no_grad():
-            bias[:channels] = 1.0
+        _start_at_one(self.shared, channels)
 
     def forward(self, k: int, decoded: Tensor, reduced: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and mean (B, C, h, w) of pass k ≥ 1.

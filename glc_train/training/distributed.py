@@ -1,0 +1,106 @@
+"""Several processes: gradients, counts and random numbers that agree on every rank."""
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+
+_BUCKET = 25 * 2**20  # bytes averaged in one message
+
+
+def is_distributed() -> bool:
+    """Whether more than one process trains."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def all_sum(x: Tensor) -> Tensor:
+    """Sum of x over all ranks; x itself with one process."""
+    if is_distributed():
+        x = x.clone()
+        dist.all_reduce(x)
+    return x
+
+
+def all_gather(x: Tensor) -> Tensor:
+    """x (n, ...) of all ranks, (n · ranks, ...), in the order of the ranks; the same n everywhere."""
+    if not is_distributed():
+        return x
+    parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, x.contiguous())
+    return torch.cat(parts)
+
+
+def from_rank_zero(x: Tensor) -> Tensor:
+    """x as rank 0 has it."""
+    if is_distributed():
+        dist.broadcast(x, 0)
+    return x
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Averages the gradients over all ranks, in a few large messages. A missing gradient counts as zero."""
+    if not is_distributed():
+        return
+    bucket: list[Tensor] = []
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        bucket.append(parameter.grad)
+        if sum(g.numel() * g.element_size() for g in bucket) >= _BUCKET:
+            _average(bucket)
+            bucket = []
+    _average(bucket)
+
+
+def _average(gradients: list[Tensor]) -> None:
+    if not gradients:
+        return
+    flat = torch.cat([g.reshape(-1) for g in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for g, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        g.copy_(part.view_as(g))
+
+
+class GradientAveraging(DDPStrategy):
+    """Data parallelism whose gradients the training step averages itself (`average_gradients`).
+
+    PyTorch's wrapper expects one backward pass that reaches every parameter. Here there are two, each to its own
+    half, and which parameters take part changes when the discriminator starts; so the wrapper is left out, and with it
+    its errors about unused parameters.
+    """
+
+    def configure_ddp(self) -> None:
+        """Gives every rank the parameters and buffers of rank 0."""
+        assert self.model is not None
+        for tensor in [*self.model.parameters(), *self.model.buffers()]:
+            dist.broadcast(tensor.data, 0)
+
+
+class Draws:
+    """Random numbers of one training step, the same for every division of the batch among ranks.
+
+    Args:
+        seed, step: what the numbers are a function of, so that a resumed run draws the same.
+        rank, ranks: this process takes its slice of what is drawn for the whole batch.
+    """
+
+    def __init__(self, seed: int, step: int, rank: int = 0, ranks: int = 1) -> None:
+        self.common = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+        self.rank = rank
+        self.ranks = ranks
+
+    def _slice(self, x: Tensor, samples: int) -> Tensor:
+        return x[self.rank * samples : (self.rank + 1) * samples]
+
+    def uniform(self, samples: int, *shape: int) -> Tensor:
+        """(samples, *shape) in [0, 1)."""
+        return self._slice(torch.rand(samples * self.ranks, *shape, generator=self.common), samples)
+
+    def balanced(self, samples: int, levels: int) -> Tensor:
+        """(samples,) int64 in [0, levels): over the whole batch every level as often as can be."""
+        total = samples * self.ranks
+        start = torch.randint(levels, (), generator=self.common)
+        return self._slice((torch.randperm(total, generator=self.common) + start) % levels, samples)

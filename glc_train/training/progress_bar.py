@@ -1,0 +1,22 @@
+"""Progress bar whose time left also holds for stages that are limited in minutes."""
+
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+
+from glc_train.training.stage import Stage
+
+
+class StageProgressBar(RichProgressBar):
+    """Shows steps, speed and the time left until the stage's steps or minutes are used up, whichever is first."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Estimates the total from the share that is done."""
+        assert isinstance(pl_module, Stage)
+        if self.progress is not None and self.train_progress_bar_id is not None and pl_module.progress > 0:
+            total = round(int(pl_module.batches) / pl_module.progress)
+            self.progress.update(self.train_progress_bar_id, total=min(int(self.total_train_batches), total))
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

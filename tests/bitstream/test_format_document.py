@@ -1,0 +1,128 @@
+"""docs/format.md, followed to the letter with plain integers, reads what the package writes."""
+
+import zlib
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glc_train.bitstream import CategoricalTable, GaussianTables, ImageHeader, SymbolWriter, pack_image
+
+TABLES = GaussianTables()
+MASK = 2**64 - 1
+BIT = (2**23, 2**23)
+
+
+class DocumentedDecoder:
+    """The range coder of the document."""
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload, self.at = payload, 0
+        self.lower, self.range = 0, MASK
+        self.value = self.word() << 32 | self.word()
+
+    def word(self) -> int:
+        taken = self.payload[self.at : self.at + 4]
+        self.at += 4
+        return int.from_bytes(taken + bytes(4 - len(taken)), "big")
+
+    def symbol(self, frequencies: Sequence[int]) -> int:
+        scale = self.range >> 24
+        q = ((self.value - self.lower) & MASK) // scale
+        symbol = cumulative = 0
+        while q >= cumulative + frequencies[symbol]:
+            cumulative += frequencies[symbol]
+            symbol += 1
+        self.lower = (self.lower + scale * cumulative) & MASK
+        self.range = scale * frequencies[symbol]
+        if self.range < 2**32:
+            self.lower = self.lower << 32 & MASK
+            self.range <<= 32
+            self.value = (self.value << 32 | self.word()) & MASK
+        return symbol
+
+    def gaussian_pass(self, index: Sequence[int]) -> list[int]:
+        found: dict[int, int] = {}
+        escaped: list[tuple[int, int]] = []
+        for at in sorted(range(len(index)), key=lambda i: index[i]):
+            frequencies = TABLES.frequencies(index[at]).tolist()
+            support = len(frequencies) // 2 - 1
+            position = self.symbol(frequencies)
+            if position == 2 * support + 1:
+                escaped.append((at, support))
+            else:
+                found[at] = position - support
+        lengths = [0] * len(escaped)
+        running = list(range(len(escaped)))
+        for _ in range(31):
+            running = [each for each in running if self.symbol(BIT)]
+            for each in running:
+                lengths[each] += 1
+        numbers = [1 << length for length in lengths]
+        for plane in range(30, -1, -1):
+            for each, length in enumerate(lengths):
+                if length > plane:
+                    numbers[each] |= self.symbol(BIT) << plane
+        for (at, support), number in zip(escaped, numbers, strict=True):
+            found[at] = (number + support) * (-1 if self.symbol(BIT) else 1)
+        return [found[at] for at in range(len(index))]
+
+
+@given(
+    st.lists(st.integers(0, 6), max_size=12),
+    st.lists(st.tuples(st.integers(0, 255), st.integers(-9, 9) | st.integers(-(2**31), 2**31 - 1)), max_size=40),
+    st.lists(st.tuples(st.integers(0, 255), st.integers(-300, 300)), max_size=40),
+)
+def test_the_documented_decoder_reads_the_stream(
+    codes: list[int], first: list[tuple[int, int]], second: list[tuple[int, int]]
+) -> None:
+    prior = CategoricalTable.from_counts([5, 0, 1, 1, 900, 3, 77])
+    writer = SymbolWriter()
+    writer.write_categorical(codes, prior)
+    for part in (first, second):
+        writer.write_gaussian([symbol for _, symbol in part], [index for index, _ in part], TABLES)
+    decoder = DocumentedDecoder(writer.finish())
+    frequencies = prior.frequencies.tolist()
+    assert [decoder.symbol(frequencies) for _ in codes] == codes
+    for part in (first, second):
+        assert decoder.gaussian_pass([index for index, _ in part]) == [symbol for _, symbol in part]
+
+
+def crc8(data: bytes) -> int:
+    crc = 0xFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x2F if crc & 0x80 else 0)) & 0xFF
+    return crc ^ 0xFF
+
+
+@given(st.integers(1, 65536), st.integers(1, 65536), st.integers(0, 63), st.integers(0, 65535), st.binary(max_size=9))
+def test_the_header_has_the_documented_bits(width: int, height: int, quality: int, number: int, payload: bytes) -> None:
+    data = pack_image(ImageHeader(width, height, quality, number, number ^ 0xABC), payload)
+    codes = [max((side - 1).bit_length(), 1) - 1 for side in (width, height)]
+    bits = "".join(f"{code:04b}" for code in codes)
+    for side, code in zip((width, height), codes, strict=True):
+        bits += f"{side - 1:b}"[1:] if code else f"{side - 1:b}"
+    bits += f"{quality:06b}"
+    bits += "0" * (-len(bits) % 8)
+    start = b"\xa4" + int(bits, 2).to_bytes(len(bits) // 8, "big")
+    start += number.to_bytes(2, "big") + (number ^ 0xABC).to_bytes(2, "big")
+    pixels = width * height
+    payload = payload.ljust(-(-pixels // 8192) if pixels > 65536 else 0, b"\0")
+    assert data == start + bytes([crc8(start + payload)]) + payload
+    assert 8 <= len(start) + 1 <= 12
+
+
+def test_the_documented_thresholds_choose_the_table() -> None:
+    scales = [0.05 * 1280 ** (i / 255) for i in range(256)]
+    thresholds = [int(np.ceil(4096 * np.sqrt(a * b))) for a, b in pairwise(scales)]
+    for v in [-5, 0, 204, 205, 4096, 4097, 2**18, *thresholds, *(t - 1 for t in thresholds)]:
+        assert TABLES.index(np.int64(v)) == sum(t <= v for t in thresholds)
+
+
+def test_the_document_names_the_checksum_that_zlib_has() -> None:
+    assert crc8(b"123456789") == 0xDF  # the check value of CRC-8/AUTOSAR
+    assert zlib.crc32(b"123456789") == 0xCBF43926

@@ -1,0 +1,90 @@
+import math
+
+import pytest
+import torch
+
+from glc_train.autoencoder import VQVAE
+from glc_train.losses import Adversary, RateWeights, vq_loss
+
+
+@pytest.mark.parametrize(("placement", "on_input", "on_codes"), [("commitment", 0.25, 1.0), ("codebook", 1.0, 0.25)])
+def test_beta_weighs_the_term_it_is_put_on(placement: str, on_input: float, on_codes: float) -> None:
+    x, codes = (torch.randn(2, 3, 4, 4, requires_grad=True) for _ in range(2))
+    loss = vq_loss(x, codes, 0.25, placement)  # type: ignore[arg-type]
+    assert float(loss) == pytest.approx(1.25 * float((x - codes).square().mean()), rel=1e-5)
+    for_x, for_codes = torch.autograd.grad(loss, (x, codes))
+    slope = 2 * (x - codes).detach() / x.numel()
+    assert torch.allclose(for_x, on_input * slope)
+    assert torch.allclose(for_codes, -on_codes * slope)
+
+
+def test_lambdas_are_spread_geometrically() -> None:
+    weights = RateWeights(3, (4.0, 1.0))
+    assert weights(torch.tensor([0, 1, 2, 0]), 0).tolist() == pytest.approx([4.0, 2.0, 1.0, 4.0])
+
+
+def test_warm_up_rises_quadratically() -> None:
+    weights, quality = RateWeights(2, (4.0, 1.0), warmup=10), torch.tensor([1])
+    assert [float(weights(quality, step)) for step in (0, 4, 9, 500)] == pytest.approx([0.01, 0.25, 1.0, 1.0])
+
+
+def test_without_targets_nothing_moves() -> None:
+    weights = RateWeights(2)
+    before = weights.log_lambda.clone()
+    weights.steer(torch.tensor([0, 1]), torch.tensor([9.0, 9.0]))
+    assert torch.equal(weights.log_lambda, before)
+
+
+def test_steering_moves_each_lambda_towards_its_target() -> None:
+    weights = RateWeights(4, (4.0, 1.0), target_bpp=(0.01, 0.08), gain=0.01)
+    before = weights.log_lambda.clone()
+    # Targets are 0.01, 0.02, 0.04, 0.08: quality 0 far above, 1 on it, 2 not drawn, 3 below.
+    weights.steer(torch.tensor([3, 0, 1]), torch.tensor([0.04, 0.5, 0.02]))
+    assert (weights.log_lambda - before).tolist() == pytest.approx([0.01, 0.0, 0.0, -0.005], abs=1e-6)
+
+
+def test_the_controller_reaches_its_target() -> None:
+    weights, quality = RateWeights(1, (1.0, 1.0), target_bpp=(0.02, 0.02), gain=0.05), torch.tensor([0])
+    for _ in range(400):  # a codec whose rate falls with the square root of λ
+        weights.steer(quality, 0.1 / weights(quality, 0).sqrt())
+    assert float(0.1 / weights(quality, 0).sqrt()) == pytest.approx(0.02, rel=0.02)
+
+
+def test_adversary_schedule() -> None:
+    adversary = Adversary(channels=8, layers=1, start=100, warmup=20)
+    assert [adversary.learns(step) for step in (79, 80, 100)] == [False, True, True]
+    assert [adversary.seen_by_generator(step) for step in (80, 99, 100)] == [False, False, True]
+
+
+def test_hinge_loss_of_the_discriminator() -> None:
+    adversary = Adversary(channels=8, layers=1)
+    x, x_hat = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32, requires_grad=True)
+    real, fake = adversary.discriminator(x), adversary.discriminator(x_hat)
+    expected = 0.5 * ((1 - real).clamp_min(0).mean() + (1 + fake).clamp_min(0).mean())
+    loss = adversary.discriminator_loss(x, x_hat)
+    assert math.isclose(float(loss), float(expected), rel_tol=1e-5)
+    loss.backward()
+    assert x_hat.grad is None  # the generator is not trained by it
+    assert all(p.grad is not None for p in adversary.parameters())
+
+
+@pytest.mark.parametrize("clamp", [1e9, 0.01])
+def test_generator_gradient_is_balanced_at_the_last_layer(clamp: float) -> None:
+    adversary = Adversary(channels=8, layers=1, weight=0.8, clamp=clamp)
+    model = VQVAE([8, 8], 8, codes=8, res_blocks=1, patch=2, attention=False, groups=4)
+    x = torch.rand(1, 3, 32, 32)
+    x_hat, last = model.decoder(model.encoder(x)), model.decoder.last_layer
+    picture_loss = (x_hat - x).square().mean()
+    (reconstruction,) = torch.autograd.grad(picture_loss, x_hat, retain_graph=True)
+    result = adversary.generator_gradient(x_hat, reconstruction, last)
+
+    adversarial_loss = -adversary.discriminator(x_hat).mean()
+    norms = [torch.autograd.grad(v, last, retain_graph=True)[0].norm() for v in (picture_loss, adversarial_loss)]
+    weight = min(float(norms[0] / norms[1]), clamp)
+    assert float(result.loss) == pytest.approx(float(adversarial_loss), rel=1e-5)
+    assert float(result.weight) == pytest.approx(weight, rel=1e-3)
+    total = picture_loss + 0.8 * weight * adversarial_loss
+    (expected,) = torch.autograd.grad(total, last, retain_graph=True)
+    (ours,) = torch.autograd.grad(x_hat, last, result.gradient)
+    assert torch.allclose(ours, expected, rtol=1e-3, atol=1e-7)
+    assert all(p.requires_grad and p.grad is None for p in adversary.parameters())

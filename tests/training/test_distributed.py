@@ -1,0 +1,29 @@
+"""Two real processes (gloo) train what one process trains."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.training_harness import STAGES, curve_overrides, logged, train_process
+
+STEPS = 8
+
+
+def _run(out: Path, extra: list[str]) -> None:
+    process = train_process([*curve_overrides(out, STEPS), *extra])
+    output, _ = process.communicate(timeout=290)
+    assert process.returncode == 0, output[-3000:]
+
+
+def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    _run(one, [])
+    halves = [f"stages.{stage}.batch_size=2" for stage in STAGES]
+    _run(two, ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true", *halves])
+    for stage in STAGES:
+        assert (two / stage / "weights.safetensors").is_file()
+        assert len(list((two / stage / "csv").iterdir())) == 1, "one log folder, whatever the number of processes"
+        # Losses are logged by rank 0 on its half of the batch; the averaged gradient's norm is of the whole batch.
+        expected, measured = (logged(out / stage, "train/grad_norm") for out in (one, two))
+        assert measured == pytest.approx(expected, rel=0.05), stage
+    assert sorted(p.name for p in two.iterdir()) == sorted(p.name for p in one.iterdir())
