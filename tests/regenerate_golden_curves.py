@@ -11,9 +11,21 @@ from tests.training_harness import STAGES, curve_overrides, logged, train
 EXPECTED = Path(__file__).parent / "expected" / "golden_curves.json"
 STEPS = 10
 COLUMNS = {
-    "autoencoder": ("train/loss", "train/loss/l1", "train/loss/vq", "train/adaptive_weight", "train/loss/discriminator"),
+    "autoencoder": (
+        "train/loss",
+        "train/loss/l1",
+        "train/loss/vq",
+        "train/adaptive_weight",
+        "train/loss/discriminator",
+    ),
     "transform": ("train/loss", "train/bpp_y", "train/loss/latent_mse", "train/loss/code_prediction"),
-    "joint": ("train/loss", "train/bpp_y", "train/loss/l1", "train/adaptive_weight", "train/loss/pixel_code_prediction"),
+    "joint": (
+        "train/loss",
+        "train/bpp_y",
+        "train/loss/l1",
+        "train/adaptive_weight",
+        "train/loss/pixel_code_prediction",
+    ),
 }
 
 

@@ -43,8 +43,8 @@ def curve_overrides(out: Path, steps: int) -> list[str]:
         "stages.joint.module.picture.lpips=0",
         f"++stages.autoencoder.module.adversary={adversary}",
         f"++stages.joint.module.adversary={adversary}",
-        "stages.autoencoder.module.window=4",
-        "stages.transform.module.window=4",
+        "stages.autoencoder.module.codebook.window=4",
+        "stages.transform.module.codebook.window=4",
         "stages.transform.module.rate.target_bpp=[0.05,0.2]",
         f"++stages.joint.module.pixel_predictor={_SMALL_PREDICTOR}",
     ]

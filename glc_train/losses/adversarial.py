@@ -1,5 +1,6 @@
 """The discriminator's side of training: hinge losses and the adaptive weight of VQGAN."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -61,7 +62,13 @@ class Adversary(nn.Module):
         """Whether the generator gets the discriminator's gradient at this step."""
         return step >= self.start
 
-    def generator_gradient(self, x_hat: Tensor, reconstruction: Tensor, last_layer: Tensor) -> GeneratorGradient:
+    def generator_gradient(
+        self,
+        x_hat: Tensor,
+        reconstruction: Tensor,
+        last_layer: Tensor,
+        average: Callable[[Tensor], Tensor] = lambda gradient: gradient,
+    ) -> GeneratorGradient:
         """Adds the adversarial gradient, balanced at the decoder's last layer.
 
         The adaptive weight is ‖∇(reconstruction)‖ / ‖∇(adversarial)‖ at `last_layer` (Esser et al. 2021, equation 7).
@@ -71,6 +78,7 @@ class Adversary(nn.Module):
             x_hat: (B, 3, H, W), part of the graph.
             reconstruction: (B, 3, H, W), gradient of the other losses with respect to x_hat.
             last_layer: weight of the decoder's last convolution.
+            average: mean of a gradient over all processes, so that the weight is that of the whole batch.
         """
         self.discriminator.requires_grad_(False)
         leaf = x_hat.detach().requires_grad_()
@@ -78,7 +86,7 @@ class Adversary(nn.Module):
         (adversarial,) = torch.autograd.grad(loss, leaf)
         self.discriminator.requires_grad_(True)
         norms = [
-            torch.autograd.grad(x_hat, last_layer, grad_outputs=g, retain_graph=True)[0].float().norm()
+            average(torch.autograd.grad(x_hat, last_layer, grad_outputs=g, retain_graph=True)[0].float()).norm()
             for g in (reconstruction, adversarial)
         ]
         adaptive = (norms[0] / (norms[1] + 1e-6)).clamp(0.0, self.clamp)

@@ -1,7 +1,7 @@
 """Training: one LightningModule per stage, and the recipe that runs them in order."""
 
 from glc_train.training.checkpoint import KeepLast
-from glc_train.training.codebook import CodebookWatch
+from glc_train.training.codebook import CodebookSettings, CodebookWatch
 from glc_train.training.distributed import Draws, GradientAveraging
 from glc_train.training.prior import fit_z_prior
 from glc_train.training.recipe import run_recipe
@@ -12,6 +12,7 @@ from glc_train.training.validation import Validate
 
 __all__ = [
     "AutoencoderStage",
+    "CodebookSettings",
     "CodebookWatch",
     "Draws",
     "GradientAveraging",

@@ -1,12 +1,41 @@
 """Keeps a codebook alive: initial entries from data, use and perplexity over a window, restart of dead entries."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from glc_train.layers import VectorQuantiser
+from glc_train.losses import BetaPlacement, vq_loss
 from glc_train.training.distributed import all_gather, all_sum
 
 _SMALLEST_COUNT = 1e-3  # a moving count below it says nothing about where the entry should be
+
+
+@dataclass(frozen=True)
+class CodebookSettings:
+    """How a codebook is trained.
+
+    Attributes:
+        weight: of the VQ loss. beta, placement: see `losses.vq_loss`.
+        window, restart, ema: see `CodebookWatch`.
+    """
+
+    weight: float = 1.0
+    beta: float = 0.25
+    placement: BetaPlacement = "commitment"
+    window: int = 200
+    restart: bool = True
+    ema: float | None = None
+
+    def watch(self, quantiser: VectorQuantiser) -> "CodebookWatch":
+        """The watch of one quantiser."""
+        embedding = quantiser.embedding
+        return CodebookWatch(embedding.num_embeddings, embedding.embedding_dim, self.window, self.restart, self.ema)
+
+    def loss(self, x: Tensor, codes: Tensor) -> Tensor:
+        """Weighted VQ loss of x and its codes, both (B, C, h, w)."""
+        return self.weight * vq_loss(x, codes, self.beta, self.placement)
 
 
 class CodebookWatch(nn.Module):

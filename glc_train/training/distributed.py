@@ -23,6 +23,11 @@ def all_sum(x: Tensor) -> Tensor:
     return x
 
 
+def all_mean(x: Tensor) -> Tensor:
+    """Mean of x over all ranks."""
+    return all_sum(x) / dist.get_world_size() if is_distributed() else x
+
+
 def all_gather(x: Tensor) -> Tensor:
     """x (n, ...) of all ranks, (n · ranks, ...), in the order of the ranks; the same n everywhere."""
     if not is_distributed():

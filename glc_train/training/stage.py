@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from glc_train.codecs import ImageCodec
 from glc_train.losses import Adversary
-from glc_train.training.distributed import Draws, average_gradients, from_rank_zero
+from glc_train.training.distributed import Draws, all_mean, average_gradients, from_rank_zero
 from glc_train.training.schedule import WarmupCosine
 from glc_train.weights import CHECKPOINT_CONFIG
 
@@ -231,7 +231,7 @@ class Stage(lightning.LightningModule):
         assert losses.x_hat is not None
         (reconstruction,) = torch.autograd.grad(losses.picture, losses.x_hat, retain_graph=True)
         last_layer = self.codec.autoencoder.decoder.last_layer
-        through = self.adversary.generator_gradient(losses.x_hat, reconstruction, last_layer)
+        through = self.adversary.generator_gradient(losses.x_hat, reconstruction, last_layer, all_mean)
         # One backward pass: a scalar whose gradient at x_hat is the combined gradient.
         carrier = (losses.x_hat * through.gradient.detach()).sum()
         self.manual_backward(share * (carrier if losses.other is None else carrier + losses.other))

@@ -9,20 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glc_train.codecs import ImageCodec
-from glc_train.layers import Quantised, VectorQuantiser
-from glc_train.losses import Adversary, BetaPlacement, CodePredictor, PerceptualLoss, RateWeights, vq_loss
-from glc_train.training.codebook import CodebookWatch
-from glc_train.training.distributed import Draws, all_sum
+from glc_train.layers import Quantised
+from glc_train.losses import Adversary, CodePredictor, PerceptualLoss, RateWeights
+from glc_train.training.codebook import CodebookSettings
+from glc_train.training.distributed import Draws, all_mean, all_sum
 from glc_train.training.stage import Losses, Stage, StageSettings
 from glc_train.transform import Rounding, TransformOutput
 
 
 def _vectors(x: Tensor) -> Tensor:
     return rearrange(x.detach(), "b c h w -> (b h w) c")
-
-
-def _watch(quantiser: VectorQuantiser, window: int, restart: bool, ema: float | None) -> CodebookWatch:
-    return CodebookWatch(quantiser.codes, quantiser.embedding.embedding_dim, window, restart, ema)
 
 
 def psnr_of(x_hat: Tensor, x: Tensor) -> Tensor:
@@ -61,9 +57,7 @@ class AutoencoderStage(Stage):
     Args:
         codec, codec_config, settings, adversary: see `Stage`.
         picture: pixel losses.
-        vq: weight of the VQ loss. beta, beta_placement: see `losses.vq_loss`.
-        window: steps over which codebook use is counted.
-        restart: restart dead entries. codebook_ema: see `CodebookWatch`.
+        codebook: how the codebook is trained.
         free_share: share of the samples whose decoder sees the latent without quantisation.
     """
 
@@ -73,22 +67,15 @@ class AutoencoderStage(Stage):
         codec_config: Mapping[str, Any],
         settings: StageSettings,
         picture: PictureLoss,
+        codebook: CodebookSettings,
         adversary: Adversary | None = None,
-        vq: float = 1.0,
-        beta: float = 0.25,
-        beta_placement: BetaPlacement = "commitment",
-        window: int = 200,
-        restart: bool = True,
-        codebook_ema: float | None = None,
         free_share: float = 0.0,
     ) -> None:
         super().__init__(codec, codec_config, settings, adversary)
         self.picture = picture
-        self.vq = vq
-        self.beta = beta
-        self.beta_placement = beta_placement
+        self.codebook = codebook
         self.free_share = free_share
-        self.watch = _watch(codec.autoencoder.quantiser, window, restart, codebook_ema)
+        self.watch = codebook.watch(codec.autoencoder.quantiser)
         self._last: tuple[Quantised, Tensor] | None = None
 
     def trained_modules(self) -> Iterable[nn.Module]:
@@ -109,13 +96,13 @@ class AutoencoderStage(Stage):
         x_hat = model.decoder(seen)
         self._last = (quantised, latent)
         picture, terms = self.picture(x_hat, x)
-        quantiser = vq_loss(latent, quantised.vectors, self.beta, self.beta_placement)
+        quantiser = self.codebook.loss(latent, quantised.vectors)
         terms |= {
             "loss/vq": quantiser.detach(),
             "codebook/used": self.watch.used,
             "codebook/perplexity": self.watch.perplexity,
         }
-        return Losses(terms, self.vq * quantiser, picture, x_hat, x)
+        return Losses(terms, quantiser, picture, x_hat, x)
 
     def after_step(self, draws: Draws) -> None:
         """Watches the codebook."""
@@ -137,9 +124,8 @@ class TransformStage(Stage):
         predictor: latent code predictor, or None.
         mse: weight of the latent distortion; measured in units of the latent's variance.
         code_prediction: α.
-        vq, beta, beta_placement: of the hyper codebook.
+        codebook: how the hyper codebook is trained.
         rounding: of y, see `transform.QuantiseStep`.
-        window, codebook_ema: of the hyper codebook, see `CodebookWatch`.
     """
 
     def __init__(
@@ -148,25 +134,21 @@ class TransformStage(Stage):
         codec_config: Mapping[str, Any],
         settings: StageSettings,
         rate: RateWeights,
+        codebook: CodebookSettings,
         predictor: CodePredictor | None = None,
         adversary: Adversary | None = None,
         mse: float = 1.0,
         code_prediction: float = 0.25,
-        vq: float = 1.0,
-        beta: float = 0.25,
         rounding: Rounding = "mixed",
-        window: int = 200,
-        codebook_ema: float | None = None,
     ) -> None:
         super().__init__(codec, codec_config, settings, adversary)
         self.rate = rate
         self.predictor = predictor
         self.mse = mse
         self.code_prediction = code_prediction
-        self.vq = vq
-        self.beta = beta
+        self.codebook = codebook
         self.rounding = rounding
-        self.watch = _watch(codec.transform.z_quantiser, window, True, codebook_ema)
+        self.watch = codebook.watch(codec.transform.z_quantiser)
         self._last: tuple[TransformOutput, Tensor, Tensor] | None = None
 
     fresh_hyper_codebook = True  # its entries come from the first batch
@@ -198,9 +180,10 @@ class TransformStage(Stage):
         bpp_y, bpp_z = out.bits_y / pixels, out.bits_z / pixels
         weighted_rate = (self.rate(quality, int(self.train_step)) * (bpp_y + bpp_z)).mean()
         # In units of the variance: the latent's own scale is arbitrary.
-        distortion = F.mse_loss(out.latent_hat.float(), latent.float()) / latent.detach().float().var()
-        hyper = vq_loss(out.z, out.z_hat, self.beta)
-        loss = weighted_rate + self.mse * distortion + self.vq * hyper
+        variance = all_mean(latent.detach().float().var())
+        distortion = F.mse_loss(out.latent_hat.float(), latent.float()) / variance
+        hyper = self.codebook.loss(out.z, out.z_hat)
+        loss = weighted_rate + self.mse * distortion + hyper
         terms = {
             "bpp_y": bpp_y.detach().mean(),
             "bpp_z": bpp_z.detach().mean(),

@@ -1,5 +1,6 @@
 """Validation on whole pictures with the averaged weights: figures for the log and a panel to look at."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,14 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.nn import functional as F
 
+from glc_train.backbones import BackboneError
 from glc_train.codecs import ImageCodec, tensor_to_picture
 from glc_train.data import ValPicture, draw_panel
 from glc_train.data.pictures import write_picture
 from glc_train.metrics import LPIPS
 from glc_train.training.stage import Stage
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,17 @@ class Validate(Callback):
         self._sums: dict[str, list[float]] = {}
         self._rows: list[list[tuple[object, str]]] = []
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Loads LPIPS; without its backbone the figure is left out, and the log says so."""
+        try:
+            self._lpips = LPIPS("alex")
+        except BackboneError as error:
+            log.warning("validation leaves LPIPS out: %s", error)
+
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forgets the last validation."""
-        self._lpips = self._lpips or LPIPS("alex")
-        self._lpips.to(pl_module.device)
+        if self._lpips is not None:
+            self._lpips.to(pl_module.device)
         self._sums, self._rows = {}, []
 
     def on_validation_batch_end(
@@ -76,7 +87,6 @@ class Validate(Callback):
     ) -> None:
         """Measures one picture."""
         assert isinstance(pl_module, Stage)
-        assert self._lpips is not None
         x = batch.x.to(pl_module.device)
         codec = pl_module.averaged
         codec.compute_dtype = torch.bfloat16 if trainer.precision == "bf16-mixed" else torch.float32
@@ -84,7 +94,7 @@ class Validate(Callback):
         with torch.autocast(x.device.type, enabled=False):
             for way in decode_in_all_ways(codec, x, self.with_transform):
                 x_hat = way.x_hat.clamp(-1, 1)
-                lpips = self._lpips((x + 1) / 2, (x_hat + 1) / 2)
+                lpips = None if self._lpips is None else self._lpips((x + 1) / 2, (x_hat + 1) / 2)
                 psnr = float(-10 * torch.log10(F.mse_loss(x_hat, x) / 4 + 1e-10))
                 figures = {"psnr": psnr, "bpp": way.bpp} | ({} if lpips is None else {"lpips": float(lpips)})
                 for name, value in figures.items():

@@ -15,10 +15,14 @@ import torch
 
 from glc_train.bitstream import FormatError, ImageHeader, WeightsMismatchError, pack_image
 from glc_train.codecs import ImageCodec, exact_stream, pad_to_multiple, picture_to_tensor, tensor_to_picture
+from glc_train.transform import PriorParameters, SymbolStep
 from glc_train.weights import save_codec
 from tests.codecs.conftest import scaled_codec
 
 SIZES = [(1, 1), (1, 70), (63, 65), (64, 64), (200, 120)]
+# Layers of the tiny decoder that give the parameters of pass 0 and of the others.
+FUSION = "hyper_synthesis.fusion.1.1.conv_out"
+CONTEXT = "context.shared.0.1.conv_out"
 FIXED_COST = 16  # bytes beyond the ideal code length: header, checks, and the end of the entropy code
 
 
@@ -55,7 +59,12 @@ def test_encoder_and_decoder_agree_on_every_value(
     seen: list[torch.Tensor] = []
     decoder = codec._coder().decoder
     original = decoder.decode_y
-    monkeypatch.setattr(decoder, "decode_y", lambda *args: seen.append(original(*args)) or seen[-1])
+
+    def decode_y(prior: PriorParameters, step: SymbolStep) -> torch.Tensor:
+        seen.append(original(prior, step))
+        return seen[-1]
+
+    monkeypatch.setattr(decoder, "decode_y", decode_y)
     codec.decompress_latent(codec.compress(photograph[:100, :90], 2))
     assert len(seen) == 2
     assert seen[0].abs().sum() > 0
@@ -89,11 +98,10 @@ def test_the_estimate_is_what_symbols_of_the_model_cost(
     monkeypatch.setattr(exact_stream, "_Write", DrawnFromTheModel)
     codec = scaled_codec(tiny_config, 1.0)
     channels = codec.transform.channels
-    fusion = codec.transform.decoder.hyper_synthesis.fusion[-1].get_submodule("1.conv_out")
-    shared = codec.transform.decoder.context.shared[-1].get_submodule("1.conv_out")
-    for conv, first in ((fusion, channels), (shared, 0)):
-        conv.bias[first : first + channels] = centre * torch.linspace(0.5, 1.5, channels)
-        conv.weight[first : first + channels] *= 0.1 * centre
+    for layer, first in ((FUSION, channels), (CONTEXT, 0)):
+        conv = codec.transform.decoder.get_submodule(layer)
+        conv.get_parameter("bias")[first : first + channels] = centre * torch.linspace(0.5, 1.5, channels)
+        conv.get_parameter("weight")[first : first + channels] *= 0.1 * centre
     report = codec._coder().write(torch.zeros(1, channels, 32, 32), torch.randint(64, (1, 8, 8)))
     assert report.estimated_bits_y > 800
     assert report.ideal_bits == pytest.approx(report.estimated_bits_y + report.estimated_bits_z, rel=0.01)
@@ -156,13 +164,14 @@ def test_another_process_decodes_the_same_bits(
         file = codec.compress(photograph[:height, :width], 3)
         (tmp_path / f"{height}x{width}.glc").write_bytes(file)
         expected[f"{height}x{width}"] = digest(codec.decompress_latent(file)[1])
-    # As much as a file of this size may claim, with the right weights and checksum, and nonsense for a payload.
-    claim = ImageHeader(4096, 4096, 0, codec.fingerprint, 1)
-    (tmp_path / "claim.glc").write_bytes(pack_image(claim, np.random.default_rng(0).bytes(2048)))
+    # Right weights and checksum: as much as a file of this size may claim with nonsense for a payload, and more.
+    claim = pack_image(ImageHeader(1024, 1024, 0, codec.fingerprint, 1), np.random.default_rng(0).bytes(128))
+    (tmp_path / "claim.glc").write_bytes(claim)
+    (tmp_path / "huge.glc").write_bytes(pack_image(ImageHeader(65536, 65536, 0, codec.fingerprint, 1), b"")[:2000])
     result = read_elsewhere(tmp_path / "weights.safetensors", tmp_path, repository)
     assert result["threads"] == 2
     assert result["digests"] == expected
-    assert "claim" in result["errors"]
+    assert set(result["errors"]) == {"claim", "huge"}
     assert result["peak_bytes"] < 1e9
 
 
@@ -175,6 +184,15 @@ def test_threads_do_not_matter(codec: ImageCodec, photograph: np.ndarray) -> Non
         assert torch.equal(codec.decompress_latent(file)[1], latent)
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_files_pass_between_processor_and_graphics_card(codec: ImageCodec, photograph: np.ndarray) -> None:
+    there = copy.deepcopy(codec).to("cuda")
+    for writer, reader in ((codec, there), (there, codec)):
+        file = writer.compress(photograph[:200, :120], 1)
+        assert torch.equal(reader.decompress_latent(file)[1].cpu(), writer.decompress_latent(file)[1].cpu())
 
 
 def test_bfloat16_decodes_the_same_latent(codec: ImageCodec, photograph: np.ndarray) -> None:
@@ -199,8 +217,8 @@ def test_other_weights_are_refused(codec: ImageCodec, photograph: np.ndarray) ->
             other.decompress(file)
     # The encoder's own parts do not matter to a decoder.
     encoder = copy.deepcopy(codec)
-    encoder.autoencoder.encoder.quant_conv.bias += 1
-    encoder.transform.analysis.gain += 1
+    encoder.get_parameter("autoencoder.encoder.quant_conv.bias").add_(1)
+    encoder.get_parameter("transform.analysis.gain").add_(1)
     assert encoder.fingerprint == codec.fingerprint
     assert np.array_equal(encoder.decompress(file), codec.decompress(file))
 
@@ -208,7 +226,7 @@ def test_other_weights_are_refused(codec: ImageCodec, photograph: np.ndarray) ->
 def test_weights_changed_in_place_are_used(codec: ImageCodec, photograph: np.ndarray) -> None:
     codec, picture = copy.deepcopy(codec), photograph[:64, :64]
     before = codec.compress(picture, 1)
-    codec.transform.decoder.context.shared[-1].get_submodule("1.conv_out").bias += 0.5
+    codec.transform.decoder.get_parameter(f"{CONTEXT}.bias").add_(0.5)
     after = codec.compress(picture, 1)
     assert after != before
     assert codec.decompress(after).shape == picture.shape
@@ -226,10 +244,10 @@ def test_weights_loaded_in_inference_mode_work(codec: ImageCodec, photograph: np
 def test_a_decoder_that_computes_differently_is_found_out(codec: ImageCodec, photograph: np.ndarray) -> None:
     other = copy.deepcopy(codec)
     file = codec.compress(photograph[:128, :128], 1)
-    conv = other._coder().decoder.hyper_synthesis.fusion[-1].get_submodule("1.conv_out")
-    conv.bias += 0.01  # the fingerprint is that of the weights: unchanged
+    # The fingerprint is that of the weights: unchanged.
+    other._coder().decoder.get_buffer(f"{FUSION}.bias").add_(0.01)
     assert other.fingerprint == codec.fingerprint
-    with pytest.raises(FormatError, match="did not decode to what was encoded|damaged"):
+    with pytest.raises(FormatError, match=r"did not decode to what was encoded|damaged"):
         other.decompress(file)
 
 

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -28,13 +30,14 @@ def test_equals_a_float64_convolution_of_the_rounded_weights(kind: str) -> None:
     conv = CONVOLUTIONS[kind]()
     exact, x = exact_copy(conv), activations()
     bias = None if conv.bias is None else conv.bias.double()
-    expected = F.conv2d(x, exact.weight, bias, conv.stride, conv.padding, groups=conv.groups)
+    rounded = exact.get_buffer("weight")
+    expected = F.conv2d(x, rounded, bias, conv.stride, conv.padding, groups=conv.groups)
     assert exact(x).dtype == torch.float64
     # Sums are exact on both sides; only the last addition, of the bias, may round in another order.
     assert torch.allclose(exact(x), expected, rtol=0, atol=1e-11)
     # Rounded weights are the weights, to 15 bits of the largest one.
     weight = conv.weight.detach()
-    assert float((exact.weight - weight).abs().max()) <= float(weight.abs().max()) * 2.0**-15
+    assert float((rounded - weight).abs().max()) <= float(weight.abs().max()) * 2.0**-15
 
 
 @pytest.mark.parametrize("kind", ["1x1", "3x3", "3x3 stride 2"])
@@ -50,7 +53,7 @@ def test_sums_do_not_depend_on_their_order(kind: str) -> None:
 
 
 @pytest.mark.parametrize("block", [block_a, block_b, block_c])
-def test_batches_and_threads_do_not_matter(block: type[nn.Sequential]) -> None:
+def test_batches_and_threads_do_not_matter(block: Callable[[int, int], nn.Sequential]) -> None:
     network = exact_copy(block(48, 32))
     x = activations(batch=3, channels=48, height=16, width=16)
     together = network(x)
@@ -69,10 +72,10 @@ def test_a_widest_layer_at_its_limits_sums_exactly() -> None:
         conv.weight.copy_(torch.where(torch.rand_like(conv.weight) < 0.5, 1.0, 65535 / 65536))
     x = torch.full((1, 4096, 1, 1), 2.0**MAGNITUDE_BITS - 2.0**-FRACTION_BITS, dtype=torch.float64)
     exact = exact_copy(conv)
-    units = [round(float(w) * 2**16) for w in exact.weight[0].flatten()]
+    units = [round(float(w) * 2**16) for w in exact.get_buffer("weight")[0].flatten()]
     activation = 2 ** (MAGNITUDE_BITS + FRACTION_BITS) - 1
     whole = sum(unit * activation for unit in units)  # Python integers: no rounding
-    assert float(exact(x)[0, 0]) == whole / 2 ** (16 + FRACTION_BITS) + float(conv.bias[0])
+    assert float(exact(x)[0, 0]) == whole / 2 ** (16 + FRACTION_BITS) + float(exact.get_buffer("bias")[0])
 
 
 def test_too_wide_a_layer_is_refused() -> None:
@@ -116,6 +119,5 @@ def test_the_original_is_left_alone() -> None:
 def test_zero_weights_have_an_exact_form() -> None:
     conv = conv1x1(4, 4)
     nn.init.zeros_(conv.weight)
-    assert torch.equal(
-        exact_copy(conv)(torch.ones(1, 4, 2, 2).double()), conv.bias.double().view(1, 4, 1, 1).expand(1, 4, 2, 2)
-    )
+    bias = conv.get_parameter("bias").double().view(1, 4, 1, 1)
+    assert torch.equal(exact_copy(conv)(torch.ones(1, 4, 2, 2).double()), bias.expand(1, 4, 2, 2))

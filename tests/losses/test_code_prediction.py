@@ -40,16 +40,16 @@ def test_the_value_gets_no_position() -> None:
 def test_loss_and_share_of_right_predictions() -> None:
     predictor, latent = small(), torch.randn(2, 6, 4, 4)
     with torch.no_grad():
-        predictor.idx_pred_layer[1].weight.zero_()
+        predictor.get_parameter("idx_pred_layer.1.weight").zero_()
     loss, accuracy = predictor.loss(latent, torch.zeros(2, 4, 4, dtype=torch.int64))
-    assert math.isclose(float(loss), math.log(10), rel_tol=1e-5)
+    assert math.isclose(loss.item(), math.log(10), rel_tol=1e-5)
     assert float(accuracy) == 1.0  # ties go to index 0
     predictor = small()
     best = predictor(latent).argmax(-1).view(2, 4, 4)
     wrong = (best + 1) % 10
     assert float(predictor.loss(latent, best)[1]) == 1.0
     assert float(predictor.loss(latent, wrong)[1]) == 0.0
-    assert float(predictor.loss(latent, best)[0]) < float(predictor.loss(latent, wrong)[0])
+    assert predictor.loss(latent, best)[0].item() < predictor.loss(latent, wrong)[0].item()
 
 
 def test_it_learns() -> None:

@@ -19,7 +19,9 @@ def test_curve_is_as_before(stage: str, measured: dict[str, dict[str, dict[int, 
     expected = json.loads(Path(EXPECTED).read_text())[stage]
     assert set(expected) == set(COLUMNS[stage])
     for column, values in expected.items():
-        assert measured[stage][column] == pytest.approx({int(k): v for k, v in values.items()}, rel=0.02, abs=2e-4), column
+        assert measured[stage][column] == pytest.approx({int(k): v for k, v in values.items()}, rel=0.02, abs=2e-4), (
+            column
+        )
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -109,10 +109,11 @@ def test_passes_round_around_the_mean_of_their_pass() -> None:
     step = QuantiseStep(y)
     decoded, seen = passes(step)
     masks = four_part_masks(4, 4, 6)
-    mean = sum(0.3 * k * masks[k] for k in range(4))
+    numbers = torch.arange(4.0).view(4, 1, 1, 1)
+    mean = (0.3 * numbers * masks).sum(0)
     assert torch.equal(step.symbols, torch.round(y - mean))
     assert torch.allclose(decoded, step.symbols + mean)
-    assert torch.equal(step.scales, sum((k + 1.0) * masks[k] for k in range(4)).expand_as(y))
+    assert torch.equal(step.scales, ((numbers + 1) * masks).sum(0).expand_as(y))
     # Pass k sees what passes before it decoded, and zeros elsewhere.
     for k, before in enumerate(seen, start=1):
         assert torch.equal(before, decoded * masks[:k].any(0))
@@ -120,8 +121,8 @@ def test_passes_round_around_the_mean_of_their_pass() -> None:
 
 def test_zero_step_decodes_means() -> None:
     decoded, _ = passes(ZeroStep())
-    masks = four_part_masks(4, 4, 6)
-    assert torch.equal(decoded, sum(0.3 * k * masks[k] for k in range(4)).expand_as(decoded))
+    means = 0.3 * torch.arange(4.0).view(4, 1, 1, 1) * four_part_masks(4, 4, 6)
+    assert torch.allclose(decoded, means.sum(0).expand_as(decoded))
 
 
 @pytest.mark.parametrize("rounding", ["noise", "mixed"])
