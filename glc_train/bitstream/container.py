@@ -30,7 +30,7 @@ KIND_IMAGE = 0
 KIND_VIDEO = 1
 MAX_SIDE = 65536
 MAX_QUALITY = 63
-MAX_PIXELS_PER_BYTE = 8192
+MAX_PIXELS_PER_BYTE = 4096
 """A picture has at most this many pixels per payload byte, so that a small file cannot demand a huge allocation."""
 
 FREE_PIXELS = 65536

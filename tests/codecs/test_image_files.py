@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from glc_train.bitstream import FormatError, ImageHeader, WeightsMismatchError, pack_image
+from glc_train.bitstream import (
+    ContentCheck,
+    FormatError,
+    GaussianTables,
+    ImageHeader,
+    SymbolWriter,
+    WeightsMismatchError,
+    pack_image,
+)
 from glc_train.codecs import ImageCodec, exact_stream, pad_to_multiple, picture_to_tensor, tensor_to_picture
 from glc_train.transform import PriorParameters, SymbolStep
 from glc_train.weights import save_codec
@@ -249,6 +257,16 @@ def test_a_decoder_that_computes_differently_is_found_out(codec: ImageCodec, pho
     assert other.fingerprint == codec.fingerprint
     with pytest.raises(FormatError, match=r"did not decode to what was encoded|damaged"):
         other.decompress(file)
+
+
+def test_the_content_check_covers_tables_and_symbols() -> None:
+    zeros, mask, digests = torch.zeros(1, 4, 2, 2).double(), torch.ones(4, 2, 2, dtype=torch.bool), set()
+    for scale, target in ((1.0, 0.0), (1.1, 0.0), (1.0, 1.0)):
+        check = ContentCheck()
+        step = exact_stream._Write(GaussianTables(), check, SymbolWriter(), zeros + target)
+        step(zeros + scale, zeros, mask)
+        digests.add(check.digest())
+    assert len(digests) == 3
 
 
 @pytest.mark.parametrize("quality", [-1, 4, 1000])

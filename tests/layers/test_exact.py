@@ -52,6 +52,12 @@ def test_sums_do_not_depend_on_their_order(kind: str) -> None:
     assert not torch.equal(conv(x.float()), shuffled(x.float()[:, order]))
 
 
+def test_inputs_off_the_grid_are_rounded_to_it() -> None:
+    conv, x = CONVOLUTIONS["3x3"](), torch.randn(2, 24, 9, 12, dtype=torch.float64) * 3000
+    assert not torch.equal(x, snap(x))
+    assert torch.equal(exact_copy(conv)(x), exact_copy(conv)(snap(x)))
+
+
 @pytest.mark.parametrize("block", [block_a, block_b, block_c])
 def test_batches_and_threads_do_not_matter(block: Callable[[int, int], nn.Sequential]) -> None:
     network = exact_copy(block(48, 32))
