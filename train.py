@@ -4,17 +4,26 @@ import os
 import sys
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from glc_train.training import TrainingError, run_recipe
+from glc_train.training import TrainingError, read_objective, run_recipe
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
-def main(config: DictConfig) -> None:
-    """Composes the configuration and runs the recipe; bad input is one sentence on stderr and exit code 1."""
+def main(config: DictConfig) -> float | None:
+    """Composes the configuration and runs the recipe; bad input is one sentence on stderr and exit code 1.
+
+    Returns:
+        What a sweep optimises: the last value of the metric `objective`; None where none is set.
+    """
     try:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            config.out = HydraConfig.get().runtime.output_dir  # each job of a sweep in a folder of its own
         run_recipe(config)
+        return read_objective(config)
     except (TrainingError, ValueError, OSError, OmegaConfBaseException) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise

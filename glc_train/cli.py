@@ -290,13 +290,14 @@ def _coded_row(path: Path) -> tuple[str, ...]:
 def _weights_row(path: Path) -> tuple[str, ...]:
     codec = load_codec(path)
     model, transform = codec.autoencoder, codec.transform
-    uniform = bool((transform.z_counts == transform.z_counts[0]).all())
+    uniform = bool((transform.z_counts == transform.z_counts[:1]).all())
+    prior = ("uniform" if uniform else "fitted") if len(transform.z_counts) else "trained"
     fields = (
         path,
         f"{model.factor}x down, {model.latent_channels} channels, {model.quantiser.codes} codes",
-        f"{transform.channels} channels, {transform.z_quantiser.codes} hyper codes, {codec.quality_levels} qualities",
+        f"{transform.summary}, {codec.quality_levels} qualities",
         f"{sum(p.numel() for p in codec.parameters()):,}",
-        "uniform" if uniform else "fitted",
+        prior,
     )
     return (*map(str, fields), f"{codec.fingerprint:04x}")
 

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from glc_train.autoencoder import VQVAE
-from glc_train.codecs import ImageCodec
-from glc_train.transform import ImageTransform
+from glc_train.codecs import ImageCodec, VideoCodec
+from glc_train.transform import ImageTransform, VideoTransform
 
 Config = dict[str, Any]
 FORMAT = "glc_train.image.1"
@@ -49,6 +49,35 @@ PUBLISHED_NAMES: tuple[tuple[str, str], ...] = (
 # Training heads of the published file; `predictor_state` gives them to the losses.
 PUBLISHED_HEADS = ("code_pred_loss.", "code_pred_pix_loss.")
 _MARKER = "vqgan.quantize.embedding.weight"
+# The same for the video model, whose file holds an auto-encoder of its own.
+PUBLISHED_VIDEO_NAMES: tuple[tuple[str, str], ...] = (
+    (r"^vqgan\.generator\.", "own_autoencoder.decoder."),
+    (r"^vqgan\.quantize\.", "own_autoencoder.quantiser."),
+    (r"^vqgan\.encoder\.", "own_autoencoder.encoder."),
+    (r"^y_q_enc$", "transform.analysis.gain"),
+    (r"^y_q_dec$", "transform.decoder.synthesis.gain"),
+    (r"^encoder\.enc_1\.", "transform.analysis.first."),
+    (r"^encoder\.enc_2\.", "transform.analysis.second."),
+    (r"^decoder\.dec_1\.", "transform.decoder.synthesis.first."),
+    (r"^decoder\.dec_2\.", "transform.decoder.synthesis.second."),
+    (r"^feature_adaptor_I\.", "transform.decoder.context_model.intra_adaptor."),
+    (r"^feature_adaptor\.", "transform.decoder.context_model.adaptors."),
+    (r"^feature_extractor\.context_refine\.", "transform.decoder.context_model.refine."),
+    (r"^weight_generator\.conv\.", "transform.decoder.weight_generator.layers."),
+    (r"^temporal_prior_encoder\.", "transform.decoder.temporal_prior."),
+    (r"^hyper_inv_tokenizer\.", "transform.decoder.inverse_tokenizer."),
+    (r"^prior_fusion_adaptor_([01])\.conv1\.", r"transform.decoder.fusion.adaptors.\1.0."),
+    (r"^prior_fusion_adaptor_([01])\.conv2\.", r"transform.decoder.fusion.adaptors.\1.1."),
+    (r"^y_prior_fusion\.conv\.", "transform.decoder.fusion.fusion."),
+    (r"^y_spatial_prior\.conv\.", "transform.decoder.spatial_context.layers."),
+    (r"^temporal_cond\.", "transform.tokenizer.condition."),
+    (r"^y_temporal_combine\.conv\.", "transform.tokenizer.combine."),
+    (r"^hyper_tokenizer\.prior_extraction\.", "transform.tokenizer.extraction."),
+    (r"^hyper_tokenizer\.proj\.", "transform.tokenizer.values."),
+    (r"^hyper_tokenizer\.", "transform.tokenizer."),
+    (r"^z_vq\.", "transform.z_quantiser."),
+)
+_VIDEO_MARKER = "hyper_inv_tokenizer.proj.weight"
 _MODULE_TYPES = {"autoencoder": VQVAE, "transform": ImageTransform}
 
 
@@ -57,16 +86,19 @@ class WeightsError(ValueError):
 
 
 def build_codec(config: Mapping[str, Any]) -> ImageCodec:
-    """A codec with fresh weights from a configuration as in `conf/model/`.
+    """A codec with fresh weights from a configuration as in `conf/model/`; `transform: null` codes indices alone.
 
     Only this project's own classes are built, whatever `_target_` says: files may come from strangers.
 
     Raises:
         WeightsError: a section is missing, or no such network can be built.
     """
-    parts = {}
+    parts: dict[str, Any] = {}
     for name, kind in _MODULE_TYPES.items():
         section = config.get(name)
+        if name == "transform" and name in config and section is None:
+            parts[name] = None
+            continue
         if not isinstance(section, Mapping):
             raise WeightsError(f"the model's configuration has no section {name}")
         try:
@@ -76,14 +108,19 @@ def build_codec(config: Mapping[str, Any]) -> ImageCodec:
     return ImageCodec(**parts)
 
 
-def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Published state → our names, without the training heads. Unknown names stay and are reported as unexpected."""
+def rename_published(
+    state: Mapping[str, Tensor], names: Sequence[tuple[str, str]] = PUBLISHED_NAMES
+) -> dict[str, Tensor]:
+    """Published state → our names, without the training heads. Unknown names stay and are reported as unexpected.
+
+    `names`: `PUBLISHED_NAMES` for the image model, `PUBLISHED_VIDEO_NAMES` for the video model.
+    """
     renamed = {}
     for name, tensor in state.items():
         if name.startswith(PUBLISHED_HEADS):
             continue
         ours = name.replace(".block.", ".") if not name.startswith("vqgan.") else name
-        for pattern, replacement in PUBLISHED_NAMES:
+        for pattern, replacement in names:
             ours, count = re.subn(pattern, replacement, ours)
             if count:
                 break
@@ -198,6 +235,8 @@ def load_codec(
             load_strictly(codec, checkpoint_codec_state(content), str(path))
         else:
             state = _unwrap(content, path)
+            if _VIDEO_MARKER in state:
+                raise WeightsError(f"{path} holds the published GLC video weights: load_video_codec takes them")
             if _MARKER not in state:
                 raise WeightsError(f"{path} is neither a checkpoint of glc_train nor the published GLC image weights")
             codec = _published_codec(state, path)
@@ -205,10 +244,45 @@ def load_codec(
     return codec.to(device).eval().requires_grad_(False)
 
 
+def load_published_video(codec: VideoCodec, state: Mapping[str, Tensor], source: str) -> None:
+    """Loads the published state of the video model into all of `codec` but its image codec; see `load_strictly`."""
+    optional = [name for name in codec.state_dict() if name.startswith("image.") or name == "transform.z_counts"]
+    load_strictly(codec, rename_published(state, PUBLISHED_VIDEO_NAMES), source, optional)
+
+
+def load_video_codec(
+    image_path: str | os.PathLike[str],
+    video_path: str | os.PathLike[str],
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> VideoCodec:
+    """Loads the published pair of models for inference.
+
+    Args:
+        image_path: codec of intra frames, as `load_codec` takes it.
+        video_path: the published `.pth` of the video model.
+        device: where the codec runs.
+        dtype: arithmetic of the auto-encoders, `torch.float32` or `torch.bfloat16`.
+
+    Raises:
+        WeightsError: a file is missing, unreadable, or does not fit.
+    """
+    image, path = load_codec(image_path, dtype=dtype), Path(video_path)
+    state = _unwrap(_read_pickle(path), path)
+    if _VIDEO_MARKER not in state:
+        raise WeightsError(f"{path} does not hold the published GLC video weights")
+    try:
+        codec = VideoCodec(image, VideoTransform(), VQVAE())
+    except ValueError as error:
+        raise WeightsError(f"{image_path} does not fit the published video model: {error}") from error
+    load_published_video(codec, state, str(path))
+    return codec.to(device).eval().requires_grad_(False)
+
+
 def checkpoint_codec_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """The codec's part of a Lightning checkpoint: the averaged (EMA) weights where it has them."""
     state = content.get("state_dict", {})
-    ema = {k.removeprefix("ema.module."): v for k, v in state.items() if k.startswith("ema.module.")}
+    ema = {k.removeprefix("ema."): v for k, v in state.items() if k.startswith("ema.")}
     return ema or {k.removeprefix(CHECKPOINT_PREFIX): v for k, v in state.items() if k.startswith(CHECKPOINT_PREFIX)}
 
 

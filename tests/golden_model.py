@@ -48,7 +48,7 @@ PUBLISHED = {
 }
 
 
-def published_name(codec: ImageCodec, name: str) -> str:
+def published_name(codec: nn.Module, name: str, table: Mapping[str, str] = PUBLISHED) -> str:
     """The published name of the parameter `name` of our codec."""
     parts = name.split(".")
     for end in range(len(parts) - 1, 0, -1):
@@ -56,7 +56,7 @@ def published_name(codec: ImageCodec, name: str) -> str:
         if name.startswith("transform.") and isinstance(module, nn.Sequential) and _is_block(module):
             parts.insert(end - 1, "block")
     full = ".".join(parts)
-    for ours, theirs in PUBLISHED.items():
+    for ours, theirs in table.items():
         if full == ours or full.startswith(ours + "."):
             return theirs + full.removeprefix(ours)
     raise KeyError(f"no published name for {name}")

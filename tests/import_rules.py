@@ -39,12 +39,15 @@ RULES: dict[str, Rule] = {
     "bitstream": Rule(frozenset(), only=frozenset({"numpy", "constriction"})),
     "codecs": Rule(_units("layers autoencoder transform bitstream"), never=FRAMEWORKS),
     "backbones": Rule(frozenset(), never=FRAMEWORKS),
+    "provenance": Rule(frozenset(), only=frozenset({"torch"})),
     "losses": Rule(_units("layers autoencoder backbones")),
     "metrics": Rule(_units("backbones")),
     "data": Rule(frozenset()),
     "weights": Rule(_units("layers autoencoder transform codecs")),
-    "training": Rule(_units("layers autoencoder transform codecs losses data metrics backbones weights glc_train")),
-    "evaluation": Rule(_units("codecs metrics data backbones weights glc_train")),
+    "training": Rule(
+        _units("layers autoencoder transform codecs losses data metrics backbones weights provenance glc_train")
+    ),
+    "evaluation": Rule(_units("codecs metrics data backbones weights provenance glc_train")),
     "cli": Rule(_units("codecs bitstream data weights backbones glc_train")),
     "glc_train": Rule(_units("codecs weights")),
 }

@@ -1,15 +1,15 @@
 """Short training runs for the tests: tiny model, rendered crops, no LPIPS, everything seeded."""
 
-import csv
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from glc_train.training import run_recipe
+from glc_train.training import read_curve, run_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("autoencoder", "transform", "joint")
@@ -61,19 +61,13 @@ def train(overrides: list[str]) -> Path:
     return run_recipe(composed(overrides))
 
 
-def train_process(overrides: list[str], **options: object) -> "subprocess.Popen[str]":
-    """Starts `train.py` as a process of its own."""
+def train_process(overrides: list[str], launcher: Sequence[str] = ()) -> "subprocess.Popen[str]":
+    """Starts `train.py` as a process of its own, or under a launcher such as torchrun."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(ROOT / "train.py"), *overrides]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
-    )  # type: ignore[call-overload,no-any-return]
+    command = [sys.executable, *launcher, str(ROOT / "train.py"), *overrides]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def logged(folder: Path, column: str) -> dict[int, float]:
-    """A logged curve, step → value, over all `version_N` of a stage; what was logged last counts."""
-    curve: dict[int, float] = {}
-    for version in sorted((folder / "csv").glob("version_*"), key=lambda p: int(p.name.split("_")[1])):
-        with open(version / "metrics.csv", newline="") as file:
-            curve |= {int(row["step"]): float(row[column]) for row in csv.DictReader(file) if row.get(column)}
-    return curve
+    """A logged curve of a stage, step → value."""
+    return read_curve(folder, column)

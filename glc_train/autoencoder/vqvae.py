@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from glc_train.autoencoder.networks import Decoder, Encoder
-from glc_train.layers import Quantised, VectorQuantiser
+from glc_train.layers import FiniteScalarQuantiser, Quantised, VectorQuantiser
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class VQVAE(nn.Module):
         patch: space-to-depth factor of the stem; published 1.
         attention: self-attention at the coarsest level; published true.
         groups: groups of the normalisations; published 32.
+        fsq_levels: if given, finite scalar quantisation with these levels takes the place of the codebook; their
+            product must be `codes`.
         window: side of the attention windows when pictures are coded; published 32. Training attends over the map.
     """
 
@@ -42,6 +44,7 @@ class VQVAE(nn.Module):
         attention: bool = True,
         groups: int = 32,
         window: int | None = 32,
+        fsq_levels: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         bad = [width for width in widths if width % groups]
@@ -51,7 +54,14 @@ class VQVAE(nn.Module):
         self.latent_channels = latent_channels
         self.window = window
         self.encoder = Encoder(widths, latent_channels, res_blocks, patch, attention, groups)
-        self.quantiser = VectorQuantiser(codes, latent_channels)
+        self.quantiser: VectorQuantiser | FiniteScalarQuantiser = VectorQuantiser(codes, latent_channels)
+        if fsq_levels is not None:
+            self.quantiser = FiniteScalarQuantiser(fsq_levels, latent_channels)
+            if self.quantiser.codes != codes:
+                raise ValueError(
+                    f"autoencoder.codes={codes} must be the product of fsq_levels={list(fsq_levels)}, "
+                    f"{self.quantiser.codes}"
+                )
         self.decoder = Decoder(widths, latent_channels, res_blocks + 1, patch, attention, groups)
 
     def forward(self, x: Tensor) -> VQVAEOutput:

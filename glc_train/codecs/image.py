@@ -20,8 +20,8 @@ from glc_train.bitstream import (
     pack_image,
     unpack_image,
 )
-from glc_train.codecs.exact_stream import ExactLatentCoder, StreamReport
-from glc_train.transform import ImageTransform, Rounding, TransformOutput
+from glc_train.codecs.exact_stream import ExactIndexCoder, ExactLatentCoder, StreamReport
+from glc_train.transform import ImageTransform, IndexTransform, Rounding, TransformOutput
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ImageOutput:
     Attributes:
         latent, latent_hat: (B, N, h, w), of the auto-encoder and decoded.
         y, y_hat, symbols, scales: (B, C, h, w); scales and symbols in place, whatever their pass.
-        z_indices: (B, h/4, w/4) int64.
+        z_indices: (B, h/4, w/4) int64; see `TransformOutput` for the variants.
         x_hat: (B, 3, H, W) about [-1, 1], not clamped, cropped to the input's size.
         bits_y, bits_z: (B,) estimated bits.
         transform: everything else that the transform codec computed.
@@ -92,15 +92,15 @@ class ImageCodec(nn.Module):
 
     Args:
         autoencoder: picture ⇄ latent.
-        transform: latent ⇄ symbols.
+        transform: latent ⇄ symbols; None: the auto-encoder's codebook indices are coded by themselves.
     """
 
-    def __init__(self, autoencoder: VQVAE, transform: ImageTransform) -> None:
+    def __init__(self, autoencoder: VQVAE, transform: ImageTransform | None) -> None:
         super().__init__()
         self.autoencoder = autoencoder
-        self.transform = transform
+        self.transform: ImageTransform | IndexTransform = transform or IndexTransform(autoencoder.quantiser)
         self.compute_dtype = torch.float32  # of the auto-encoder; weights stay float32
-        self._exact: tuple[tuple[int, ...], ExactLatentCoder] | None = None
+        self._exact: tuple[tuple[int, ...], ExactLatentCoder | ExactIndexCoder] | None = None
 
     @property
     def quality_levels(self) -> int:
@@ -158,18 +158,25 @@ class ImageCodec(nn.Module):
 
     # ------------------------------------------------------------------ files
 
-    def _coder(self) -> ExactLatentCoder:
+    def _coder(self) -> ExactLatentCoder | ExactIndexCoder:
         """The exact coder of the present weights; made anew when a weight has changed."""
-        tensors = [*self.transform.parameters(), *self.transform.buffers(), *self.autoencoder.decoder.parameters()]
+        parts = (*self.transform.decoder_parts, self.transform, self.autoencoder.decoder)
+        tensors = [tensor for part in parts for tensor in (*part.parameters(), *part.buffers())]
         # Tensors made in inference mode count no versions.
         key = tuple(number for t in tensors for number in (t.data_ptr(), 0 if t.is_inference() else t._version))
         if self._exact is None or self._exact[0] != key:
-            self._exact = (key, ExactLatentCoder(self.transform, self._weights_fingerprint()))
+            fingerprint = self._weights_fingerprint()
+            self._exact = (
+                key,
+                ExactIndexCoder(self.transform, fingerprint)
+                if isinstance(self.transform, IndexTransform)
+                else ExactLatentCoder(self.transform, fingerprint),
+            )
         return self._exact[1]
 
     def _weights_fingerprint(self) -> int:
         digest = 0
-        for module in (self.transform.decoder, self.transform.z_quantiser, self.autoencoder.decoder):
+        for module in (*self.transform.decoder_parts, self.autoencoder.decoder):
             for _, tensor in sorted(module.state_dict().items()):
                 digest = zlib.crc32(tensor.detach().float().contiguous().cpu().numpy().tobytes(), digest)
         digest = zlib.crc32(self.transform.z_counts.cpu().numpy().astype("<i8").tobytes(), digest)
@@ -188,10 +195,8 @@ class ImageCodec(nn.Module):
             raise ValueError(f"a .glc picture has sides of at most {MAX_SIDE} pixels, not {picture.shape[:2]}")
         x = pad_to_multiple(picture_to_tensor(picture).to(self.device), self.multiple)
         latent = self.encode_latent(x)
-        y = self.transform.analysis(latent, self._quality(level, 1))
-        z_indices = self.transform.z_quantiser.nearest(self.transform.hyper_analysis(y))
         coder = self._coder()
-        stream: StreamReport = coder.write(y, z_indices)
+        stream: StreamReport = coder.encode(latent, self._quality(level, 1))
         header = ImageHeader(
             width=picture.shape[1],
             height=picture.shape[0],

@@ -78,6 +78,11 @@ class FolderCrops:
                 return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))
         raise PictureError(f"{self.paths[0].parent}: none of the {len(self.paths)} pictures can be read; replace them.")
 
+    def name(self, index: int) -> str:
+        """File that crop number `index` is cut from (or its replacement, if that cannot be read)."""
+        lap, position = divmod(index, len(self.paths))
+        return str(self.paths[self._pass_order(lap)[position]])
+
     def _pass_order(self, lap: int) -> np.ndarray:
         if self._order[0] != lap:
             self._order = (lap, sample_generator(self.seed, "folder pass", lap).permutation(len(self.paths)))

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 
 from glc_train.data.packaged import packaged_pictures
 from glc_train.data.pictures import PathLike, PictureError, find_pictures, read_picture
-from glc_train.data.source import CropSource, SourceFactory, to_signed
+from glc_train.data.source import CropSource, SourceFactory, name_of, to_signed
 
 VAL_MULTIPLE = 64  # what the networks' downsampling asks for
 
@@ -167,6 +167,13 @@ class PictureDataModule(lightning.LightningDataModule):
         if self.trainer is not None and self.trainer.training:
             self._move_to(self._next_sample + self.batch_size * self.trainer.world_size)
         return batch
+
+    def last_batch_names(self) -> list[str]:
+        """What this rank's last training batch was cut from, for messages."""
+        assert self._batches is not None
+        rank, world_size = self._rank_and_world_size()
+        first = self._next_sample - (world_size - rank) * self.batch_size
+        return [name_of(self._batches.source, first + i) for i in range(self.batch_size)]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the stream of samples, over all ranks."""

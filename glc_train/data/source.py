@@ -20,6 +20,12 @@ class CropSource(Protocol):
         ...
 
 
+def name_of(source: CropSource, index: int) -> str:
+    """What crop number `index` was cut from, for messages: the source's `name(index)` if it has one."""
+    name = getattr(source, "name", None)
+    return str(name(index)) if callable(name) else f"{type(source).__name__} sample {index}"
+
+
 # called with crop_size=..., seed=...
 SourceFactory = Callable[..., CropSource]
 
@@ -62,11 +68,19 @@ class MixedCrops:
 
     def sample(self, index: int) -> Tensor:
         """Return crop number `index`: uint8 (3, crop_size, crop_size)."""
+        source, inner = self._which(index)
+        return source.sample(inner)
+
+    def name(self, index: int) -> str:
+        """What crop number `index` was cut from."""
+        return name_of(*self._which(index))
+
+    def _which(self, index: int) -> tuple[CropSource, int]:
         block, position = divmod(index, _BLOCK)
         order = sample_generator(self.seed, "mixed", block).permutation(self._slots)
         chosen = int(order[position])
         earlier = int(np.count_nonzero(order[:position] == chosen))
-        return self.sources[chosen].sample(block * self._counts[chosen] + earlier)
+        return self.sources[chosen], block * self._counts[chosen] + earlier
 
 
 def _block_counts(weights: list[float]) -> list[int]:

@@ -8,17 +8,15 @@ import io
 import json
 import os
 import platform
-import shlex
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from glc_train import provenance
+from glc_train.provenance import write_text
 
 SCHEMA_VERSION = 1
 
@@ -117,23 +115,6 @@ def fingerprint(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _commit() -> str | None:
-    """Commit of the checkout that this package lies in, ``-dirty`` where files differ; ``None`` outside of git."""
-    folder = Path(__file__).resolve().parents[2]
-    try:
-        run = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return run.stdout.strip() or None if run.returncode == 0 else None
-
-
 @dataclass(frozen=True)
 class RunFacts:
     """What made a result: enough to make it again."""
@@ -143,25 +124,11 @@ class RunFacts:
     weights_sha256: str | None = None
     device: str = "cpu"
     dtype: str = "float32"
-    command: str = field(default_factory=lambda: shlex.join(["python", *sys.argv]))
-    commit: str | None = field(default_factory=_commit)
-    date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    command: str = field(default_factory=provenance.command)
+    commit: str | None = field(default_factory=provenance.commit)
+    date: str = field(default_factory=provenance.now)
     torch: str = str(torch.__version__)
     machine: str = field(default_factory=lambda: f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def write_json(path: Path, facts: RunFacts, codecs: Sequence[CodecResults], bd_rates: Sequence[Any] = ()) -> None:

@@ -14,6 +14,7 @@ from glc_train.layers.blocks import (
     conv3x3,
 )
 from glc_train.layers.exact import FRACTION_BITS, exact_copy, snap
+from glc_train.layers.finite_scalar import FiniteScalarQuantiser
 from glc_train.layers.rounding import lower_bound, round_ste
 from glc_train.layers.vector_quantiser import Quantised, VectorQuantiser
 
@@ -21,6 +22,7 @@ __all__ = [
     "FRACTION_BITS",
     "AdditiveFFN",
     "DepthConv",
+    "FiniteScalarQuantiser",
     "GatedDepthConv",
     "GatedFFN",
     "Quantised",

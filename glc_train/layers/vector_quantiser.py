@@ -32,6 +32,7 @@ class VectorQuantiser(nn.Module):
 
     def __init__(self, codes: int, channels: int) -> None:
         super().__init__()
+        self.channels = channels
         self.embedding = nn.Embedding(codes, channels)
         nn.init.uniform_(self.embedding.weight, -1.0, 1.0)
 

@@ -16,7 +16,7 @@ class GeneratorGradient:
 
     Attributes:
         gradient: (B, 3, H, W), to be sent back from x_hat.
-        loss: scalar generator loss. weight: scalar adaptive weight.
+        loss: scalar generator loss. weight: scalar adaptive weight (the mean of the pictures' own).
     """
 
     gradient: Tensor
@@ -33,6 +33,7 @@ class Adversary(nn.Module):
         start: training step at which the generator begins to see the discriminator.
         warmup: steps that the discriminator learns before `start`.
         clamp: upper bound of the adaptive weight.
+        per_sample: one adaptive weight per picture instead of one per batch.
         lr: learning rate of the discriminator.
     """
 
@@ -45,6 +46,7 @@ class Adversary(nn.Module):
         warmup: int = 0,
         clamp: float = 1.0,
         lr: float = 1e-4,
+        per_sample: bool = False,
     ) -> None:
         super().__init__()
         self.discriminator = PatchDiscriminator(channels, layers)
@@ -52,6 +54,7 @@ class Adversary(nn.Module):
         self.start = start
         self.warmup = warmup
         self.clamp = clamp
+        self.per_sample = per_sample
         self.lr = lr
 
     def learns(self, step: int) -> bool:
@@ -72,7 +75,7 @@ class Adversary(nn.Module):
         """Adds the adversarial gradient, balanced at the decoder's last layer.
 
         The adaptive weight is ‖∇(reconstruction)‖ / ‖∇(adversarial)‖ at `last_layer` (Esser et al. 2021, equation 7).
-        Both gradients are taken at x_hat first, so only the last layer is passed twice, never the whole network.
+        Both gradients are taken at x_hat first, so only the last layer is passed again, never the whole network.
 
         Args:
             x_hat: (B, 3, H, W), part of the graph.
@@ -85,14 +88,31 @@ class Adversary(nn.Module):
         loss = -self.discriminator(leaf).float().mean()
         (adversarial,) = torch.autograd.grad(loss, leaf)
         self.discriminator.requires_grad_(True)
-        norms = [
-            average(torch.autograd.grad(x_hat, last_layer, grad_outputs=g, retain_graph=True)[0].float()).norm()
-            for g in (reconstruction, adversarial)
-        ]
+        if self.per_sample:
+            norms = [self._norms_per_sample(x_hat, g, last_layer) for g in (reconstruction, adversarial)]
+        else:
+            norms = [average(_at(last_layer, x_hat, g)).norm() for g in (reconstruction, adversarial)]
         adaptive = (norms[0] / (norms[1] + 1e-6)).clamp(0.0, self.clamp)
-        return GeneratorGradient(reconstruction + self.weight * adaptive * adversarial, loss.detach(), adaptive)
+        weight = self.weight * adaptive.view(-1, 1, 1, 1)
+        return GeneratorGradient(reconstruction + weight * adversarial, loss.detach(), adaptive.mean())
+
+    @staticmethod
+    def _norms_per_sample(x_hat: Tensor, gradient: Tensor, last_layer: Tensor) -> Tensor:
+        """Norm (B,) of each picture's gradient at the last layer: B passes, each through that layer alone."""
+        norms = []
+        for i in range(len(x_hat)):
+            alone = torch.zeros_like(gradient)
+            alone[i] = gradient[i]
+            norms.append(_at(last_layer, x_hat, alone).norm())
+        return torch.stack(norms)
 
     def discriminator_loss(self, x: Tensor, x_hat: Tensor) -> Tensor:
         """Scalar hinge loss on originals x and reconstructions x_hat, both (B, 3, H, W)."""
         real, fake = self.discriminator(x), self.discriminator(x_hat.detach())
         return 0.5 * (F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean())
+
+
+def _at(layer: Tensor, x_hat: Tensor, gradient: Tensor) -> Tensor:
+    """Gradient with respect to `layer` of what has `gradient` with respect to x_hat."""
+    (result,) = torch.autograd.grad(x_hat, layer, grad_outputs=gradient, retain_graph=True)
+    return result.float()

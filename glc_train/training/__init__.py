@@ -3,9 +3,14 @@
 from glc_train.training.checkpoint import KeepLast
 from glc_train.training.codebook import CodebookSettings, CodebookWatch
 from glc_train.training.distributed import Draws, GradientAveraging
+from glc_train.training.logs import LogError, read_curve
+from glc_train.training.model_card import TrainingFacts, write_model_card
+from glc_train.training.objective import read_objective
 from glc_train.training.prior import fit_z_prior
+from glc_train.training.profiler import StepProfiler
 from glc_train.training.recipe import run_recipe
 from glc_train.training.schedule import WarmupCosine
+from glc_train.training.sharding import Sharding
 from glc_train.training.stage import Losses, Stage, StageSettings, TrainingError
 from glc_train.training.stages import AutoencoderStage, JointStage, PictureLoss, TransformStage
 from glc_train.training.validation import Validate
@@ -18,14 +23,21 @@ __all__ = [
     "GradientAveraging",
     "JointStage",
     "KeepLast",
+    "LogError",
     "Losses",
     "PictureLoss",
+    "Sharding",
     "Stage",
     "StageSettings",
+    "StepProfiler",
     "TrainingError",
+    "TrainingFacts",
     "TransformStage",
     "Validate",
     "WarmupCosine",
     "fit_z_prior",
+    "read_curve",
+    "read_objective",
     "run_recipe",
+    "write_model_card",
 ]

@@ -5,9 +5,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from glc_train.training.distributed import from_rank_zero
 from glc_train.training.stage import Stage
 
 
@@ -33,9 +35,12 @@ class KeepLast(Callback):
         """Saves when it is time."""
         assert isinstance(pl_module, Stage)
         late = self.minutes is not None and time.monotonic() - self._saved_at > 60 * self.minutes
-        # Minutes differ between ranks, and every rank takes part in saving: rank 0 decides.
-        late = bool(trainer.strategy.broadcast(late)) if self.minutes is not None else False
-        if late or (self.steps is not None and int(pl_module.train_step) % self.steps == 0):
+        if self.minutes is not None:
+            # Clocks differ between ranks, and every rank takes part in saving: rank 0 decides.
+            late = bool(from_rank_zero(torch.tensor(float(late), device=pl_module.device)))
+        # The last step is saved from within the loop: such a checkpoint can be gone on from with more steps.
+        done = pl_module.progress >= 1.0
+        if done or late or (self.steps is not None and int(pl_module.train_step) % self.steps == 0):
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:

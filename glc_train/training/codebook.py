@@ -5,20 +5,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from glc_train.layers import VectorQuantiser
+from glc_train.layers import FiniteScalarQuantiser, VectorQuantiser
 from glc_train.losses import BetaPlacement, vq_loss
 from glc_train.training.distributed import all_gather, all_sum
+
+Quantiser = VectorQuantiser | FiniteScalarQuantiser
 
 _SMALLEST_COUNT = 1e-3  # a moving count below it says nothing about where the entry should be
 
 
 @dataclass(frozen=True)
 class CodebookSettings:
-    """How a codebook is trained.
+    """How a codebook is trained. Without effect on finite scalar quantisation, which has no entries, but for `window`.
 
     Attributes:
         weight: of the VQ loss. beta, placement: see `losses.vq_loss`.
-        window, restart, ema: see `CodebookWatch`.
+        window: steps over which use is counted.
+        restart: restart entries unused for a whole window from recent inputs.
+        ema: if set, entries are moving averages of the inputs they stand for, with this decay (VQ-VAE-2, Razavi et al.
+            2019, equation 2); None: the gradient of the VQ loss moves them.
+        kmeans: iterations of k-means over the first batch for the initial entries; 0 draws them from it.
+        reservoir: recent input vectors kept for restarts.
     """
 
     weight: float = 1.0
@@ -27,42 +34,42 @@ class CodebookSettings:
     window: int = 200
     restart: bool = True
     ema: float | None = None
+    kmeans: int = 0
+    reservoir: int = 4096
 
-    def watch(self, quantiser: VectorQuantiser) -> "CodebookWatch":
-        """The watch of one quantiser."""
-        embedding = quantiser.embedding
-        return CodebookWatch(embedding.num_embeddings, embedding.embedding_dim, self.window, self.restart, self.ema)
-
-    def loss(self, x: Tensor, codes: Tensor) -> Tensor:
-        """Weighted VQ loss of x and its codes, both (B, C, h, w)."""
+    def loss(self, x: Tensor, codes: Tensor, quantiser: Quantiser) -> Tensor:
+        """Weighted VQ loss of x and its codes, both (B, C, h, w); zero for finite scalar quantisation."""
+        if isinstance(quantiser, FiniteScalarQuantiser):
+            return x.new_zeros(())
         return self.weight * vq_loss(x, codes, self.beta, self.placement)
 
 
 class CodebookWatch(nn.Module):
     """Watches one quantiser during training.
 
+    Given the same random generator, every rank does the same to its copy of the codebook.
+
     Args:
-        codes: entries of the codebook.
-        channels: of the code vectors.
-        window: steps over which use is counted; entries unused for a whole window are restarted from recent inputs.
-        restart: whether to restart dead entries.
-        ema: if set, entries are moving averages of the inputs they stand for, with this decay (VQ-VAE-2, Razavi et al.
-            2019, equation 2), and get no gradient; None: the optimiser moves them.
+        quantiser: what is watched; not part of this module.
+        settings: see `CodebookSettings`.
     """
 
-    def __init__(
-        self, codes: int, channels: int, window: int = 200, restart: bool = True, ema: float | None = None
-    ) -> None:
+    def __init__(self, quantiser: Quantiser, settings: CodebookSettings) -> None:
         super().__init__()
-        self.window = window
-        self.restart = restart
-        self.ema = ema
+        self.settings = settings
+        self._quantiser = (quantiser,)  # in a tuple, so that it stays a part of the codec alone
+        codes, channels = quantiser.codes, quantiser.channels
+        learned = isinstance(quantiser, VectorQuantiser)
+        averaged = learned and settings.ema is not None
         self.register_buffer("counts", torch.zeros(codes))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("perplexity", torch.zeros(()))
         self.register_buffer("used", torch.zeros(()))
-        self.register_buffer("ema_counts", torch.ones(codes) if ema else None)
-        self.register_buffer("ema_sums", torch.zeros(codes, channels) if ema else None)
+        self.register_buffer("ema_counts", torch.ones(codes) if averaged else None)
+        self.register_buffer("ema_sums", torch.zeros(codes, channels) if averaged else None)
+        keeps = learned and settings.restart
+        self.register_buffer("reservoir", torch.zeros(settings.reservoir, channels) if keeps else None)
+        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
 
     counts: Tensor
     steps: Tensor
@@ -70,52 +77,76 @@ class CodebookWatch(nn.Module):
     used: Tensor
     ema_counts: Tensor | None
     ema_sums: Tensor | None
+    reservoir: Tensor | None
+    filled: Tensor
 
     @torch.no_grad()
-    def initialise(self, quantiser: VectorQuantiser, vectors: Tensor, generator: torch.Generator) -> None:
-        """Draws every entry from the vectors (n, C) of all ranks, a little noise added."""
-        entries = torch.arange(quantiser.codes, device=vectors.device)
-        self._assign(quantiser, entries, all_gather(vectors), generator)
+    def initialise(self, vectors: Tensor, generator: torch.Generator) -> None:
+        """First entries from the input vectors (n, C) of all ranks: drawn, then refined by k-means if so set."""
+        (quantiser,) = self._quantiser
+        if isinstance(quantiser, FiniteScalarQuantiser):
+            return
+        vectors = all_gather(vectors.float())
+        self._assign(quantiser, torch.arange(quantiser.codes, device=vectors.device), vectors, generator)
+        weight = quantiser.embedding.weight.data
+        for _ in range(self.settings.kmeans):
+            nearest = quantiser.nearest(vectors.t()[None, :, :, None]).flatten()
+            counts = torch.bincount(nearest, minlength=len(weight))
+            sums = torch.zeros_like(weight).index_add_(0, nearest, vectors)
+            weight[counts > 0] = sums[counts > 0] / counts[counts > 0, None]
+        if self.ema_sums is not None:
+            self.ema_sums.copy_(weight)
 
     @torch.no_grad()
-    def update(self, quantiser: VectorQuantiser, indices: Tensor, vectors: Tensor, generator: torch.Generator) -> None:
-        """Counts indices (any shape) and, at the end of a window, restarts dead entries from vectors (n, C).
-
-        With the same `generator` on every rank, every rank gets the same codebook.
-        """
+    def update(self, indices: Tensor, vectors: Tensor, generator: torch.Generator) -> None:
+        """Counts indices (any shape) of the input vectors (n, C); at the end of a window restarts dead entries."""
+        (quantiser,) = self._quantiser
         flat = indices.flatten()
         self.counts += torch.bincount(flat, minlength=len(self.counts)).to(self.counts.dtype)
-        if self.ema is not None:
+        if self.ema_sums is not None:
+            assert isinstance(quantiser, VectorQuantiser)
             self._average(quantiser, flat, vectors.float())
+        self._remember(all_gather(vectors.float()), generator)
         self.steps += 1
-        if int(self.steps) % self.window:
+        if int(self.steps) % self.settings.window:
             return
         self.counts.copy_(all_sum(self.counts))
         share = self.counts / self.counts.sum()
         self.perplexity.copy_(torch.exp(-(share * share.clamp_min(1e-12).log()).sum()))
         self.used.copy_((self.counts > 0).float().mean())
-        if self.restart:
+        if self.reservoir is not None:
+            assert isinstance(quantiser, VectorQuantiser)
+            recent = self.reservoir[: int(self.filled)]
             dead = (self.counts == 0).nonzero().flatten()
             # At most a quarter at once: a restart moves what its neighbours mean.
             dead = dead[torch.randperm(len(dead), generator=generator).to(dead.device)[: max(1, len(self.counts) // 4)]]
-            self._assign(quantiser, dead, all_gather(vectors), generator)
+            self._assign(quantiser, dead, recent, generator)
         self.counts.zero_()
 
+    def _remember(self, vectors: Tensor, generator: torch.Generator) -> None:
+        """Puts some of this step's vectors into the ring of recent ones, which so spans several steps."""
+        if self.reservoir is None:
+            return
+        size = len(self.reservoir)
+        some = vectors[torch.randperm(len(vectors), generator=generator)[: max(1, size // 8)].to(vectors.device)]
+        places = (int(self.filled) + torch.arange(len(some), device=vectors.device)) % size
+        self.reservoir[places] = some
+        self.filled += len(some)
+
     def _average(self, quantiser: VectorQuantiser, indices: Tensor, vectors: Tensor) -> None:
-        assert self.ema is not None
+        assert self.settings.ema is not None
         assert self.ema_counts is not None
         assert self.ema_sums is not None
         counts = torch.bincount(indices, minlength=len(self.counts)).float()
         sums = torch.zeros_like(self.ema_sums).index_add_(0, indices, vectors)
-        self.ema_counts.lerp_(all_sum(counts), 1 - self.ema)
-        self.ema_sums.lerp_(all_sum(sums), 1 - self.ema)
+        self.ema_counts.lerp_(all_sum(counts), 1 - self.settings.ema)
+        self.ema_sums.lerp_(all_sum(sums), 1 - self.settings.ema)
         known = self.ema_counts > _SMALLEST_COUNT
         quantiser.embedding.weight.data[known] = self.ema_sums[known] / self.ema_counts[known, None]
 
     def _assign(self, quantiser: VectorQuantiser, entries: Tensor, vectors: Tensor, generator: torch.Generator) -> None:
         if not len(entries):
             return
-        vectors = vectors.float()
         order = torch.randperm(len(vectors), generator=generator)
         chosen = vectors[order.repeat(-(-len(entries) // len(vectors)))[: len(entries)].to(vectors.device)]
         noise = torch.randn(chosen.shape, generator=generator).to(vectors.device)

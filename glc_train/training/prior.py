@@ -12,7 +12,7 @@ from glc_train.codecs import ImageCodec
 def fit_z_prior(codec: ImageCodec, data: Any, batches: int) -> None:
     """Counts z indices over training crops, every quality equally, and makes them the prior of z.
 
-    One is added to every count, so that no index is impossible.
+    One is added to every count, so that no index is impossible. A factorised prior, which is trained, stays as it is.
 
     Args:
         codec: changed in place: `transform.z_counts`.
@@ -20,11 +20,12 @@ def fit_z_prior(codec: ImageCodec, data: Any, batches: int) -> None:
         batches: training batches to look at.
     """
     transform = codec.transform
+    if not len(transform.z_counts):
+        return
     counts = torch.ones_like(transform.z_counts)
     for batch in islice(iter(data.train_dataloader()), batches):
         latent = codec.encode_latent(batch.to(codec.device))
         for q in range(codec.quality_levels):
             quality = torch.full((len(batch),), q, device=codec.device)
-            z = transform.hyper_analysis(transform.analysis(latent, quality))
-            counts += torch.bincount(transform.z_quantiser.nearest(z).flatten(), minlength=len(counts))
+            counts += torch.bincount(transform.hyper_indices(latent, quality).flatten(), minlength=len(counts))
     transform.z_counts.copy_(counts)

@@ -18,5 +18,5 @@ class StageProgressBar(RichProgressBar):
         assert isinstance(pl_module, Stage)
         if self.progress is not None and self.train_progress_bar_id is not None and pl_module.progress > 0:
             total = round(int(pl_module.batches) / pl_module.progress)
-            self.progress.update(self.train_progress_bar_id, total=min(int(self.total_train_batches), total))
+            self.progress.update(self.train_progress_bar_id, total=total)
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

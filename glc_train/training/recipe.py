@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,21 +12,28 @@ import lightning
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from glc_train.codecs import ImageCodec
 from glc_train.losses import CodePredictor
 from glc_train.training.checkpoint import KeepLast
+from glc_train.training.model_card import CARD, CONFIG, training_facts, write_model_card
 from glc_train.training.prior import fit_z_prior
+from glc_train.training.profiler import StepProfiler
 from glc_train.training.progress_bar import StageProgressBar
+from glc_train.training.sharding import full_state
 from glc_train.training.stage import Stage, TrainingError
 from glc_train.training.validation import Validate
+from glc_train.transform import IndexTransform
 from glc_train.weights import build_codec, load_codec, load_strictly, save_codec
 
 log = logging.getLogger(__name__)
 STAGES = ("autoencoder", "transform", "joint")
 EXPORT = "weights.safetensors"
+PREDICTOR = "predictor.pt"
+SUMMARY = "summary.json"
 
 
 def _make(config: Any, **arguments: Any) -> Any:
@@ -45,12 +53,13 @@ def run_recipe(config: DictConfig) -> Path:
     Raises:
         TrainingError, ValueError, OSError: bad input, before the first step, in one sentence.
     """
+    _quieten()
     out = Path(config.out)
     _check_order(config, out)
     weights = None if config.init_from is None else Path(config.init_from)
     for name in STAGES:
         folder = out / name
-        if name in config.run and not (folder / EXPORT).is_file():
+        if name in config.run and not _is_done(folder, config.stages[name].module.settings):
             train_stage(config, name, folder, weights)
         elif name in config.run:
             log.info("stage %s is done: %s", name, folder / EXPORT)
@@ -61,12 +70,31 @@ def run_recipe(config: DictConfig) -> Path:
     return out / EXPORT
 
 
+def _profiler(profile: bool | int, folder: Path, stage: Stage) -> dict[str, StepProfiler]:
+    """The Trainer's argument, only where it is asked for: `trainer.profiler` may name another one."""
+    if profile is False:
+        return {}
+    return {"profiler": StepProfiler(folder, stage) if profile is True else StepProfiler(folder, stage, profile)}
+
+
 @rank_zero_only
 def _publish(weights: Path, final: Path) -> None:
-    temporary = final.with_suffix(".tmp")
-    shutil.copyfile(weights, temporary)
-    os.replace(temporary, final)
+    for name in (CARD, CONFIG, final.name):
+        if (weights.parent / name).is_file():  # weights from elsewhere may have no card
+            temporary = final.with_name(f"{name}.tmp")
+            shutil.copyfile(weights.parent / name, temporary)
+            os.replace(temporary, final.parent / name)
     log.info("weights: %s", final)
+
+
+def _is_done(folder: Path, settings: DictConfig) -> bool:
+    """Whether the stage was exported after as many steps (or minutes) as are asked for now; else it is extended."""
+    summary = folder / SUMMARY
+    if not (folder / EXPORT).is_file() or not summary.is_file():
+        return False
+    facts = json.loads(summary.read_text())
+    out_of_time = settings.minutes is not None and facts["minutes"] >= settings.minutes
+    return bool(facts["steps"] >= settings.steps or out_of_time)
 
 
 def _check_order(config: DictConfig, out: Path) -> None:
@@ -79,6 +107,12 @@ def _check_order(config: DictConfig, out: Path) -> None:
             f"stage {STAGES[first]} starts from trained weights: run stage {STAGES[first - 1]} first, "
             "or give init_from=FILE"
         )
+    if config.model.transform is None and list(config.run) != ["autoencoder"]:
+        raise TrainingError(
+            "model.transform=null codes the auto-encoder's indices alone and has no transform codec to train: "
+            "give run=[autoencoder]"
+        )
+    OmegaConf.to_container(config, resolve=True)  # what cannot be resolved comes out now, not after the training
 
 
 def train_stage(config: DictConfig, name: str, folder: Path, weights: Path | None) -> None:
@@ -96,10 +130,12 @@ def train_stage(config: DictConfig, name: str, folder: Path, weights: Path | Non
     model_config = cast(dict[str, Any], OmegaConf.to_container(config.model, resolve=True))
     codec = build_codec(model_config)
     if weights is not None:
-        load_strictly(codec, load_codec(weights).state_dict(), str(weights))
+        _load_start(codec, weights, name)
     if config.channels_last:
         codec.to(memory_format=torch.channels_last)
     stage: Stage = _make(stage_config.module, codec=codec, codec_config=model_config)
+    if weights is not None:
+        _load_predictor(stage, weights.parent / PREDICTOR)
     stage.prepare()
     data = _make(
         config.data,
@@ -107,52 +143,93 @@ def train_stage(config: DictConfig, name: str, folder: Path, weights: Path | Non
         batch_size=stage_config.batch_size,
         seed=stage_config.module.settings.seed,
     )
-    keep = KeepLast(folder, **config.checkpoint)
-    callbacks = [keep, Validate(folder / "panels", name != "autoencoder")]
-    if config.progress:
-        callbacks.append(StageProgressBar(refresh_rate=config.log_every))
-    batches = stage.settings.steps * stage.settings.accumulate
-    trainer = _make(
-        config.trainer,
-        default_root_dir=str(folder),
-        callbacks=callbacks,
-        logger=[_make(logger, save_dir=str(folder)) for logger in config.logger.values()],
-        max_epochs=1,
-        limit_train_batches=batches,
-        val_check_interval=min(stage_config.val_every * stage.settings.accumulate, batches),
-        log_every_n_steps=config.log_every,
-        num_sanity_val_steps=0,
-        enable_checkpointing=False,
-        enable_progress_bar=config.progress,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
+    trainer = _trainer(config, name, folder, stage)
     checkpoint = folder / "last.ckpt"
     resume = str(checkpoint) if checkpoint.is_file() else None
     log.info("stage %s: %s", name, f"goes on from {checkpoint}" if resume else "starts")
     trainer.fit(stage, datamodule=data, ckpt_path=resume, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    keep.save(trainer)
-    if trainer.is_global_zero:
-        _export(stage, model_config, folder, data if name != "autoencoder" else None, config)
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()  # the next stage is a run of its own
+    _export(stage, config, name, folder, data)
     trainer.strategy.barrier()  # the next stage reads what rank 0 exports
 
 
-def _export(stage: Stage, model_config: dict[str, Any], folder: Path, data: Any, config: DictConfig) -> None:
-    codec: ImageCodec = stage.averaged
-    if data is not None and config.prior_batches:
-        fit_z_prior(codec, data, config.prior_batches)
-    save_codec(codec, model_config, folder / EXPORT)
-    for name in ("predictor", "pixel_predictor"):
-        predictor = getattr(stage, name, None)
-        if isinstance(predictor, CodePredictor):
-            torch.save(predictor.state_dict(), folder / f"{name}.pt")
+def _trainer(config: DictConfig, name: str, folder: Path, stage: Stage) -> lightning.Trainer:
+    callbacks = [KeepLast(folder, **config.checkpoint), Validate(folder / "panels", name != "autoencoder")]
+    if config.progress:
+        callbacks.append(StageProgressBar(refresh_rate=config.log_every))
+    trainer: lightning.Trainer = _make(
+        config.trainer,
+        default_root_dir=str(folder),
+        callbacks=callbacks,
+        logger=[_make(logger, save_dir=str(folder)) for logger in config.logger.values()],
+        max_epochs=1,
+        val_check_interval=config.stages[name].val_every * stage.settings.accumulate,
+        check_val_every_n_epoch=None,
+        log_every_n_steps=config.log_every,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=config.progress,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        **_profiler(config.profile, folder, stage),
+    )
+    return trainer
+
+
+def _load_start(codec: ImageCodec, weights: Path, stage: str) -> None:
+    """Loads what a stage starts from; where its transform codec is new, the auto-encoder alone may fit."""
+    state, own = load_codec(weights).state_dict(), codec.state_dict()
+    found, needed = (
+        {name: tensor.shape for name, tensor in tensors.items() if name.startswith("transform.")}
+        for tensors in (state, own)
+    )
+    if stage != "joint" and found != needed:
+        log.info("%s holds another transform codec: only its auto-encoder is taken", weights)
+        state = {n: t for n, t in state.items() if n.startswith("autoencoder.")}
+        state |= {name: own[name] for name in needed}
+    load_strictly(codec, state, str(weights))
+
+
+def _load_predictor(stage: Stage, path: Path) -> None:
+    """Stage III goes on with the latent code predictor that stage II has trained."""
+    predictor = getattr(stage, "predictor", None)
+    if isinstance(predictor, CodePredictor) and path.is_file():
+        load_strictly(predictor, torch.load(path, map_location="cpu", weights_only=True), str(path))
+
+
+def _quieten() -> None:
+    """Lightning's hints on things that are so on purpose would hide our own lines."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (".*treespec, LeafSpec.*", ".*in eval mode at the start of training.*", ".*many workers.*"):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _export(stage: Stage, config: DictConfig, name: str, folder: Path, data: Any) -> None:
+    """Averaged weights with fitted priors, model card, predictor and summary; every rank calls it, rank 0 writes."""
+    state = full_state(stage.averaged)  # of every rank, where parameters are sharded
+    predictor = getattr(stage, "predictor", None)
+    predictor_state = full_state(predictor) if isinstance(predictor, CodePredictor) else None
+    if not stage.trainer.is_global_zero:
+        return
+    codec = build_codec(stage.codec_config)
+    codec.load_state_dict(state)
+    coded_already = name != "autoencoder" or isinstance(codec.transform, IndexTransform)
+    if coded_already and config.prior_batches:
+        fit_z_prior(codec.to(stage.device).eval(), data, config.prior_batches)
+    write_model_card(folder, training_facts(stage, stage.trainer, config, name))
+    if predictor_state is not None:
+        torch.save(predictor_state, folder / f"{PREDICTOR}.tmp")
+        os.replace(folder / f"{PREDICTOR}.tmp", folder / PREDICTOR)
+    save_codec(codec, stage.codec_config, folder / EXPORT)
     facts = {
         "stage": type(stage).__name__,
         "steps": int(stage.train_step),
         "minutes": round(float(stage.seconds) / 60, 2),
     }
     facts["skipped_steps"] = int(stage.bad_steps)
-    (folder / "summary.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (folder / SUMMARY).write_text(json.dumps(facts, indent=1) + "\n")
     log.info("stage exported to %s: %s", folder / EXPORT, facts)

@@ -1,21 +1,25 @@
 """What all stages of training share: both optimisers, the one counter of training steps, averages, logs."""
 
+import copy
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.profiler import record_function
 
 from glc_train.codecs import ImageCodec
 from glc_train.losses import Adversary
-from glc_train.training.distributed import Draws, all_mean, average_gradients, from_rank_zero
+from glc_train.training.distributed import Draws, all_mean, all_sum, average_gradients, from_rank_zero
 from glc_train.training.schedule import WarmupCosine
+from glc_train.training.sharding import is_sharded, local, parameter_groups, shard, squared_norm
 from glc_train.weights import CHECKPOINT_CONFIG
 
 
@@ -96,12 +100,14 @@ class Stage(lightning.LightningModule):
         self.codec_config = dict(codec_config)
         self.settings = settings
         self.adversary = adversary
-        self.ema: AveragedModel | None = None
+        self.ema: ImageCodec | None = None
         # Our own counter: Lightning's counts every optimiser's steps.
         self.register_buffer("train_step", torch.zeros((), dtype=torch.int64))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self.register_buffer("bad_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("seconds", torch.zeros((), dtype=torch.float64))
+        # Labels the parts of a step; `StepProfiler` puts its clock here.
+        self.phase: Callable[[str], AbstractContextManager[Any]] = record_function
         self._bad_in_a_row = 0
         self._clock: float | None = None
 
@@ -131,20 +137,31 @@ class Stage(lightning.LightningModule):
         for module in self.trained_modules():
             module.requires_grad_(True)
         self.codec.autoencoder.checkpoint_activations(self.settings.checkpoint_activations)
-        self.ema = AveragedModel(self.codec, multi_avg_fn=self._average)
-        self.ema.requires_grad_(False).eval()
+        self.ema = copy.deepcopy(self.codec).requires_grad_(False).eval()
 
-    def _average(self, averaged: Any, current: Any, count: Any) -> None:
-        n = float(count)
-        decay = min(self.settings.ema_decay, (1 + n) / (10 + n))
-        torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
+    def configure_model(self) -> None:
+        """With `Sharding`, spreads the parameters over the ranks."""
+        mesh = self.device_mesh
+        if mesh is not None and not any(is_sharded(p) for p in self.parameters()):
+            shard(self, mesh["data_parallel"])
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Moves the averaged weights towards the present ones; buffers are copied."""
+        assert self.ema is not None
+        n = float(self.train_step)
+        decay = min(self.settings.ema_decay, n / (10 + n))
+        pairs = list(zip(self.ema.parameters(), self.codec.parameters(), strict=True))
+        torch._foreach_lerp_([local(a) for a, _ in pairs], [local(p) for _, p in pairs], 1 - decay)
+        for averaged, current in zip(self.ema.buffers(), self.codec.buffers(), strict=True):
+            averaged.copy_(current)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW for the codec and, with an adversary, another for the discriminator."""
         s = self.settings
-        parameters = [p for m in self.trained_modules() for p in m.parameters()]
+        groups = parameter_groups(p for m in self.trained_modules() for p in m.parameters())
         optimisers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(parameters, lr=s.lr, betas=s.betas, weight_decay=s.weight_decay)
+            torch.optim.AdamW(groups, lr=s.lr, betas=s.betas, weight_decay=s.weight_decay)
         ]
         if self.adversary is not None:
             optimisers.append(
@@ -157,8 +174,7 @@ class Stage(lightning.LightningModule):
         """Share of the stage done, 0 to 1."""
         done = int(self.train_step) / self.settings.steps
         if self.settings.minutes:
-            # Every rank must stop at the same step.
-            done = max(done, float(from_rank_zero(self.seconds)) / 60 / self.settings.minutes)
+            done = max(done, float(self.seconds) / 60 / self.settings.minutes)
         return min(1.0, done)
 
     # ---------------------------------------------------------------- one step
@@ -168,24 +184,31 @@ class Stage(lightning.LightningModule):
         self._tick()
         settings, step, batch_number = self.settings, int(self.train_step), int(self.batches)
         draws = Draws(settings.seed, batch_number, self.global_rank, self.trainer.world_size)
-        losses = self.losses(batch, draws)
-        terms = dict(losses.terms) | self._generator_backward(losses, step)
+        with self.phase("losses"):
+            losses = self.losses(batch, draws)
+        with self.phase("backward"):
+            terms = dict(losses.terms) | self._generator_backward(losses, step)
         against = self.adversary is not None and self.adversary.learns(step) and losses.x_hat is not None
         if against:
             assert self.adversary is not None
             assert losses.x is not None
             assert losses.x_hat is not None
-            loss = self.adversary.discriminator_loss(losses.x, losses.x_hat)
-            self.manual_backward(loss / settings.accumulate)
+            with self.phase("discriminator"):
+                loss = self.adversary.discriminator_loss(losses.x, losses.x_hat)
+                self.manual_backward(loss / settings.accumulate)
             terms["loss/discriminator"] = loss.detach()
         self.batches += 1
         if int(self.batches) % settings.accumulate == 0:
-            terms |= self._optimise(step, against)
-            self.after_step(draws)
-            if self.ema is not None:
-                self.ema.update_parameters(self.codec)
+            with self.phase("optimiser"):
+                terms |= self._optimise(step, against)
+            with self.phase("codebook"):
+                self.after_step(draws)
+            with self.phase("EMA"):
+                if self.ema is not None:
+                    self._average()
             self.train_step += 1
-        self.log_dict({f"train/{k}": v for k, v in terms.items()})
+        # A metric named "step" is what Lightning's loggers take for the abscissa.
+        self.log_dict({f"train/{k}": v for k, v in terms.items()} | {"step": float(step)})
         self.log("loss", terms["loss"], prog_bar=True, logger=False)
         if self.progress >= 1.0:
             self.trainer.should_stop = True
@@ -194,6 +217,8 @@ class Stage(lightning.LightningModule):
         now = time.monotonic()
         self.seconds += 0.0 if self._clock is None else min(now - self._clock, 60.0)
         self._clock = now
+        if self.settings.minutes:
+            from_rank_zero(self.seconds)  # every rank must stop at the same step
 
     def _optimise(self, step: int, against: bool) -> dict[str, Tensor]:
         """Steps the optimisers; returns what there is to log."""
@@ -231,7 +256,8 @@ class Stage(lightning.LightningModule):
         assert losses.x_hat is not None
         (reconstruction,) = torch.autograd.grad(losses.picture, losses.x_hat, retain_graph=True)
         last_layer = self.codec.autoencoder.decoder.last_layer
-        through = self.adversary.generator_gradient(losses.x_hat, reconstruction, last_layer, all_mean)
+        with self.phase("discriminator"):
+            through = self.adversary.generator_gradient(losses.x_hat, reconstruction, last_layer, all_mean)
         # One backward pass: a scalar whose gradient at x_hat is the combined gradient.
         carrier = (losses.x_hat * through.gradient.detach()).sum()
         self.manual_backward(share * (carrier if losses.other is None else carrier + losses.other))
@@ -239,10 +265,15 @@ class Stage(lightning.LightningModule):
 
     def _clip_and_step(self, optimiser: Any, parameters: list[nn.Parameter]) -> Tensor:
         """Averages over ranks, clips and steps, unless the gradient is not finite; returns its norm."""
-        average_gradients(parameters)
+        average_gradients(p for p in parameters if not is_sharded(p))
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # float16 only
         scale = 1.0 if scaler is None else scaler.get_scale()
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip * scale) / scale
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        sharded, whole = squared_norm(gradients)
+        norm = (all_sum(sharded.to(whole.device)) + whole).sqrt() / scale
+        factor = self.settings.clip / (norm + 1e-6)
+        if float(factor) < 1:
+            torch._foreach_mul_([local(g) for g in gradients], float(factor))
         # The float16 scaler skips such steps itself, and must see them to lower its scale.
         if scaler is not None or bool(torch.isfinite(norm)):
             optimiser.step()
@@ -255,12 +286,16 @@ class Stage(lightning.LightningModule):
             return
         self.bad_steps += 1
         self._bad_in_a_row += 1
-        if self._bad_in_a_row >= self.settings.max_bad_steps:
-            raise TrainingError(
-                f"{self._bad_in_a_row} steps in a row had a loss or gradient that is not finite "
-                f"(step {int(self.train_step)}): lower the learning rate or the clipping norm, "
-                "or use trainer.precision=32-true"
-            )
+        if self._bad_in_a_row < self.settings.max_bad_steps:
+            return
+        names = getattr(getattr(self.trainer, "datamodule", None), "last_batch_names", list)()
+        dump = Path(self.trainer.default_root_dir) / f"bad_batch_rank{self.global_rank}.json"
+        dump.write_text(json.dumps({"step": int(self.train_step), "pictures": names}, indent=1) + "\n")
+        raise TrainingError(
+            f"{self._bad_in_a_row} steps in a row had a loss or gradient that is not finite "
+            f"(step {int(self.train_step)}; the last batch's pictures are named in {dump}): "
+            "lower the learning rate or the clipping norm, or use trainer.precision=32-true"
+        )
 
     # ---------------------------------------------------------------- checkpoints
 
@@ -271,6 +306,4 @@ class Stage(lightning.LightningModule):
     @property
     def averaged(self) -> ImageCodec:
         """The codec with averaged weights."""
-        codec = self.codec if self.ema is None else self.ema.module
-        assert isinstance(codec, ImageCodec)
-        return codec
+        return self.codec if self.ema is None else self.ema

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from glc_train.codecs import ImageCodec
 from glc_train.layers import Quantised
 from glc_train.losses import Adversary, CodePredictor, PerceptualLoss, RateWeights
-from glc_train.training.codebook import CodebookSettings
+from glc_train.training.codebook import CodebookSettings, CodebookWatch
 from glc_train.training.distributed import Draws, all_mean, all_sum
 from glc_train.training.stage import Losses, Stage, StageSettings
-from glc_train.transform import Rounding, TransformOutput
+from glc_train.transform import ImageTransform, Rounding, TransformOutput
 
 
 def _vectors(x: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class AutoencoderStage(Stage):
         self.picture = picture
         self.codebook = codebook
         self.free_share = free_share
-        self.watch = codebook.watch(codec.autoencoder.quantiser)
+        self.watch = CodebookWatch(codec.autoencoder.quantiser, codebook)
         self._last: tuple[Quantised, Tensor] | None = None
 
     def trained_modules(self) -> Iterable[nn.Module]:
@@ -87,7 +87,7 @@ class AutoencoderStage(Stage):
         model = self.codec.autoencoder
         latent = model.encoder(x)
         if int(self.train_step) == 0:
-            self.watch.initialise(model.quantiser, _vectors(latent), draws.common)
+            self.watch.initialise(_vectors(latent), draws.common)
         quantised = model.quantiser(latent)
         seen = quantised.straight_through
         if self.free_share:
@@ -96,7 +96,7 @@ class AutoencoderStage(Stage):
         x_hat = model.decoder(seen)
         self._last = (quantised, latent)
         picture, terms = self.picture(x_hat, x)
-        quantiser = self.codebook.loss(latent, quantised.vectors)
+        quantiser = self.codebook.loss(latent, quantised.vectors, model.quantiser)
         terms |= {
             "loss/vq": quantiser.detach(),
             "codebook/used": self.watch.used,
@@ -108,7 +108,7 @@ class AutoencoderStage(Stage):
         """Watches the codebook."""
         assert self._last is not None
         quantised, latent = self._last
-        self.watch.update(self.codec.autoencoder.quantiser, quantised.indices, _vectors(latent), draws.common)
+        self.watch.update(quantised.indices, _vectors(latent), draws.common)
         self._last = None
 
 
@@ -148,7 +148,8 @@ class TransformStage(Stage):
         self.code_prediction = code_prediction
         self.codebook = codebook
         self.rounding = rounding
-        self.watch = codebook.watch(codec.transform.z_quantiser)
+        hyper_codebook = codec.transform.hyper_codebook
+        self.watch = None if hyper_codebook is None else CodebookWatch(hyper_codebook, codebook)
         self._last: tuple[TransformOutput, Tensor, Tensor] | None = None
 
     fresh_hyper_codebook = True  # its entries come from the first batch
@@ -166,33 +167,43 @@ class TransformStage(Stage):
     def code(self, x: Tensor, latent: Tensor, draws: Draws) -> tuple[Tensor, dict[str, Tensor], TransformOutput]:
         """Loss through the latent, its terms, and the coded latent."""
         transform = self.codec.transform
+        assert isinstance(transform, ImageTransform)
         levels = transform.quality_levels
         quality = draws.balanced(len(x), levels).to(x.device)
-        if int(self.train_step) == 0 and self.fresh_hyper_codebook:
+        if self.watch is not None and int(self.train_step) == 0 and self.fresh_hyper_codebook:
             with torch.no_grad():
                 z = transform.hyper_analysis(transform.analysis(latent, quality))
-            self.watch.initialise(transform.z_quantiser, _vectors(z), draws.common)
-        noise = None
+            self.watch.initialise(_vectors(z), draws.common)
+        noise = z_noise = None
         if self.rounding in ("noise", "mixed"):
-            noise = draws.uniform(len(latent), transform.channels, *latent.shape[2:]).to(x.device) - 0.5
-        out: TransformOutput = transform(latent, quality, self.rounding, noise)
+            height, width = latent.shape[2:]
+            noise = draws.uniform(len(latent), transform.channels, height, width).to(x.device) - 0.5
+            if transform.hyper_codebook is None:
+                side = transform.hyper_factor
+                z_shape = (transform.hyper_channels, height // side, width // side)
+                z_noise = draws.uniform(len(latent), *z_shape).to(x.device) - 0.5
+        out: TransformOutput = transform(latent, quality, self.rounding, noise, z_noise)
         pixels = x.shape[-2] * x.shape[-1]
         bpp_y, bpp_z = out.bits_y / pixels, out.bits_z / pixels
         weighted_rate = (self.rate(quality, int(self.train_step)) * (bpp_y + bpp_z)).mean()
         # In units of the variance: the latent's own scale is arbitrary.
         variance = all_mean(latent.detach().float().var())
         distortion = F.mse_loss(out.latent_hat.float(), latent.float()) / variance
-        hyper = self.codebook.loss(out.z, out.z_hat)
-        loss = weighted_rate + self.mse * distortion + hyper
+        loss = weighted_rate + self.mse * distortion
         terms = {
             "bpp_y": bpp_y.detach().mean(),
             "bpp_z": bpp_z.detach().mean(),
             "loss/rate": weighted_rate.detach(),
             "loss/latent_mse": distortion.detach(),
-            "loss/hyper_vq": hyper.detach(),
-            "codebook/hyper_used": self.watch.used,
-            "codebook/hyper_perplexity": self.watch.perplexity,
         }
+        if self.watch is not None and transform.hyper_codebook is not None:
+            hyper = self.codebook.loss(out.z, out.z_hat, transform.hyper_codebook)
+            loss = loss + hyper
+            terms |= {
+                "loss/hyper_vq": hyper.detach(),
+                "codebook/hyper_used": self.watch.used,
+                "codebook/hyper_perplexity": self.watch.perplexity,
+            }
         for q in range(levels):
             if bool((quality == q).any()):
                 terms[f"bpp/q{q}"] = (bpp_y + bpp_z).detach()[quality == q].mean()
@@ -215,7 +226,8 @@ class TransformStage(Stage):
         assert self._last is not None
         out, quality, bpp = self._last
         self.rate.steer(*self._mean_bpp(quality, bpp))
-        self.watch.update(self.codec.transform.z_quantiser, out.z_indices, _vectors(out.z), draws.common)
+        if self.watch is not None:
+            self.watch.update(out.z_indices, _vectors(out.z), draws.common)
         self._last = None
 
     def _mean_bpp(self, quality: Tensor, bpp: Tensor) -> tuple[Tensor, Tensor]:

@@ -109,6 +109,7 @@ class Validate(Callback):
         assert isinstance(pl_module, Stage)
         for name, values in self._sums.items():
             pl_module.log(name, sum(values) / len(values), sync_dist=True)
+        pl_module.log("step", float(pl_module.train_step), sync_dist=True)
         if not trainer.is_global_zero or trainer.sanity_checking or not self._rows:
             return
         step = int(pl_module.train_step)

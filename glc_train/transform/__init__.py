@@ -1,7 +1,9 @@
 """Latent ⇄ y, z ⇄ symbols, tensors only."""
 
 from glc_train.transform.gaussian import SCALE_MIN, gaussian_bits, published_gaussian_bits
+from glc_train.transform.hyper_prior import FactorisedGaussian, categorical_bits
 from glc_train.transform.image import ImageTransform, LatentDecoder, TransformOutput
+from glc_train.transform.indices import IndexTransform
 from glc_train.transform.modules import (
     FourPartContext,
     GainTransform,
@@ -11,20 +13,28 @@ from glc_train.transform.modules import (
 )
 from glc_train.transform.partition import checkerboard_masks, four_part_masks
 from glc_train.transform.passes import QuantiseStep, Rounding, SymbolStep, ZeroStep, run_passes
+from glc_train.transform.video import FrameContext, FrameDecoder, FrameTransformOutput, VideoTransform
 
 __all__ = [
     "SCALE_MIN",
+    "FactorisedGaussian",
     "FourPartContext",
+    "FrameContext",
+    "FrameDecoder",
+    "FrameTransformOutput",
     "GainTransform",
     "HyperSynthesis",
     "ImageTransform",
+    "IndexTransform",
     "LatentDecoder",
     "PriorParameters",
     "QuantiseStep",
     "Rounding",
     "SymbolStep",
     "TransformOutput",
+    "VideoTransform",
     "ZeroStep",
+    "categorical_bits",
     "checkerboard_masks",
     "four_part_masks",
     "gaussian_bits",

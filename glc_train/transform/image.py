@@ -1,12 +1,14 @@
 """The image transform codec: latent ⇄ y, z ⇄ symbols, tensors only."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from glc_train.layers import VectorQuantiser, snap
 from glc_train.transform.gaussian import gaussian_bits
+from glc_train.transform.hyper_prior import FactorisedGaussian, categorical_bits
 from glc_train.transform.modules import (
     FourPartContext,
     GainTransform,
@@ -18,6 +20,9 @@ from glc_train.transform.modules import (
 from glc_train.transform.partition import four_part_masks
 from glc_train.transform.passes import QuantiseStep, Rounding, SymbolStep, ZeroStep, run_passes
 
+Context = Literal["four_part", "none"]
+HyperPrior = Literal["categorical", "factorised"]
+
 
 @dataclass(frozen=True)
 class TransformOutput:
@@ -25,7 +30,7 @@ class TransformOutput:
 
     Attributes:
         y: (B, C, h, w). z: (B, Cz, h/4, w/4). z_hat: its nearest codes, with the codebook's gradient.
-        z_indices: (B, h/4, w/4) int64.
+        z_indices: (B, h/4, w/4) int64; with the factorised prior the integers (B, Cz, h/4, w/4) of z.
         symbols, scales: (B, C, h, w), in place: every element from its own pass.
         prior: parameters of pass 0.
         y_hat: (B, C, h, w) after multiplying by the step. latent_hat: (B, N, h, w).
@@ -48,7 +53,8 @@ class TransformOutput:
 class LatentDecoder(nn.Module):
     """Everything from z to the decoded latent: what encoder and decoder must compute alike.
 
-    It runs as it stands in training; `layers.exact_copy` of it runs in files.
+    It runs as it stands in training; `layers.exact_copy` of it runs in files. `context_depth` None leaves the context
+    model out: every symbol then has the parameters of pass 0.
     """
 
     def __init__(
@@ -58,11 +64,11 @@ class LatentDecoder(nn.Module):
         hyper_channels: int,
         quality_levels: int,
         depth: int,
-        context_depth: int,
+        context_depth: int | None,
     ) -> None:
         super().__init__()
         self.hyper_synthesis = HyperSynthesis(hyper_channels, channels)
-        self.context = FourPartContext(channels, context_depth)
+        self.context = None if context_depth is None else FourPartContext(channels, context_depth)
         self.synthesis = GainTransform(channels, latent_channels, quality_levels, depth, gains=(2.0, 0.5))
 
     def parameters_of(self, z_hat: Tensor) -> PriorParameters:
@@ -71,11 +77,14 @@ class LatentDecoder(nn.Module):
         return split_parameters(snap(raw) if raw.dtype == torch.float64 else raw)
 
     def decode_y(self, prior: PriorParameters, step: SymbolStep) -> Tensor:
-        """Runs the four passes; returns y_hat (B, C, h, w)."""
-        reduced = self.context.reduction(prior.raw)
+        """Runs the four passes, or the one where there is no context model; returns y_hat (B, C, h, w)."""
+        context = self.context
+        if context is None:
+            return step(prior.scale, prior.mean, torch.ones_like(prior.mean[0], dtype=torch.bool)) * prior.step
+        reduced = context.reduction(prior.raw)
 
         def next_parameters(k: int, decoded: Tensor) -> tuple[Tensor, Tensor]:
-            scale, mean = self.context(k, decoded, reduced)
+            scale, mean = context(k, decoded, reduced)
             exact = scale.dtype == torch.float64
             return (snap(scale), snap(mean)) if exact else (scale, mean)
 
@@ -90,16 +99,19 @@ class LatentDecoder(nn.Module):
 
 
 class ImageTransform(nn.Module):
-    """Transform codec with categorical hyper prior (GLC, CVPR 2024, section 3.2).
+    """Transform codec with categorical hyper prior (GLC, CVPR 2024, section 3.2), and the variants of its ablations.
 
     Args:
         latent_channels: N of the auto-encoder; published 256.
         channels: C of y, a multiple of 4; published 256.
         hyper_channels: Cz; published 256.
-        codes: M, entries of the hyper codebook; published 16,384.
+        codes: M, entries of the hyper codebook; published 16,384. Without meaning for the factorised prior.
         quality_levels: published 4.
         depth: blocks in each half of analysis and synthesis; published 2.
         context_depth: shared blocks of the context model; published 3.
+        context: "four_part", published; "none": all symbols in one pass, from the hyper prior alone.
+        hyper_prior: "categorical", published: z is vector-quantised; "factorised": z is rounded to integers, each
+            channel under its own Gaussian.
     """
 
     hyper_factor = 4
@@ -113,29 +125,79 @@ class ImageTransform(nn.Module):
         quality_levels: int = 4,
         depth: int = 2,
         context_depth: int = 3,
+        context: Context = "four_part",
+        hyper_prior: HyperPrior = "categorical",
     ) -> None:
         super().__init__()
+        for name, value, kind in (("context", context, Context), ("hyper_prior", hyper_prior, HyperPrior)):
+            if value not in get_args(kind):
+                raise ValueError(f"transform.{name} must be {' or '.join(get_args(kind))}, not {value}")
         if not 1 <= quality_levels <= 64:
             raise ValueError(f"transform.quality_levels must be 1 to 64, not {quality_levels}")
         self.quality_levels = quality_levels
         self.channels = channels
+        self.hyper_channels = hyper_channels
         self.analysis = GainTransform(latent_channels, channels, quality_levels, depth, gains=(0.5, 2.0))
         self.hyper_analysis = hyper_analysis(channels, hyper_channels)
-        self.z_quantiser = VectorQuantiser(codes, hyper_channels)
-        self.decoder = LatentDecoder(latent_channels, channels, hyper_channels, quality_levels, depth, context_depth)
-        # How often each index occurred when the prior was fitted; all equal is the published uniform prior.
-        self.register_buffer("z_counts", torch.ones(codes, dtype=torch.int64))
+        categorical = hyper_prior == "categorical"
+        self.z_quantiser: VectorQuantiser | FactorisedGaussian = (
+            VectorQuantiser(codes, hyper_channels) if categorical else FactorisedGaussian(hyper_channels)
+        )
+        self.decoder = LatentDecoder(
+            latent_channels,
+            channels,
+            hyper_channels,
+            quality_levels,
+            depth,
+            context_depth if context != "none" else None,
+        )
+        # How often each index occurred when the prior was fitted; all equal is the published uniform prior. Empty with
+        # the factorised prior, which is trained instead.
+        self.register_buffer("z_counts", torch.ones(codes if categorical else 0, dtype=torch.int64))
 
     z_counts: Tensor
 
+    @property
+    def hyper_codebook(self) -> VectorQuantiser | None:
+        """The codebook of z, None with the factorised prior."""
+        return self.z_quantiser if isinstance(self.z_quantiser, VectorQuantiser) else None
+
+    @property
+    def decoder_parts(self) -> tuple[nn.Module, ...]:
+        """What a decoder needs, apart from `z_counts`."""
+        return (self.decoder, self.z_quantiser)
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        codebook = self.hyper_codebook
+        hyper = "factorised prior" if codebook is None else f"{codebook.codes} hyper codes"
+        return f"{self.channels} channels, {hyper}" + ("" if self.decoder.context else ", no context")
+
+    def hyper_indices(self, latent: Tensor, quality: Tensor) -> Tensor:
+        """Indices of z, as in `TransformOutput`, of a latent (B, N, h, w) at `quality` (B,) int64."""
+        return self.z_quantiser.nearest(self.hyper_analysis(self.analysis(latent, quality)))
+
     def z_bits(self, indices: Tensor) -> Tensor:
         """Bits of each z index under the fitted categorical prior; same shape as `indices`, float32."""
-        counts = self.z_counts.double()
-        # An index that was never seen still costs a finite number of bits: the coder's tables give each 2^-24.
-        return -torch.log2((counts / counts.sum()).clamp_min(2.0**-24))[indices].float()
+        return categorical_bits(self.z_counts, indices)
+
+    def _bits_of_z(self, z: Tensor, indices: Tensor, rounding: Rounding, noise: Tensor | None) -> Tensor:
+        if isinstance(self.z_quantiser, VectorQuantiser):
+            return self.z_bits(indices)
+        if rounding not in ("noise", "mixed"):
+            return self.z_quantiser.bits(z)
+        if noise is None:
+            raise ValueError(f'rounding "{rounding}" with the factorised prior needs z_noise')
+        return self.z_quantiser.bits(z, noise)
 
     def forward(
-        self, latent: Tensor, quality: Tensor, rounding: Rounding = "hard", noise: Tensor | None = None
+        self,
+        latent: Tensor,
+        quality: Tensor,
+        rounding: Rounding = "hard",
+        noise: Tensor | None = None,
+        z_noise: Tensor | None = None,
     ) -> TransformOutput:
         """Codes a latent (B, N, h, w), h and w multiples of 4, at `quality` (B,) int64.
 
@@ -144,6 +206,7 @@ class ImageTransform(nn.Module):
             quality: index per picture.
             rounding: see `QuantiseStep`.
             noise: (B, C, h, w) in [-0.5, 0.5) where `rounding` needs it.
+            z_noise: (B, Cz, h/4, w/4), the same for the rate of z under the factorised prior.
         """
         y = self.analysis(latent, quality)
         z = self.hyper_analysis(y)
@@ -162,7 +225,7 @@ class ImageTransform(nn.Module):
             y_hat=y_hat,
             latent_hat=self.decoder(y_hat, quality),
             bits_y=gaussian_bits(step.rate_symbols, step.scales).flatten(1).sum(1),
-            bits_z=self.z_bits(quantised.indices).flatten(1).sum(1),
+            bits_z=self._bits_of_z(z, quantised.indices, rounding, z_noise).flatten(1).sum(1),
         )
 
     def preview(self, z_indices: Tensor, quality: Tensor) -> Tensor:

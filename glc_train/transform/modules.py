@@ -1,5 +1,6 @@
 """Modules of the image transform codec (GLC, CVPR 2024, sections 3.2 and 3.3)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,26 +12,33 @@ STEP_MIN = 0.5  # smallest quantisation step
 
 
 class GainTransform(nn.Module):
-    """Analysis or synthesis: blocks B, one gain per channel and quality, blocks B. (B, in, h, w) → (B, out, h, w).
+    """Analysis or synthesis: blocks, one gain per channel and quality, blocks. (B, in, h, w) → (B, out, h, w).
 
     Args:
         in_channels, out_channels: of the transform.
         quality_levels: rows of the gain.
         depth: blocks in each half.
         gains: initial gains of the lowest and the highest quality, interpolated geometrically.
+        block: kind of the blocks; published B for images, C for video.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, quality_levels: int, depth: int, gains: tuple[float, float]
+        self,
+        in_channels: int,
+        out_channels: int,
+        quality_levels: int,
+        depth: int,
+        gains: tuple[float, float],
+        block: Callable[..., nn.Sequential] = block_b,
     ) -> None:
         super().__init__()
         width = out_channels
-        self.first = nn.Sequential(block_b(in_channels, width), *(block_b(width) for _ in range(depth - 1)))
+        self.first = nn.Sequential(block(in_channels, width), *(block(width) for _ in range(depth - 1)))
         low, high = torch.tensor(gains).log()
         rows = torch.linspace(0, 1, quality_levels)
         gain = torch.exp(low + (high - low) * rows).view(-1, 1, 1, 1)
         self.gain = nn.Parameter(gain.repeat(1, width, 1, 1))
-        self.second = nn.Sequential(*(block_b(width) for _ in range(depth)))
+        self.second = nn.Sequential(*(block(width) for _ in range(depth)))
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """`quality`: (B,) int64 in [0, quality_levels)."""
@@ -64,7 +72,7 @@ def hyper_analysis(channels: int, hyper_channels: int) -> nn.Sequential:
     )
 
 
-def _start_at_one(blocks: nn.Sequential, channels: int) -> None:
+def start_at_one(blocks: nn.Sequential, channels: int) -> None:
     """Sets the last bias of a sequence of blocks to 1 for its first `channels` outputs."""
     bias = blocks[-1].get_submodule("1.conv_out").bias
     assert isinstance(bias, nn.Parameter)
@@ -81,7 +89,7 @@ class HyperSynthesis(nn.Module):
         self.refine = block_a(channels)
         self.fusion = nn.Sequential(block_a(channels, 2 * channels), block_a(2 * channels, 3 * channels))
         # Steps and scales start at 1: below their bounds they would get no gradient.
-        _start_at_one(self.fusion, 2 * channels)
+        start_at_one(self.fusion, 2 * channels)
 
     def forward(self, z_hat: Tensor) -> Tensor:
         raw: Tensor = self.fusion(self.refine(self.upsample(z_hat)))
@@ -103,7 +111,7 @@ class FourPartContext(nn.Module):
         self.reduction = conv1x1(3 * channels, channels)
         self.adaptors = nn.ModuleList(block_a(2 * channels) for _ in range(self.passes - 1))
         self.shared = nn.Sequential(*(block_a(2 * channels) for _ in range(depth)))
-        _start_at_one(self.shared, channels)
+        start_at_one(self.shared, channels)
 
     def forward(self, k: int, decoded: Tensor, reduced: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and mean (B, C, h, w) of pass k ≥ 1.

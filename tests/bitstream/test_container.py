@@ -83,7 +83,7 @@ def test_round_trip(width: int, height: int, quality: int, fingerprint: int, che
     assert unpacked == header
     assert content[: len(payload)] == payload
     assert not content[len(payload) :].strip(b"\0")
-    assert len(content) == max(len(payload), 0 if width * height <= 65536 else -(-width * height // 8192))
+    assert len(content) == max(len(payload), 0 if width * height <= 65536 else -(-width * height // 4096))
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_the_header_has_the_documented_bits(width: int, height: int, quality: in
     start = b"\xa4" + int(bits, 2).to_bytes(len(bits) // 8, "big")
     start += number.to_bytes(2, "big") + (number ^ 0xABC).to_bytes(2, "big")
     pixels = width * height
-    payload = payload.ljust(-(-pixels // 8192) if pixels > 65536 else 0, b"\0")
+    payload = payload.ljust(-(-pixels // 4096) if pixels > 65536 else 0, b"\0")
     assert data == start + bytes([crc8(start + payload)]) + payload
     assert 8 <= len(start) + 1 <= 12
 

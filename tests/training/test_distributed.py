@@ -19,11 +19,22 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".log")  # Hydra logs each process
 
 
-def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    _run(one, [])
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in one process."""
+    out = tmp_path_factory.mktemp("one") / "out"
+    _run(out, [])
+    return out
+
+
+@pytest.mark.parametrize("trainer", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+def test_two_processes_give_the_losses_of_one(trainer: str, one: Path, tmp_path: Path) -> None:
+    two = tmp_path / "two"
     halves = [f"stages.{stage}.batch_size=2" for stage in STAGES]
-    _run(two, ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true", *halves])
+    _run(
+        two,
+        [f"trainer={trainer}", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true", *halves],
+    )
     for stage in STAGES:
         assert (two / stage / "weights.safetensors").is_file()
         assert len(list((two / stage / "csv").iterdir())) == 1, "one log folder, whatever the number of processes"

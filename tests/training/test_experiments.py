@@ -4,28 +4,75 @@ from pathlib import Path
 
 import pytest
 
+from glc_train import load_codec
 from tests.training_harness import ROOT, composed, tiny_overrides, train
 
 EXPERIMENTS = sorted((ROOT / "conf" / "experiment").glob("*.yaml"))
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+NO_LPIPS = [f"stages.{stage}.module.picture.lpips=0" for stage in ("autoencoder", "joint")]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run with stages I and II, for the experiments that start from one."""
+    out = tmp_path_factory.mktemp("trained")
+    train([*tiny_overrides(out, 1), *NO_LPIPS, "run=[autoencoder,transform]"])
+    return out
+
+
+def _overrides(path: Path, out: Path) -> list[str]:
+    """The tiny form of an experiment; code predictors that it leaves out stay out."""
+    stages = composed([f"experiment={path.stem}"]).stages
+    absent = [name for name in ("transform", "joint") if stages[name].module.predictor is None]
+    overrides = [
+        override
+        for override in tiny_overrides(out, 1)
+        if not override.startswith(tuple(f"++stages.{name}.module.predictor=" for name in absent))
+    ]
+    if stages.joint.module.pixel_predictor is not None:
+        overrides.append("~stages.joint.module.pixel_predictor")
+    return [f"experiment={path.stem}", *overrides, *NO_LPIPS]
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_one_tiny_step(path: Path, tmp_path: Path) -> None:
-    overrides = [
-        f"experiment={path.stem}", *tiny_overrides(tmp_path / "out", 1),
-        "stages.autoencoder.module.picture.lpips=0", "stages.joint.module.picture.lpips=0",
-    ]  # fmt: skip
-    if composed(overrides).stages.joint.module.pixel_predictor is not None:
-        overrides.append("~stages.joint.module.pixel_predictor")
-    assert train(overrides).is_file()
+def test_one_tiny_step(path: Path, tmp_path: Path, trained: Path) -> None:
+    overrides = _overrides(path, tmp_path / "out")
+    stages = composed(overrides).run
+    if stages[0] != "autoencoder":
+        before = {"transform": "autoencoder", "joint": "transform"}[stages[0]]
+        overrides.append(f"init_from={trained / before / 'weights.safetensors'}")
+    weights = train(overrides)
+    assert sorted(folder.name for folder in weights.parent.iterdir() if folder.is_dir()) == sorted(stages)
+    codec = load_codec(weights)
+    kind = composed(overrides).model.transform
+    assert codec.quality_levels == (1 if kind is None else 4)
+    if stages != ["autoencoder"] or kind is None:
+        counts = codec.transform.z_counts
+        assert not len(counts) or int(counts.max()) > 1, "the prior of z was not fitted"
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_the_first_lines_say_how_to_run_it(path: Path) -> None:
-    first, second = path.read_text().splitlines()[:2]
+    first, second, *more = path.read_text().splitlines()
     assert first == "# @package _global_"
     assert second.startswith(f"# python train.py experiment={path.stem}")
+    head = [line for line in more[: next(i for i, line in enumerate(more) if not line.startswith("#"))]]
+    if path.stem not in ("demo", "glc_image_small_cpu"):  # these say in words how long they take
+        assert any(line.startswith("# Cost: ") for line in head)
+        assert any(line.startswith("# Result: ") for line in head)
+
+
+def test_weights_of_another_transform_are_no_start_for_stage_three(trained: Path, tmp_path: Path) -> None:
+    path = next(path for path in EXPERIMENTS if path.stem == "ablation_no_context")
+    start = trained / "transform" / "weights.safetensors"
+    with pytest.raises(ValueError, match=r"does not fit the model: .*unexpected: transform\.decoder\.context"):
+        train([*_overrides(path, tmp_path / "out"), "run=[joint]", f"init_from={start}"])
+
+
+def test_index_coding_has_no_transform_stages(tmp_path: Path) -> None:
+    path = next(path for path in EXPERIMENTS if path.stem == "ablation_vq_indices")
+    with pytest.raises(RuntimeError, match=r"give run=\[autoencoder\]"):
+        train([*_overrides(path, tmp_path / "out"), "run=[autoencoder,transform]"])
 
 
 @pytest.mark.parametrize("model", MODELS)

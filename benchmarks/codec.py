@@ -1,0 +1,184 @@
+"""Seconds and peak memory of encoding and decoding a picture, and what exact arithmetic costs.
+
+``python -m benchmarks.codec --models small base``. The plain path is the same codec whose entropy parameters come from
+float32 networks: its files could not be read on another machine.
+"""
+
+import argparse
+import copy
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from benchmarks.record import RESULTS, machine_load, spread, write_record
+from glc_train import load_codec
+from glc_train.codecs import ImageCodec
+from glc_train.codecs.exact_stream import ExactLatentCoder
+from glc_train.data import render_picture
+from glc_train.transform import LatentDecoder
+from glc_train.transform.modules import PriorParameters
+from glc_train.transform.passes import SymbolStep
+from glc_train.weights import build_codec
+
+CONF = Path(__file__).resolve().parents[1] / "conf" / "model"
+
+
+class FloatDecoder:
+    """A `LatentDecoder` in float32, under the interface of its exact copy."""
+
+    def __init__(self, decoder: LatentDecoder) -> None:
+        self.decoder = decoder
+
+    def parameters_of(self, z_hat: Tensor) -> PriorParameters:
+        return self.decoder.parameters_of(z_hat.float())
+
+    def decode_y(self, prior: PriorParameters, step: SymbolStep) -> Tensor:
+        # The coder's side stays in float64; only the networks differ.
+        return self.decoder.decode_y(prior, lambda s, m, mask: step(s.double(), m.double(), mask).float())
+
+    def __call__(self, y_hat: Tensor, quality: Tensor) -> Tensor:
+        latent: Tensor = self.decoder(y_hat, quality)
+        return latent
+
+
+def float_codec(codec: ImageCodec) -> ImageCodec:
+    """A copy of the codec that codes with float32 networks."""
+    plain = copy.deepcopy(codec)
+    coder = plain._coder()
+    if not isinstance(coder, ExactLatentCoder):
+        raise SystemExit("the benchmark is about models with entropy parameters: these weights have none")
+    coder.decoder = cast(LatentDecoder, FloatDecoder(cast(LatentDecoder, plain.transform.decoder)))
+    return plain
+
+
+def build_model(name: str, weights: Path | None, device: str) -> ImageCodec:
+    """The codec of conf/model/NAME.yaml with random weights, or of a weights file."""
+    if weights is not None:
+        return load_codec(weights, device=device)
+    path = CONF / f"{name}.yaml"
+    if not path.is_file():
+        raise SystemExit(
+            f"there is no model {name}: choose among {', '.join(p.stem for p in sorted(CONF.glob('*.yaml')))}"
+        )
+    torch.manual_seed(0)
+    config: Any = OmegaConf.to_container(OmegaConf.load(path))
+    return build_codec(config).to(device).eval().requires_grad_(False)
+
+
+def _resident(key: str) -> int | None:
+    """Megabytes of a line of /proc/self/status; None where there is no such file."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith(key + ":")), None)
+
+
+def peak_megabytes(action: Callable[[], Any], device: str) -> dict[str, int | None]:
+    """Largest memory during the action, and that before it: allocated on the GPU, else resident in the process."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated() >> 20
+        action()
+        return {"peak_mb": torch.cuda.max_memory_allocated() >> 20, "before_mb": before}
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # lets VmHWM start anew
+    except OSError:
+        action()
+        return {"peak_mb": None, "before_mb": None}  # not Linux, or not allowed
+    resident = _resident("VmRSS")
+    action()
+    return {"peak_mb": _resident("VmHWM"), "before_mb": resident}
+
+
+def _seconds(action: Callable[[], Any], device: str) -> float:
+    start = time.perf_counter()
+    action()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def measure(codec: ImageCodec, picture: np.ndarray, repeats: int, device: str) -> dict[str, Any]:
+    """Figures of one model on a picture uint8 (H, W, 3); both paths alternate.
+
+    Raises:
+        RuntimeError: a path does not decode what it encoded.
+    """
+    paths = {"exact": codec, "plain": float_codec(codec)}
+    files = {name: path.compress(picture, 0) for name, path in paths.items()}  # also the warm-up
+    for name, path in paths.items():
+        header, _ = path.decompress_latent(files[name])
+        if (header.height, header.width) != picture.shape[:2]:
+            raise RuntimeError(f"the {name} path decoded a picture of another size")
+    actions: dict[str, dict[str, Callable[[], Any]]] = {
+        "encode": {name: lambda path=path: path.compress(picture, 0) for name, path in paths.items()},
+        "decode": {name: lambda name=name, path=path: path.decompress(files[name]) for name, path in paths.items()},
+    }
+    results: dict[str, Any] = {"parameters": sum(p.numel() for p in codec.parameters())}
+    for operation, by_path in actions.items():
+        times: dict[str, list[float]] = {name: [] for name in by_path}
+        for number in range(repeats):
+            for name in list(by_path) if number % 2 == 0 else reversed(list(by_path)):
+                times[name].append(_seconds(by_path[name], device))
+        results[operation] = {
+            "seconds": {name: spread(values) for name, values in times.items()},
+            "exact_over_plain": spread([e / p for e, p in zip(times["exact"], times["plain"], strict=True)]),
+            **peak_megabytes(by_path["exact"], device),
+        }
+    results["file_bytes"] = {name: len(data) for name, data in files.items()}
+    return results
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.codec", description=__doc__)
+    parser.add_argument("--models", nargs="+", default=["small"], help="of conf/model, random weights (default small)")
+    parser.add_argument("--weights", type=Path, help="a weights file instead of --models")
+    parser.add_argument("--size", type=int, nargs=2, default=(768, 512), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--repeats", type=int, default=3, help="measurements of each path (default 3)")
+    parser.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--out", type=Path, help="JSON file (default below results/benchmarks)")
+    options = parser.parse_args(arguments)
+    if min(options.repeats, options.threads, *options.size) < 1:
+        parser.error("--repeats, --threads and --size must be positive")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch finds no GPU here")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures all models, prints two lines for each and writes the record."""
+    options = parse(arguments)
+    torch.set_num_threads(options.threads)
+    load = machine_load()
+    width, height = options.size
+    picture = render_picture(height, width, 0)
+    results = {}
+    for name in [options.weights.name] if options.weights else options.models:
+        codec = build_model(name, options.weights, options.device)
+        results[name] = measured = measure(codec, picture, options.repeats, options.device)
+        for operation in ("encode", "decode"):
+            figures = measured[operation]
+            ratio = figures["exact_over_plain"]
+            print(
+                f"{name:10} {operation} {figures['seconds']['exact']['median']:.2f} s, "
+                f"{ratio['median']:.2f}x the plain float path ({ratio['min']:.2f} to {ratio['max']:.2f}), "
+                f"peak {figures['peak_mb']} MB ({figures['before_mb']} MB before)",
+                flush=True,
+            )
+    names = "weights" if options.weights else "_".join(options.models)
+    out = options.out or RESULTS / f"codec_{names}_{options.device}.json"
+    shown = {key: value for key, value in vars(options).items() if key != "out"}
+    write_record(out, options.device, load, shown, results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""Time of a training step in this project's formulation against the plain one, alternating in one run.
+
+``python -m benchmarks.step`` on a CPU, ``python -m benchmarks.step --device cuda --experiment glc_image --model base
+--compile`` on a GPU. The real stages run under the real Trainer; see README.md in this folder.
+"""
+
+import argparse
+import logging
+import statistics
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from benchmarks.plain import PlainGradient, with_plain_quantisers
+from benchmarks.record import RESULTS, machine_load, spread, write_record
+from glc_train.training.stage import Stage
+from glc_train.weights import build_codec
+
+ROOT = Path(__file__).resolve().parents[1]
+CASES = ("autoencoder", "autoencoder+gan", "transform", "joint", "joint+gan")
+BAR = 1.5  # the ratio that this project asks of itself on a CPU
+# Dense bfloat16 TFLOP/s of the makers' data sheets, by a part of the device's name.
+PEAK_TFLOPS = {"H200": 989.0, "H100 PCIe": 756.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "RTX 4090": 165.0}
+
+
+def configuration(case: str, options: argparse.Namespace) -> DictConfig:
+    """The composed configuration of a case; its stage never ends by itself."""
+    stage, _, gan = case.partition("+")
+    adversary = "{_target_: glc_train.losses.Adversary, start: 0, warmup: 0}" if gan else "null"
+    overrides = [f"experiment={options.experiment}", f"model={options.model}", "data=rendered"]
+    overrides += [f"stages.{stage}.module.settings.steps=1000000", f"stages.{stage}.module.settings.minutes=null"]
+    if stage != "transform":
+        overrides.append(f"++stages.{stage}.module.adversary={adversary}")
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("train", overrides=[*overrides, *options.set])
+
+
+def build(config: DictConfig, case: str, plain: bool, per_sample: bool = True) -> Stage:
+    """The stage of a case, ready to train."""
+    torch.manual_seed(0)
+    section = config.stages[case.partition("+")[0]].module
+    model: Any = OmegaConf.to_container(config.model, resolve=True)
+    codec = build_codec(model)
+    codec.to(memory_format=torch.contiguous_format if plain else torch.channels_last)
+    if plain:
+        with_plain_quantisers(codec)
+    target = section._target_
+    if plain:
+        target = f"benchmarks.plain.Plain{target.rpartition('.')[2]}"
+    stage: Stage = instantiate(section, _target_=target, _partial_=True)(codec=codec, codec_config=model)
+    perceptual = getattr(getattr(stage, "picture", None), "perceptual", None)
+    if isinstance(stage, PlainGradient):
+        stage.per_sample = per_sample
+        if perceptual is not None:
+            perceptual.network.to(memory_format=torch.contiguous_format)
+    stage.prepare()
+    return stage
+
+
+def compile_blocks(stage: Stage) -> None:
+    """Compiles the auto-encoder block by block, LPIPS and the discriminator, in place.
+
+    The decoder's last layer stays as it is: the adaptive weight differentiates as far as there, twice.
+    """
+    torch._functorch.config.donated_buffer = False  # LPIPS and decoder are differentiated with their graphs retained
+    torch._dynamo.config.recompile_limit = 64  # blocks of many widths share their code
+    model = stage.codec.autoencoder
+    modules: list[nn.Module] = [*model.encoder.blocks, *list(model.decoder.blocks)[:-1]]
+    perceptual = getattr(getattr(stage, "picture", None), "perceptual", None)
+    modules += [] if perceptual is None else [perceptual.network]
+    modules += [] if stage.adversary is None else [stage.adversary.discriminator]
+    for module in modules:
+        module.compile()
+
+
+class FlopCounter(TorchDispatchMode):
+    """Floating-point operations of everything inside, by PyTorch's formulas.
+
+    `FlopCounterMode` also follows modules, and its hooks do not bear `torch.autograd.grad` with respect to a picture.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.total += int(formula(*args, **(kwargs or {}), out_val=out))
+        return out
+
+
+class _Timer(Callback):
+    """Seconds of every batch, from before the step to after it."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def _now(self, device: torch.device) -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self._start = self._now(pl_module.device)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.seconds.append(self._now(pl_module.device) - self._start)
+
+
+def run_block(stage: Stage, x: Tensor, steps: int, precision: str, device: str) -> list[float]:
+    """Trains `steps` steps on crops x (B, 3, H, W); returns their seconds."""
+    timer = _Timer()
+    trainer = lightning.Trainer(
+        accelerator="gpu" if device == "cuda" else "cpu", devices=1, precision=precision,  # type: ignore[arg-type]
+        callbacks=[timer], max_epochs=1, limit_val_batches=0, num_sanity_val_steps=0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(stage, DataLoader([x] * steps, batch_size=None))  # type: ignore[arg-type]
+    return timer.seconds
+
+
+def measure(case: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Alternates blocks of steps of both formulations; figures of one case."""
+    config = configuration(case, options)
+    section = config.stages[case.partition("+")[0]]
+    size = (section.batch_size, 3, section.crop_size, section.crop_size)
+    x = torch.rand(size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    stages = {"ours": build(config, case, plain=False)}
+    stages["plain"] = build(config, case, plain=True, per_sample=options.plain_gan == "sample")
+    precision = {"ours": "bf16-mixed", "plain": "32-true"}
+    with FlopCounter() as counter:
+        run_block(stages["ours"], x, 1, precision["ours"], options.device)
+    if options.compile:
+        compile_blocks(stages["ours"])
+    for name, stage in stages.items():
+        run_block(stage, x, 2, precision[name], options.device)  # the first steps set up the codebook and memory
+    rounds: dict[str, list[float]] = {"ours": [], "plain": []}
+    for number in range(options.rounds):
+        for name in ("ours", "plain") if number % 2 == 0 else ("plain", "ours"):
+            # The first step of a block makes optimiser states anew.
+            seconds = run_block(stages[name], x, options.steps + 1, precision[name], options.device)[1:]
+            rounds[name].append(statistics.median(seconds))
+    ours = statistics.median(rounds["ours"])
+    teraflop = counter.total / 1e12
+    peak = options.peak_tflops or known_peak(options.device)
+    return {
+        "batch_size": size[0],
+        "crop_size": size[-1],
+        "ratio": spread([p / o for o, p in zip(rounds["ours"], rounds["plain"], strict=True)]),
+        "seconds": {name: spread(values) for name, values in rounds.items()},
+        "crops_per_second": {name: size[0] / statistics.median(values) for name, values in rounds.items()},
+        "teraflop_per_step": teraflop,
+        "teraflop_per_second": teraflop / ours,
+        "share_of_peak": teraflop / ours / peak if peak else None,
+    }
+
+
+def known_peak(device: str) -> float | None:
+    """Dense bfloat16 TFLOP/s of the GPU, if its name is known."""
+    name = torch.cuda.get_device_name() if device == "cuda" else ""
+    return next((peak for part, peak in PEAK_TFLOPS.items() if part in name), None)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__)
+    parser.add_argument("--model", default="small", help="of conf/model (default small)")
+    parser.add_argument(
+        "--experiment", default="glc_image_small_cpu", help="of conf/experiment: crops, batches, losses"
+    )
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of blocks (default 5)")
+    parser.add_argument("--steps", type=int, default=3, help="measured steps in a block (default 3)")
+    parser.add_argument("--plain-gan", choices=("sample", "batch"), default="sample", help="plain adaptive weight")
+    parser.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--compile", action="store_true", help="torch.compile our formulation")
+    parser.add_argument("--peak-tflops", type=float, help="of the device, for the share of its peak")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="further configuration overrides")
+    parser.add_argument("--out", type=Path, help="JSON file (default below results/benchmarks)")
+    options = parser.parse_args(arguments)
+    if min(options.rounds, options.steps, options.threads) < 1:
+        parser.error("--rounds, --steps and --threads must be positive")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch finds no GPU here")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures all cases, prints a line for each and writes the record."""
+    options = parse(arguments)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    torch.set_num_threads(options.threads)
+    load = machine_load()
+    results = {}
+    for case in options.cases:
+        results[case] = result = measure(case, options)
+        ratio, share = result["ratio"], result["share_of_peak"]
+        print(
+            f"{case:16} {ratio['median']:.2f}x faster than plain ({ratio['min']:.2f} to {ratio['max']:.2f}), "
+            f"{result['seconds']['ours']['median']:.3f} s a step, {result['crops_per_second']['ours']:.1f} crops/s, "
+            f"{result['teraflop_per_second']:.2f} TFLOP/s" + (f" ({share:.1%} of peak)" if share else ""),
+            flush=True,
+        )
+    smallest = min(result["ratio"]["median"] for result in results.values())
+    print(f"smallest ratio {smallest:.2f}, asked for on a CPU: {BAR}; load before the start {load}")
+    out = options.out or RESULTS / f"step_{options.model}_{options.device}.json"
+    shown = {key: value for key, value in vars(options).items() if key != "out"}
+    write_record(out, options.device, load, shown, results)
+
+
+if __name__ == "__main__":
+    main()

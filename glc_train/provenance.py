@@ -1,0 +1,71 @@
+"""Where a result comes from: commit, hardware, command; and files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def commit() -> str | None:
+    """Commit of the checkout that this package lies in, ``-dirty`` where files differ; ``None`` outside of git."""
+    folder = Path(__file__).resolve().parents[1]
+    try:
+        run = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return run.stdout.strip() or None if run.returncode == 0 else None
+
+
+def command() -> str:
+    """The command line of this process."""
+    program = sys.argv[0]
+    # `python -m a.b` leaves the module's file in argv; the names of folders above it concern nobody.
+    name = getattr(getattr(sys.modules.get("__main__"), "__spec__", None), "name", None)
+    return shlex.join(["python", *(["-m", name] if name else [Path(program).name]), *sys.argv[1:]])
+
+
+def hardware(device: str = "cpu") -> str:
+    """The device, in words: the GPU's name where `device` is "cuda", else the processor, its cores and threads."""
+    if torch.device(device).type == "cuda":
+        return f"{torch.cuda.device_count()}x {torch.cuda.get_device_name(torch.device(device))}"
+    names = [platform.processor() or platform.machine()]
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")] or names
+    except OSError:
+        pass  # not Linux
+    return f"{names[0]} ({platform.machine()}), {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+
+
+def now() -> str:
+    """Date and time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

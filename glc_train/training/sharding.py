@@ -1,0 +1,74 @@
+"""Fully sharded data parallelism (FSDP, Zhao et al. 2023) for models whose optimiser state does not fit one device.
+
+The blocks that hold nearly all parameters are sharded one by one, so what else a model has (gains, codebooks, the
+decoder's last convolution, at which the adaptive weight is measured) stays whole on every rank.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+
+from glc_train.layers import AdditiveFFN, DepthConv, GatedDepthConv, GatedFFN, SpatialAttention, Up2
+
+_BLOCKS = ("ResBlock", "_Layer")  # of the auto-encoder and of the code predictors
+_LAYERS = (AdditiveFFN, DepthConv, GatedDepthConv, GatedFFN, SpatialAttention, Up2)
+
+
+class Sharding(ModelParallelStrategy):
+    """Shards parameters, gradients and optimiser state over all ranks; checkpoints are whole files all the same."""
+
+    def __init__(self) -> None:
+        super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False)
+
+    def setup_environment(self) -> None:
+        """Makes the mesh of all ranks; by itself the strategy would shard over the ranks of one machine only."""
+        self._data_parallel_size = self.num_processes * self.num_nodes
+        super().setup_environment()
+
+
+def shard(module: nn.Module, mesh: DeviceMesh) -> None:
+    """Shards the blocks of `module` over `mesh`, in place."""
+    for parameter in module.parameters():
+        parameter.data = parameter.data.contiguous()  # sharding knows no channels-last weights
+    for block in module.modules():
+        if isinstance(block, _LAYERS) or type(block).__name__ in _BLOCKS:
+            fully_shard(block, mesh=mesh, reshard_after_forward=True)
+
+
+def is_sharded(parameter: Tensor) -> bool:
+    """Whether a parameter is spread over the ranks."""
+    return isinstance(parameter, DTensor)
+
+
+def local(x: Tensor) -> Tensor:
+    """This rank's part of x; x itself if it is whole."""
+    return x.to_local() if isinstance(x, DTensor) else x
+
+
+def full_state(module: nn.Module) -> dict[str, Tensor]:
+    """The whole state of `module`; with sharded parameters every rank has to call this."""
+    state = module.state_dict()
+    return {name: x.full_tensor() if isinstance(x, DTensor) else x for name, x in state.items()}
+
+
+def parameter_groups(parameters: Iterable[nn.Parameter]) -> list[dict[str, list[nn.Parameter]]]:
+    """Parameters in groups that are either all sharded or all whole, as optimisers want them."""
+    groups: dict[bool, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        groups.setdefault(is_sharded(parameter), []).append(parameter)
+    return [{"params": group} for group in groups.values()]
+
+
+def squared_norm(gradients: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Sums of squares of the sharded gradients (this rank's parts) and of the whole ones, float32 scalars."""
+    sums = [torch.zeros(()), torch.zeros(())]
+    for gradient in gradients:
+        k = 0 if is_sharded(gradient) else 1
+        part = local(gradient).float().square().sum()
+        sums[k] = sums[k].to(part.device) + part
+    return sums[0], sums[1]

@@ -1,0 +1,65 @@
+"""The benchmark of training steps runs, and its plain formulation computes the same."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import step as benchmark
+from benchmarks.plain import PlainQuantiser, with_plain_quantisers
+from glc_train.layers import VectorQuantiser
+from tests.training_harness import STAGES
+
+TINY = [
+    "--model", "tiny", "--rounds", "2", "--steps", "1", "--threads", "1", "--peak-tflops", "2", "--set",
+    *(f"stages.{s}.{key}" for s in STAGES for key in ("crop_size=64", "batch_size=2")),
+    *(f"stages.{s}.module.predictor={{width: 32, heads: 4, mlp: 32, layers: 1, grid: 4}}" for s in STAGES[1:]),
+    "stages.autoencoder.module.picture.lpips=0", "stages.joint.module.picture.lpips=0",
+]  # fmt: skip
+
+
+def test_one_case_is_measured_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "step.json"
+    benchmark.main(["--out", str(out), "--cases", "autoencoder+gan", "--plain-gan", "sample", *TINY])
+    record = json.loads(out.read_text())
+    assert {"command", "commit", "date", "hardware", "load_at_start", "options", "results"} <= set(record)
+    figures = record["results"]["autoencoder+gan"]
+    assert figures["ratio"]["min"] <= figures["ratio"]["median"] <= figures["ratio"]["max"]
+    assert figures["crops_per_second"]["ours"] == pytest.approx(2 / figures["seconds"]["ours"]["median"])
+    assert figures["teraflop_per_step"] > 1e-4
+    assert figures["share_of_peak"] == pytest.approx(figures["teraflop_per_second"] / 2)
+    assert "faster than plain" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("case", ["autoencoder+gan", "transform", "joint+gan"])
+def test_plain_and_ours_take_the_same_step(case: str) -> None:
+    options = benchmark.parse(TINY)
+    config = benchmark.configuration(case, options)
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    ours, plain = benchmark.build(config, case, False), benchmark.build(config, case, True, per_sample=False)
+    for stage in (ours, plain):
+        stage.train_step += 1  # the first step would draw the codebook from the batch
+        benchmark.run_block(stage, x, 1, "32-true", "cpu")
+    changed = 0
+    for (name, one), other in zip(ours.codec.named_parameters(), plain.codec.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=5e-5, msg=name)
+        changed += int(one.requires_grad)
+    assert changed
+
+
+def test_plain_quantisers_give_the_same_codes() -> None:
+    module = torch.nn.Sequential(VectorQuantiser(64, 8))
+    x = torch.randn(2, 8, 5, 7)
+    expected = module(x)
+    with_plain_quantisers(module)
+    assert isinstance(module[0], PlainQuantiser)
+    found = module(x)
+    assert torch.equal(found.indices, expected.indices)
+    torch.testing.assert_close(found.vectors, expected.vectors)
+
+
+@pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--cases", "all"]])
+def test_bad_arguments_are_refused(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        benchmark.parse(arguments)

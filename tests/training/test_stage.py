@@ -1,0 +1,177 @@
+"""What all stages share: accumulation, memory saving, bad steps, codebooks, going further and branching."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from glc_train.layers import FiniteScalarQuantiser, VectorQuantiser
+from glc_train.training import CodebookSettings, CodebookWatch, Draws, TrainingError
+from glc_train.weights import load_codec
+from tests.training_harness import curve_overrides, logged, train, train_process
+
+ONE_STAGE = "run=[autoencoder]"
+NO_ADVERSARY = "stages.autoencoder.module.adversary=null"
+
+
+def _curve(out: Path, column: str, *overrides: str, steps: int = 4) -> dict[int, float]:
+    train([*curve_overrides(out, steps), ONE_STAGE, NO_ADVERSARY, *overrides])
+    return logged(out / "autoencoder", column)
+
+
+def test_two_accumulated_batches_are_one_of_twice_the_size(tmp_path: Path) -> None:
+    settings = "stages.autoencoder.module.settings"
+    # Entries drawn from the first batch differ with its size: the gradients are compared without quantisation.
+    free = [
+        "stages.autoencoder.module.free_share=1.0",
+        "stages.autoencoder.module.codebook.weight=0",
+        f"{settings}.clip=1e9",
+    ]
+    whole = _curve(tmp_path / "a", "train/grad_norm", *free)
+    halves = _curve(
+        tmp_path / "b", "train/grad_norm", *free, "stages.autoencoder.batch_size=2", f"{settings}.accumulate=2"
+    )
+    assert halves == pytest.approx(whole, rel=1e-3)
+
+
+def test_recomputed_activations_change_nothing(tmp_path: Path) -> None:
+    option = "stages.autoencoder.module.settings.checkpoint_activations"
+    curves = [_curve(tmp_path / str(on), "train/grad_norm", f"{option}={on}", steps=2) for on in (False, True)]
+    assert curves[0] == pytest.approx(curves[1], rel=1e-5)
+
+
+def test_bad_steps_are_skipped_counted_and_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glc_train.data.module.to_signed", lambda x: torch.full(x.shape, float("nan")))
+    out = tmp_path / "out"
+    with pytest.raises(TrainingError, match="3 steps in a row") as caught:
+        train([*curve_overrides(out, 9), ONE_STAGE, NO_ADVERSARY, "stages.autoencoder.module.settings.max_bad_steps=3"])
+    dump = json.loads((out / "autoencoder" / "bad_batch_rank0.json").read_text())
+    assert dump["step"] == 2
+    assert dump["pictures"] == [f"RenderedCrops sample {i}" for i in range(8, 12)]
+    assert str(out / "autoencoder" / "bad_batch_rank0.json") in str(caught.value)
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_adaptive_weight_is_the_ratio_of_gradients(per_sample: bool) -> None:
+    from glc_train.losses import Adversary
+
+    torch.manual_seed(3)
+    layer = torch.nn.Conv2d(4, 3, 3, padding=1)
+    features, target = torch.randn(2, 4, 32, 32), torch.randn(2, 3, 32, 32)
+    adversary = Adversary(channels=8, layers=2, weight=0.8, clamp=1e9, per_sample=per_sample)
+    x_hat = layer(features)
+    (reconstruction,) = torch.autograd.grad((x_hat - target).abs().mean(), x_hat, retain_graph=True)
+    result = adversary.generator_gradient(x_hat, reconstruction, layer.weight)
+    # The plain formulation: one backward pass from each loss, or from each picture's share of it.
+    groups = [[0], [1]] if per_sample else [[0, 1]]
+    expected = []
+    for group in groups:
+        norms = []
+        for loss in (
+            lambda x: (x - target).abs().flatten(1).mean(1),
+            lambda x: -adversary.discriminator(x).flatten(1).mean(1),
+        ):
+            (gradient,) = torch.autograd.grad(loss(layer(features))[group].sum() / 2, layer.weight)
+            norms.append(gradient.norm())
+        expected.append(float(norms[0] / norms[1]))
+    assert float(result.weight) == pytest.approx(sum(expected) / len(expected), rel=1e-3)
+
+
+def _quantiser_and_watch(**settings: Any) -> tuple[VectorQuantiser, CodebookWatch]:
+    torch.manual_seed(0)
+    quantiser = VectorQuantiser(16, 4)
+    return quantiser, CodebookWatch(quantiser, CodebookSettings(**settings))
+
+
+def test_dead_entries_are_restarted_from_recent_vectors() -> None:
+    quantiser, watch = _quantiser_and_watch(window=5, reservoir=64)
+    quantiser.embedding.weight.data.fill_(100.0)
+    quantiser.embedding.weight.data[0] = 0.0
+    random = torch.Generator().manual_seed(0)
+    for _ in range(5 * 12):
+        vectors = torch.randn(64, 4, generator=random)
+        watch.update(quantiser.nearest(vectors.t()[None, :, :, None]), vectors, random)
+    assert float(watch.used) == 1.0
+    assert float(watch.perplexity) > 8
+    assert float(quantiser.embedding.weight.abs().max()) < 10
+
+
+def test_moving_averages_go_to_the_means_of_their_inputs() -> None:
+    quantiser, watch = _quantiser_and_watch(ema=0.9, restart=False)
+    centres = torch.randn(16, 4) * 10
+    random = torch.Generator().manual_seed(0)
+    watch.initialise(centres, random)
+    for _ in range(200):
+        vectors = centres + 0.1 * torch.randn(16, 4, generator=random) + 1.0
+        watch.update(quantiser.nearest(vectors.t()[None, :, :, None]), vectors, random)
+    distances = torch.cdist(centres + 1.0, quantiser.embedding.weight.data).min(1).values
+    assert float(distances.max()) < 0.2
+
+
+def test_kmeans_starts_closer_to_the_data() -> None:
+    vectors = torch.randn(500, 4, generator=torch.Generator().manual_seed(1))
+    errors = []
+    for iterations in (0, 10):
+        quantiser, watch = _quantiser_and_watch(kmeans=iterations)
+        watch.initialise(vectors, torch.Generator().manual_seed(2))
+        errors.append(float(torch.cdist(vectors, quantiser.embedding.weight.data).min(1).values.square().mean()))
+    assert errors[1] < 0.8 * errors[0]
+
+
+def test_finite_scalar_quantisation_trains_and_codes(tmp_path: Path) -> None:
+    overrides = ["model.autoencoder.codes=240", "+model.autoencoder.fsq_levels=[8,6,5]"]
+    path = train([*curve_overrides(tmp_path / "out", 3), *overrides])
+    codec = load_codec(path)
+    assert isinstance(codec.autoencoder.quantiser, FiniteScalarQuantiser)
+    indices = torch.arange(240).view(1, 15, 16)
+    digits = codec.autoencoder.quantiser
+    vectors = digits.lookup(indices)
+    assert len(vectors.flatten(2).unique(dim=2)[0, 0]) == 240, "every index has a vector of its own"
+    assert set(logged(tmp_path / "out" / "autoencoder", "train/loss/vq").values()) == {0.0}
+
+
+def test_a_finished_run_goes_on_with_more_steps(tmp_path: Path) -> None:
+    whole = _curve(tmp_path / "whole", "train/loss/l1", "stages.autoencoder.module.settings.schedule.warmup=0", steps=6)
+    _curve(tmp_path / "parts", "train/loss/l1", "stages.autoencoder.module.settings.schedule.warmup=0", steps=3)
+    parts = _curve(tmp_path / "parts", "train/loss/l1", "stages.autoencoder.module.settings.schedule.warmup=0", steps=6)
+    assert sorted(parts) == sorted(whole) == list(range(6))
+    assert parts[0] == pytest.approx(whole[0])  # later steps differ: the cosine ends at another step
+    summary = json.loads((tmp_path / "parts" / "autoencoder" / "summary.json").read_text())
+    assert summary["steps"] == 6
+
+
+def test_another_experiment_branches_off_from_weights(tmp_path: Path) -> None:
+    first = train([*curve_overrides(tmp_path / "a", 2), ONE_STAGE])
+    second = train([*curve_overrides(tmp_path / "b", 2), "run=[transform]", f"init_from={first}"])
+    before, after = load_codec(first).autoencoder.state_dict(), load_codec(second).autoencoder.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before), "the auto-encoder is frozen in stage II"
+
+
+def test_draws_do_not_depend_on_the_division_among_ranks() -> None:
+    whole, halves = Draws(1, 2), [Draws(1, 2, rank, 2) for rank in range(2)]
+    assert torch.equal(whole.uniform(6, 3), torch.cat([half.uniform(3, 3) for half in halves]))
+    levels = whole.balanced(6, 4)
+    assert torch.equal(levels, torch.cat([half.balanced(3, 4) for half in halves]))
+    assert set(levels.tolist()) == {0, 1, 2, 3}
+
+
+def test_checkpoints_hold_no_backbones(tmp_path: Path) -> None:
+    train([*curve_overrides(tmp_path, 1), ONE_STAGE])
+    checkpoint = torch.load(tmp_path / "autoencoder" / "last.ckpt", weights_only=True)
+    names = [name.split(".")[0] for name in checkpoint["state_dict"]]
+    assert set(names) <= {
+        "codec", "ema", "adversary", "watch", "train_step", "batches", "bad_steps", "seconds"
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_torchrun_starts_the_same_training(tmp_path: Path) -> None:
+    overrides = [*curve_overrides(tmp_path / "out", 2), "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    process = train_process(
+        [*overrides, "trainer.precision=32-true"], launcher=["-m", "torch.distributed.run", "--nproc-per-node=2"]
+    )
+    output, _ = process.communicate(timeout=290)
+    assert process.returncode == 0, output[-3000:]
+    assert (tmp_path / "out" / "joint" / "weights.safetensors").is_file()
