@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -9,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from glc_train.training import TrainingError, read_objective, run_recipe
+from glc_train.training import TrainingError, claim_job_folder, read_objective, run_recipe
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -20,8 +21,10 @@ def main(config: DictConfig) -> float | None:
         What a sweep optimises: the last value of the metric `objective`; None where none is set.
     """
     try:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            config.out = HydraConfig.get().runtime.output_dir  # each job of a sweep in a folder of its own
+        hydra_config = HydraConfig.get()
+        if hydra_config.mode == RunMode.MULTIRUN:
+            config.out = hydra_config.runtime.output_dir  # each job of a sweep in a folder of its own
+            claim_job_folder(Path(config.out), hydra_config.overrides.task)
         run_recipe(config)
         return read_objective(config)
     except (TrainingError, ValueError, OSError, OmegaConfBaseException) as error:

@@ -8,6 +8,7 @@ import argparse
 import copy
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -53,7 +54,7 @@ def float_codec(codec: ImageCodec) -> ImageCodec:
     coder = plain._coder()
     if not isinstance(coder, ExactLatentCoder):
         raise SystemExit("the benchmark is about models with entropy parameters: these weights have none")
-    coder.decoder = cast(LatentDecoder, FloatDecoder(cast(LatentDecoder, plain.transform.decoder)))
+    coder.decoder = cast(LatentDecoder, FloatDecoder(plain.transform.decoder))
     return plain
 
 
@@ -92,7 +93,7 @@ def peak_megabytes(action: Callable[[], Any], device: str) -> dict[str, int | No
     except OSError:
         action()
         return {"peak_mb": None, "before_mb": None}  # not Linux, or not allowed
-    resident = _resident("VmRSS")
+    resident = _resident("VmHWM")  # VmRSS lags behind on kernels that count it for each core
     action()
     return {"peak_mb": _resident("VmHWM"), "before_mb": resident}
 
@@ -118,8 +119,8 @@ def measure(codec: ImageCodec, picture: np.ndarray, repeats: int, device: str) -
         if (header.height, header.width) != picture.shape[:2]:
             raise RuntimeError(f"the {name} path decoded a picture of another size")
     actions: dict[str, dict[str, Callable[[], Any]]] = {
-        "encode": {name: lambda path=path: path.compress(picture, 0) for name, path in paths.items()},
-        "decode": {name: lambda name=name, path=path: path.decompress(files[name]) for name, path in paths.items()},
+        "encode": {name: partial(path.compress, picture, 0) for name, path in paths.items()},
+        "decode": {name: partial(path.decompress, files[name]) for name, path in paths.items()},
     }
     results: dict[str, Any] = {"parameters": sum(p.numel() for p in codec.parameters())}
     for operation, by_path in actions.items():

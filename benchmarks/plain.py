@@ -1,7 +1,7 @@
 """The plain formulation of a training step, to measure ours against; used by the benchmarks alone.
 
 float32 arithmetic and contiguous memory (see `step.py`), a codebook look-up by one-hot matrices as in VQGAN's code, and
-the adaptive GAN weight by differentiating the losses as far as the decoder's last layer, again for every sample.
+the adaptive GAN weight by differentiating the losses as far as the decoder's last layer. The results are those of ours.
 """
 
 import torch
@@ -44,10 +44,9 @@ def with_plain_quantisers(module: nn.Module) -> None:
                 setattr(parent, name, plain)
 
 
-class PlainGradient(Stage):
-    """`per_sample`: an adaptive weight for each sample in a loop; else one for the batch, as in VQGAN's code."""
+class _PlainGradient(Stage):
+    """With `adversary.per_sample` an adaptive weight for each sample in a loop; else one for the batch, as in VQGAN."""
 
-    per_sample = True
     picture: PictureLoss
 
     def _generator_backward(self, losses: Losses, step: int) -> dict[str, Tensor]:
@@ -60,7 +59,7 @@ class PlainGradient(Stage):
         assert losses.x_hat is not None
         assert losses.x is not None
         self.adversary.discriminator.requires_grad_(False)
-        if self.per_sample:
+        if self.adversary.per_sample:
             pairs = zip(losses.x_hat.split(1), losses.x.split(1), strict=True)
             weight = torch.stack([self._weight(self.picture(x_hat, x)[0], x_hat) for x_hat, x in pairs])
         else:
@@ -81,13 +80,13 @@ class PlainGradient(Stage):
         return (norms[0] / (norms[1] + 1e-6)).clamp(0.0, self.adversary.clamp).detach()
 
 
-class PlainAutoencoderStage(PlainGradient, AutoencoderStage):
+class PlainAutoencoderStage(_PlainGradient, AutoencoderStage):
     """Stage I."""
 
 
-class PlainTransformStage(PlainGradient, TransformStage):
+class PlainTransformStage(_PlainGradient, TransformStage):
     """Stage II."""
 
 
-class PlainJointStage(PlainGradient, JointStage):
+class PlainJointStage(_PlainGradient, JointStage):
     """Stage III."""

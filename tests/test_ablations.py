@@ -55,9 +55,9 @@ def codec_of(config: Config) -> ImageCodec:
     if isinstance(codec.transform, ImageTransform):
         codec.transform.analysis.gain.mul_(6.0)
         if isinstance(codec.transform.z_quantiser, FactorisedGaussian):
-            codec.transform.get_parameter("hyper_analysis.3.weight").mul_(20.0)
+            codec.transform.get_parameter("hyper_analysis.3.weight").mul_(3.0)
             codec.transform.z_quantiser.mean.uniform_(-2, 2)
-            codec.transform.z_quantiser.scale_units.uniform_(0.01, 0.2)
+            codec.transform.z_quantiser.scale_units.uniform_(0.05, 0.2)
     else:
         codec.autoencoder.get_parameter("encoder.quant_conv.weight").mul_(20.0)
     return codec
@@ -80,6 +80,7 @@ def test_files(named: tuple[Config, ImageCodec], height: int, width: int) -> Non
     assert codec.decompress(result.data).shape == picture.shape
     assert result.ideal_bits / 8 <= len(result.data) <= result.ideal_bits / 8 + FIXED_COST
     out = codec(picture_to_tensor(picture), quality)
+    assert codec.quality_levels == 1 or int(out.symbols.abs().max()) > 0
     error = (latent.float() - out.latent_hat).square().mean().sqrt() / out.latent_hat.std()
     assert float(error) < 0.1
     assert float(out.bits_z) == pytest.approx(result.estimated_bits_z, rel=0.01)
@@ -166,7 +167,7 @@ def test_the_rate_of_the_factorised_prior_has_gradients() -> None:
 
 def test_integers_far_out_come_back() -> None:
     codec = codec_of(variant("factorised"))
-    codec.transform.get_parameter("hyper_analysis.3.weight").mul_(300.0)
+    codec.transform.get_parameter("hyper_analysis.3.weight").mul_(2000.0)
     picture = render_picture(64, 128, 2)
     result = codec.compress_with_report(picture, 1)
     quantiser = codec.transform.z_quantiser

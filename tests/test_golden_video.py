@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from glc_train.autoencoder import VQVAE
 from glc_train.codecs import GOP
 from glc_train.transform import QuantiseStep, VideoTransform, published_gaussian_bits
 from tests.golden_model import golden_picture
@@ -73,7 +72,7 @@ def transform() -> VideoTransform:
 @pytest.fixture(scope="module")
 def outputs(transform: VideoTransform, carried: dict[str, Tensor]) -> dict[str, Tensor]:
     """What the transform makes of the golden y, each frame given our own decoded latent of the frame before."""
-    found = {}
+    found: dict[str, Tensor] = {}
     previous = carried["frame0.latent_hat"]
     decoder = transform.decoder
     with torch.inference_mode():
@@ -127,16 +126,15 @@ def test_names_and_shapes_are_the_published_ones(transform: VideoTransform, shar
 
 
 def test_the_size_is_the_published_one(transform: VideoTransform) -> None:
-    with torch.device("meta"):
-        own_autoencoder = sum(p.numel() for p in VQVAE().parameters())
-    assert sum(p.numel() for p in transform.parameters()) + own_autoencoder == 125_313_283
+    # 125,313,283 in all, less the auto-encoder that the published file holds too.
+    assert sum(p.numel() for p in transform.parameters()) == 125_313_283 - 76_073_859
 
 
 @pytest.mark.slow
 def test_the_pair_of_models_reproduces_pictures_from_pictures(golden: dict[str, Tensor]) -> None:
     codec = golden_video_codec()
     clip = torch.stack([golden_picture(frame=t) for t in range(FRAMES)], dim=1)
-    found = {}
+    found: dict[str, Tensor] = {}
     with torch.inference_mode():
         outputs = codec(clip, QUALITY)
     for t, out in enumerate(outputs):

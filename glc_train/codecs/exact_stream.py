@@ -115,7 +115,7 @@ class _GaussianMap:
 
     def write(self, indices: Tensor, writer: SymbolWriter, check: ContentCheck) -> float:
         """Writes integers (1, C, h, w) int64; returns their bits under the tables."""
-        if int(indices.abs().max()) >= 2**31:  # NaN becomes the lowest of all integers
+        if not torch.equal(indices.to(torch.int32).long(), indices):  # NaN has become the lowest of all integers
             raise ValueError("the networks gave values that no symbol can hold: the weights are damaged or diverged")
         symbols = indices.flatten().cpu().numpy().astype(np.int32)
         tables = self._indices(*indices.shape[-2:])

@@ -4,6 +4,7 @@ import operator
 import zlib
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -78,7 +79,8 @@ def picture_to_tensor(picture: np.ndarray) -> Tensor:
     """uint8 (H, W, 3) → (1, 3, H, W) float32 in [-1, 1]."""
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
         raise ValueError(f"a picture is uint8 (H, W, 3), not {picture.dtype} {picture.shape}")
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float().div(127.5).sub(1)
+    writable = np.require(picture, requirements=["C", "W"])  # a copy of read-only pictures, which PyTorch warns of
+    return torch.from_numpy(writable).permute(2, 0, 1)[None].float().div(127.5).sub(1)
 
 
 def tensor_to_picture(x: Tensor) -> np.ndarray:
@@ -98,9 +100,10 @@ class ImageCodec(nn.Module):
     def __init__(self, autoencoder: VQVAE, transform: ImageTransform | None) -> None:
         super().__init__()
         self.autoencoder = autoencoder
-        self.transform: ImageTransform | IndexTransform = transform or IndexTransform(autoencoder.quantiser)
+        # Typed as what it is but for that comparison; `isinstance` tells the two apart.
+        self.transform = transform or cast(ImageTransform, IndexTransform(autoencoder.quantiser))
         self.compute_dtype = torch.float32  # of the auto-encoder; weights stay float32
-        self._exact: tuple[tuple[int, ...], ExactLatentCoder | ExactIndexCoder] | None = None
+        self._exact: tuple[tuple[int, ...], ExactLatentCoder] | None = None
 
     @property
     def quality_levels(self) -> int:
@@ -158,20 +161,15 @@ class ImageCodec(nn.Module):
 
     # ------------------------------------------------------------------ files
 
-    def _coder(self) -> ExactLatentCoder | ExactIndexCoder:
+    def _coder(self) -> ExactLatentCoder:
         """The exact coder of the present weights; made anew when a weight has changed."""
         parts = (*self.transform.decoder_parts, self.transform, self.autoencoder.decoder)
         tensors = [tensor for part in parts for tensor in (*part.parameters(), *part.buffers())]
         # Tensors made in inference mode count no versions.
         key = tuple(number for t in tensors for number in (t.data_ptr(), 0 if t.is_inference() else t._version))
         if self._exact is None or self._exact[0] != key:
-            fingerprint = self._weights_fingerprint()
-            self._exact = (
-                key,
-                ExactIndexCoder(self.transform, fingerprint)
-                if isinstance(self.transform, IndexTransform)
-                else ExactLatentCoder(self.transform, fingerprint),
-            )
+            kind: Any = ExactIndexCoder if isinstance(self.transform, IndexTransform) else ExactLatentCoder
+            self._exact = (key, kind(self.transform, self._weights_fingerprint()))
         return self._exact[1]
 
     def _weights_fingerprint(self) -> int:

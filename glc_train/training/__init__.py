@@ -5,7 +5,6 @@ from glc_train.training.codebook import CodebookSettings, CodebookWatch
 from glc_train.training.distributed import Draws, GradientAveraging
 from glc_train.training.logs import LogError, read_curve
 from glc_train.training.model_card import TrainingFacts, write_model_card
-from glc_train.training.objective import read_objective
 from glc_train.training.prior import fit_z_prior
 from glc_train.training.profiler import StepProfiler
 from glc_train.training.recipe import run_recipe
@@ -13,6 +12,7 @@ from glc_train.training.schedule import WarmupCosine
 from glc_train.training.sharding import Sharding
 from glc_train.training.stage import Losses, Stage, StageSettings, TrainingError
 from glc_train.training.stages import AutoencoderStage, JointStage, PictureLoss, TransformStage
+from glc_train.training.sweep_job import claim_job_folder, read_objective
 from glc_train.training.validation import Validate
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "TransformStage",
     "Validate",
     "WarmupCosine",
+    "claim_job_folder",
     "fit_z_prior",
     "read_curve",
     "read_objective",

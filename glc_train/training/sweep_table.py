@@ -1,7 +1,7 @@
 """Compare the jobs of a sweep: ``python -m glc_train.training.sweep_table outputs/NAME``.
 
-Prints what each job changed and where its last stage ended (`val/...`), and writes that as `sweep.csv` into the folder of
-the sweep; where the jobs differ in the weights or targets of the rate, also `rate_distortion.png`.
+Prints what each job changed and where its last stage ended (`val/...`), and writes that as `sweep.csv` into the folder
+of the sweep; where the jobs differ in the weights or targets of the rate, also `rate_distortion.png`.
 """
 
 import argparse

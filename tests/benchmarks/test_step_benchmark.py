@@ -15,13 +15,14 @@ TINY = [
     "--model", "tiny", "--rounds", "2", "--steps", "1", "--threads", "1", "--peak-tflops", "2", "--set",
     *(f"stages.{s}.{key}" for s in STAGES for key in ("crop_size=64", "batch_size=2")),
     *(f"stages.{s}.module.predictor={{width: 32, heads: 4, mlp: 32, layers: 1, grid: 4}}" for s in STAGES[1:]),
+    *(f"+stages.{s}.module.adversary.{key}" for s in ("autoencoder", "joint") for key in ("channels=8", "layers=2")),
     "stages.autoencoder.module.picture.lpips=0", "stages.joint.module.picture.lpips=0",
 ]  # fmt: skip
 
 
 def test_one_case_is_measured_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "step.json"
-    benchmark.main(["--out", str(out), "--cases", "autoencoder+gan", "--plain-gan", "sample", *TINY])
+    benchmark.main(["--out", str(out), "--cases", "autoencoder+gan", *TINY])
     record = json.loads(out.read_text())
     assert {"command", "commit", "date", "hardware", "load_at_start", "options", "results"} <= set(record)
     figures = record["results"]["autoencoder+gan"]
@@ -32,12 +33,15 @@ def test_one_case_is_measured_and_recorded(tmp_path: Path, capsys: pytest.Captur
     assert "faster than plain" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("case", ["autoencoder+gan", "transform", "joint+gan"])
-def test_plain_and_ours_take_the_same_step(case: str) -> None:
-    options = benchmark.parse(TINY)
+@pytest.mark.parametrize(
+    ("case", "weight"),
+    [("autoencoder+gan", "sample"), ("autoencoder+gan", "batch"), ("transform", "batch"), ("joint+gan", "sample")],
+)
+def test_plain_and_ours_take_the_same_step(case: str, weight: str) -> None:
+    options = benchmark.parse(["--gan-weight", weight, *TINY])
     config = benchmark.configuration(case, options)
     x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    ours, plain = benchmark.build(config, case, False), benchmark.build(config, case, True, per_sample=False)
+    ours, plain = benchmark.build(config, case, plain=False), benchmark.build(config, case, plain=True)
     for stage in (ours, plain):
         stage.train_step += 1  # the first step would draw the codebook from the batch
         benchmark.run_block(stage, x, 1, "32-true", "cpu")

@@ -1,13 +1,15 @@
 """Sweeps: each job in its own folder, an objective to optimise, and one table over all jobs."""
 
 import csv
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from glc_train.training import LogError, read_objective, sweep_table
+from glc_train.training import LogError, TrainingError, claim_job_folder, read_objective, sweep_table
 from tests.training_harness import ROOT, composed, tiny_overrides, train, train_process
 
 NO_LPIPS = ["stages.autoencoder.module.picture.lpips=0", "stages.joint.module.picture.lpips=0"]
@@ -15,8 +17,12 @@ LAMBDAS = "stages.transform.module.rate.lambdas"
 
 
 def sweep(overrides: list[str]) -> str:
+    """Runs `train.py`; what it printed."""
     process = train_process(overrides)
-    output, _ = process.communicate(timeout=290)
+    try:
+        output, _ = process.communicate(timeout=290)
+    finally:
+        process.kill()
     assert process.returncode == 0, output
     return str(output)
 
@@ -27,9 +33,14 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train([*tiny_overrides(tmp_path_factory.mktemp("start"), 1), *NO_LPIPS, "run=[autoencoder]"])
 
 
-def test_a_grid_over_lambda_and_its_table(start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_grid_over_lambda_and_its_table(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     grid = [f"{LAMBDAS}=[8,2],[4,1]", "stages.transform.val_every=1", "run=[transform]", f"init_from={start}"]
-    sweep(["-m", *tiny_overrides(tmp_path, 2), *grid])
+    quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m", *quiet, *tiny_overrides(tmp_path, 2), *grid])
+    runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+    capsys.readouterr()
     assert sweep_table.main([str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     with open(tmp_path / "sweep.csv", newline="") as file:
@@ -75,8 +86,9 @@ def test_optuna_optimises_the_objective(tmp_path: Path) -> None:
             "hydra.sweeper.n_trials=2",
         ]
     )  # fmt: skip
-    best = OmegaConf.load(tmp_path / "optimization_results.yaml")
-    jobs = sweep_table.read_sweep(tmp_path)
+    (results,) = tmp_path.glob("*/optimization_results.yaml")
+    best = OmegaConf.load(results)
+    jobs = sweep_table.read_sweep(results.parent)
     assert len(jobs) == 2, output
     assert best.best_value == pytest.approx(max(job.metrics["psnr/stage_I"] for job in jobs), rel=1e-6)
     assert set(sweep_table.changed(jobs)) == set(best.best_params)
@@ -123,6 +135,16 @@ def test_no_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "overrides.yaml is damaged" in error
+
+
+def test_a_job_folder_is_not_shared(tmp_path: Path) -> None:
+    for _ in range(2):
+        claim_job_folder(tmp_path / "0", ["a=1", "b=[1,2]"])
+    with pytest.raises(TrainingError, match="another name="):
+        claim_job_folder(tmp_path / "0", ["a=2", "b=[1,2]"])
+    (tmp_path / "0" / "job.yaml").write_text("[a=1")
+    with pytest.raises(TrainingError, match=r"job\.yaml is damaged"):
+        claim_job_folder(tmp_path / "0", ["a=1", "b=[1,2]"])
 
 
 def test_an_objective_that_was_never_logged(tmp_path: Path) -> None:

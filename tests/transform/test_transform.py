@@ -170,7 +170,9 @@ def test_every_argument_works_and_gradients_flow(changed: dict[str, Any]) -> Non
 def test_depths_add_blocks() -> None:
     base = ImageTransform(**SMALL)
     assert len(ImageTransform(**(SMALL | {"depth": 3})).analysis.first) == 3
-    assert len(ImageTransform(**(SMALL | {"context_depth": 4})).decoder.context.shared) == 4
+    context = ImageTransform(**(SMALL | {"context_depth": 4})).decoder.context
+    assert context is not None
+    assert len(context.shared) == 4
     assert base.analysis.gain.shape == (3, 8, 1, 1)
     assert base.decoder.synthesis.gain.shape == (3, 12, 1, 1)
 

@@ -254,7 +254,7 @@ def test_the_exact_decoder_is_close_to_the_trained_one() -> None:
             given = network.context_of(previous.to(kind), None)
             y_hat = network.decode_y(network.parameters_of(z_hat.to(kind), given), ZeroStep())
             found.append(network(y_hat, given, torch.tensor([0, 2])).float())
-    assert torch.allclose(*found, atol=2e-2)
+    assert torch.allclose(found[0], found[1], atol=2e-2)
 
 
 def test_only_float64_is_put_on_the_grid() -> None:

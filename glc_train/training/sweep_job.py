@@ -1,0 +1,49 @@
+"""One job of a sweep: its folder, and the number that a sweep optimises."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from glc_train import provenance
+from glc_train.training.logs import read_curve
+from glc_train.training.recipe import STAGES
+from glc_train.training.stage import TrainingError
+
+_CLAIM = "job.yaml"
+
+
+def claim_job_folder(folder: Path, overrides: Sequence[str]) -> None:
+    """Notes in the folder of a job with what overrides it runs; the same overrides go on there.
+
+    Raises:
+        TrainingError: the folder has results of other overrides, which would be taken for this job's.
+    """
+    note = folder / _CLAIM
+    if note.is_file():
+        try:
+            found = OmegaConf.to_container(OmegaConf.load(note))
+        except (YAMLError, OmegaConfBaseException) as error:
+            raise TrainingError(f"{note} is damaged: {str(error).splitlines()[0]}") from error
+        if found != list(overrides):
+            raise TrainingError(
+                f"{folder} belongs to a job with other overrides ({note}): give this sweep another name=, "
+                "or repeat its command to go on with it"
+            )
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        provenance.write_text(note, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+
+
+def read_objective(config: DictConfig) -> float | None:
+    """Last logged value of `config.objective` in the last stage of `config.run`; None where no objective is set.
+
+    Raises:
+        LogError: the stage never logged it; says what it has.
+    """
+    if config.objective is None:
+        return None
+    stage = Path(config.out) / max(config.run, key=STAGES.index)
+    return list(read_curve(stage, config.objective).values())[-1]

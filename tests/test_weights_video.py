@@ -1,0 +1,114 @@
+"""Loading the published pair of models, made as small as the tiny ones: names and paths are what is tested."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from glc_train import weights
+from glc_train.autoencoder import VQVAE
+from glc_train.codecs import ImageCodec, VideoCodec
+from glc_train.transform import VideoTransform
+from glc_train.weights import WeightsError, build_codec, load_codec, load_video_codec, save_codec
+from tests.golden_model import published_name
+from tests.golden_video_model import PUBLISHED_VIDEO
+
+
+def section(path: Path) -> dict[str, Any]:
+    config: Any = OmegaConf.to_container(OmegaConf.load(path))
+    return {str(k): v for k, v in config.items()}
+
+
+@pytest.fixture(scope="module")
+def config(repository: Path) -> dict[str, Any]:
+    return section(repository / "conf/model/tiny.yaml")
+
+
+@pytest.fixture
+def pair(config: dict[str, Any], repository: Path, monkeypatch: pytest.MonkeyPatch) -> VideoCodec:
+    video = section(repository / "conf/model/video/tiny.yaml")
+    autoencoder = {k: v for k, v in config["autoencoder"].items() if k != "_target_"}
+    del video["_target_"]
+    monkeypatch.setattr(weights, "VQVAE", lambda: VQVAE(**autoencoder))
+    monkeypatch.setattr(weights, "VideoTransform", lambda: VideoTransform(**video))
+    return VideoCodec(build_codec(config), VideoTransform(**video), VQVAE(**autoencoder))
+
+
+@pytest.fixture
+def image_path(pair: VideoCodec, config: dict[str, Any], tmp_path: Path) -> Path:
+    levels = {"transform": config["transform"] | {"quality_levels": 64}}
+    save_codec(pair.image, config | levels, tmp_path / "image.safetensors")
+    return tmp_path / "image.safetensors"
+
+
+@pytest.fixture
+def published(pair: VideoCodec) -> dict[str, Tensor]:
+    return {
+        published_name(pair, name, PUBLISHED_VIDEO): p.detach().clone()
+        for name, p in pair.named_parameters()
+        if not name.startswith("image.")
+    }
+
+
+@pytest.mark.parametrize("nesting", [(), ("state_dict",), ("net",)])
+def test_the_pair_loads(
+    pair: VideoCodec, image_path: Path, published: dict[str, Tensor], tmp_path: Path, nesting: tuple[str, ...]
+) -> None:
+    content: Any = published
+    for key in nesting:
+        content = {key: content}
+    torch.save(content, tmp_path / "video.pth")
+    loaded = load_video_codec(image_path, tmp_path / "video.pth", dtype=torch.bfloat16)
+    ours, theirs = loaded.state_dict(), pair.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert loaded.image.compute_dtype == torch.bfloat16
+    assert not loaded.training
+    assert not any(p.requires_grad for p in loaded.parameters())
+
+
+def test_four_quality_levels_become_64(config: dict[str, Any], published: dict[str, Tensor], tmp_path: Path) -> None:
+    save_codec(build_codec(config), config, tmp_path / "image.safetensors")
+    torch.save(published, tmp_path / "video.pth")
+    loaded = load_video_codec(tmp_path / "image.safetensors", tmp_path / "video.pth", dtype=torch.bfloat16)
+    assert loaded.quality_levels == loaded.image.quality_levels == 64
+    assert loaded.image.compute_dtype == torch.bfloat16
+
+
+def test_a_file_that_does_not_fit_says_what(image_path: Path, published: dict[str, Tensor], tmp_path: Path) -> None:
+    del published["y_q_enc"]
+    published["temporal_cond.weight"] = torch.zeros(1)
+    published["hyper_tokenizer.extra"] = torch.zeros(1)
+    torch.save(published, tmp_path / "video.pth")
+    with pytest.raises(WeightsError) as caught:
+        load_video_codec(image_path, tmp_path / "video.pth")
+    text = str(caught.value)
+    assert "video.pth does not fit" in text
+    assert "1 missing: transform.analysis.gain" in text
+    assert "1 unexpected: transform.tokenizer.extra" in text
+    assert "1 of wrong shape: transform.tokenizer.condition.weight (1,)" in text
+
+
+def test_files_in_the_wrong_place(image_path: Path, published: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save(published, tmp_path / "video.pth")
+    torch.save({"q_enc": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=r"video\.pth holds the published GLC video weights"):
+        load_codec(tmp_path / "video.pth")
+    with pytest.raises(WeightsError, match=r"other\.pth does not hold the published GLC video weights"):
+        load_video_codec(image_path, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=r"none\.pth is no weights file that can be read"):
+        load_video_codec(image_path, tmp_path / "none.pth")
+    with pytest.raises(WeightsError, match="no weights file at"):
+        load_video_codec(tmp_path / "none.safetensors", tmp_path / "video.pth")
+
+
+def test_an_image_model_of_another_size(config: dict[str, Any], published: dict[str, Tensor], tmp_path: Path) -> None:
+    other = config | {"autoencoder": config["autoencoder"] | {"patch": 2}}
+    codec: ImageCodec = build_codec(other)
+    save_codec(codec, other, tmp_path / "other.safetensors")
+    torch.save(published, tmp_path / "video.pth")
+    with pytest.raises(WeightsError, match=r"other\.safetensors does not fit the published video model.*1/16"):
+        load_video_codec(tmp_path / "other.safetensors", tmp_path / "video.pth")
