@@ -1,5 +1,6 @@
 """λ of each quality index: fixed, or steered to a target rate."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -17,6 +18,7 @@ class RateWeights(nn.Module):
         lambdas: λ of the lowest and of the highest quality (the starting values where there are targets).
         target_bpp: bits per pixel of the lowest and of the highest quality, interpolated geometrically; None: λ stay.
         gain: of the controller.
+        limits: least and greatest λ that the controller may reach, so that a target out of reach does no harm.
         warmup: steps over which λ rises quadratically; starting with a high rate keeps y from collapsing.
     """
 
@@ -26,10 +28,12 @@ class RateWeights(nn.Module):
         lambdas: Sequence[float] = (4.0, 1.0),
         target_bpp: Sequence[float] | None = None,
         gain: float = 0.005,
+        limits: Sequence[float] = (1e-2, 1e3),
         warmup: int = 0,
     ) -> None:
         super().__init__()
         self.gain = gain
+        self.log_limits = [math.log(limit) for limit in limits]
         self.warmup = warmup
         self.register_buffer("log_lambda", _spread(lambdas, quality_levels))
         self.register_buffer("log_target", None if target_bpp is None else _spread(target_bpp, quality_levels))
@@ -49,8 +53,9 @@ class RateWeights(nn.Module):
             return
         error = (bpp / self.log_target.exp()[quality] - 1).clamp(-1, 1)
         self.log_lambda[quality] += self.gain * error.float()
+        self.log_lambda.clamp_(*self.log_limits)
 
 
 def _spread(ends: Sequence[float], levels: int) -> Tensor:
-    low, high = (float(torch.tensor(float(end)).log()) for end in ends)
+    low, high = (math.log(end) for end in ends)
     return torch.linspace(low, high, levels)

@@ -288,7 +288,7 @@ class Stage(lightning.LightningModule):
         self._bad_in_a_row += 1
         if self._bad_in_a_row < self.settings.max_bad_steps:
             return
-        names = getattr(getattr(self.trainer, "datamodule", None), "last_batch_names", list)()
+        names: list[str] = getattr(getattr(self.trainer, "datamodule", None), "last_batch_names", list)()
         dump = Path(self.trainer.default_root_dir) / f"bad_batch_rank{self.global_rank}.json"
         dump.write_text(json.dumps({"step": int(self.train_step), "pictures": names}, indent=1) + "\n")
         raise TrainingError(

@@ -139,7 +139,7 @@ class TransformStage(Stage):
         adversary: Adversary | None = None,
         mse: float = 1.0,
         code_prediction: float = 0.25,
-        rounding: Rounding = "mixed",
+        rounding: Rounding = "ste",
     ) -> None:
         super().__init__(codec, codec_config, settings, adversary)
         self.rate = rate

@@ -9,6 +9,8 @@ import pytest
 from benchmarks import codec as benchmark
 from glc_train.data import render_picture
 
+pytestmark = pytest.mark.slow
+
 
 def test_one_model_is_measured_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "codec.json"

@@ -11,6 +11,8 @@ from benchmarks.plain import PlainQuantiser, with_plain_quantisers
 from glc_train.layers import VectorQuantiser
 from tests.training_harness import STAGES
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     "--model", "tiny", "--rounds", "2", "--steps", "1", "--threads", "1", "--peak-tflops", "2", "--set",
     *(f"stages.{s}.{key}" for s in STAGES for key in ("crop_size=64", "batch_size=2")),

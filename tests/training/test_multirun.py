@@ -57,7 +57,8 @@ def test_a_grid_over_lambda_and_its_table(
             assert row[f"psnr/q{quality}"] in shown
         config = composed([f"out={folder}", "run=[transform]", "objective=val/psnr/q0"])
         assert read_objective(config) == pytest.approx(float(row["psnr/q0"]), rel=1e-4)
-    assert rows[0]["bpp/q0"] != rows[1]["bpp/q0"]
+    trained = [OmegaConf.load(tmp_path / number / "config.yaml") for number in "01"]
+    assert [list(config.stages.transform.module.rate.lambdas) for config in trained] == [[8, 2], [4, 1]]
     assert (tmp_path / "rate_distortion.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "transform").exists(), "a job wrote into the folder of the sweep"
 
