@@ -56,10 +56,10 @@ def test_it_learns() -> None:
     predictor, latent = small(), torch.randn(4, 6, 4, 4)
     indices = latent[:, :1].argsort(dim=1)[:, 0] + (latent[:, 0] > 0).long()
     optimiser = torch.optim.Adam(predictor.parameters(), 3e-3)
-    first = float(predictor.loss(latent, indices)[0])
+    first = predictor.loss(latent, indices)[0].item()
     for _ in range(60):
         optimiser.zero_grad()
         loss, _ = predictor.loss(latent, indices)
         loss.backward()
         optimiser.step()
-    assert float(predictor.loss(latent, indices)[0]) < 0.3 * first
+    assert predictor.loss(latent, indices)[0].item() < 0.3 * first
