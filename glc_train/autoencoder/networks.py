@@ -6,17 +6,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from glc_train.layers import SpatialAttention, conv1x1, conv3x3
+from glc_train.layers import SpatialAttention, conv1x1, conv3x3, norm_layer
 
 
 class ResBlock(nn.Module):
-    """GroupNorm · swish · 3×3 convolution, twice, with a skip: (B, in, h, w) → (B, out, h, w)."""
+    """Normalisation · swish · 3×3 convolution, twice, with a skip: (B, in, h, w) → (B, out, h, w)."""
 
-    def __init__(self, in_channels: int, out_channels: int, groups: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, groups: int | None) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(groups, in_channels, eps=1e-6)
+        self.norm1 = norm_layer(in_channels, groups)
         self.conv1 = conv3x3(in_channels, out_channels)
-        self.norm2 = nn.GroupNorm(groups, out_channels, eps=1e-6)
+        self.norm2 = norm_layer(out_channels, groups)
         self.conv2 = conv3x3(out_channels, out_channels)
         self.conv_out = nn.Identity() if in_channels == out_channels else conv1x1(in_channels, out_channels)
 
@@ -69,7 +69,7 @@ class _Stack(nn.Module):
         return x
 
 
-def _bottleneck(width: int, groups: int, attention: bool) -> list[nn.Module]:
+def _bottleneck(width: int, groups: int | None, attention: bool) -> list[nn.Module]:
     middle: list[nn.Module] = [SpatialAttention(width, groups)] if attention else []
     return [ResBlock(width, width, groups), *middle, ResBlock(width, width, groups)]
 
@@ -83,11 +83,17 @@ class Encoder(_Stack):
         res_blocks: residual blocks per level.
         patch: space-to-depth factor before the first convolution (1 in the published model).
         attention: attention at the coarsest level.
-        groups: groups of every normalisation.
+        groups: groups of every normalisation; None: `ChannelNorm`.
     """
 
     def __init__(
-        self, widths: Sequence[int], latent_channels: int, res_blocks: int, patch: int, attention: bool, groups: int
+        self,
+        widths: Sequence[int],
+        latent_channels: int,
+        res_blocks: int,
+        patch: int,
+        attention: bool,
+        groups: int | None,
     ) -> None:
         blocks: list[nn.Module] = [conv3x3(3 * patch**2, widths[0])]
         before = widths[0]
@@ -101,7 +107,7 @@ class Encoder(_Stack):
             if not coarsest:
                 blocks.append(Downsample(width))
         blocks += _bottleneck(before, groups, attention)
-        blocks += [nn.GroupNorm(groups, before, eps=1e-6), nn.SiLU(), conv3x3(before, latent_channels)]
+        blocks += [norm_layer(before, groups), nn.SiLU(), conv3x3(before, latent_channels)]
         super().__init__(blocks)
         self.unshuffle = nn.PixelUnshuffle(patch)
         self.quant_conv = conv1x1(latent_channels, latent_channels)
@@ -116,7 +122,13 @@ class Decoder(_Stack):
     """Latent (B, N, h, w) → picture (B, 3, f·h, f·w), about [-1, 1], not clamped. Arguments as in `Encoder`."""
 
     def __init__(
-        self, widths: Sequence[int], latent_channels: int, res_blocks: int, patch: int, attention: bool, groups: int
+        self,
+        widths: Sequence[int],
+        latent_channels: int,
+        res_blocks: int,
+        patch: int,
+        attention: bool,
+        groups: int | None,
     ) -> None:
         before = widths[-1]
         blocks: list[nn.Module] = [conv3x3(latent_channels, before), *_bottleneck(before, groups, attention)]
@@ -128,7 +140,7 @@ class Decoder(_Stack):
                 before = width
             if level:
                 blocks.append(Upsample(width))
-        blocks += [nn.GroupNorm(groups, before, eps=1e-6), nn.SiLU(), conv3x3(before, 3 * patch**2)]
+        blocks += [norm_layer(before, groups), nn.SiLU(), conv3x3(before, 3 * patch**2)]
         super().__init__(blocks)
         self.post_quant_conv = conv1x1(latent_channels, latent_channels)
         self.shuffle = nn.PixelShuffle(patch)

@@ -28,7 +28,8 @@ class VQVAE(nn.Module):
         res_blocks: residual blocks per level of the encoder (the decoder has one more); published 2.
         patch: space-to-depth factor of the stem; published 1.
         attention: self-attention at the coarsest level; published true.
-        groups: groups of the normalisations; published 32.
+        groups: groups of the normalisations; published 32. None: `ChannelNorm`, which treats crops and whole pictures
+            alike: for models trained on small crops.
         fsq_levels: if given, finite scalar quantisation with these levels takes the place of the codebook; their
             product must be `codes`.
         window: side of the attention windows when pictures are coded; published 32. Training attends over the map.
@@ -42,12 +43,12 @@ class VQVAE(nn.Module):
         res_blocks: int = 2,
         patch: int = 1,
         attention: bool = True,
-        groups: int = 32,
+        groups: int | None = 32,
         window: int | None = 32,
         fsq_levels: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        bad = [width for width in widths if width % groups]
+        bad = [width for width in widths if groups is not None and width % groups]
         if bad:
             raise ValueError(f"autoencoder.widths {bad} must be multiples of groups={groups}")
         self.factor = patch * 2 ** (len(widths) - 1)

@@ -3,6 +3,7 @@
 from glc_train.layers.attention import SpatialAttention
 from glc_train.layers.blocks import (
     AdditiveFFN,
+    ChannelNorm,
     DepthConv,
     GatedDepthConv,
     GatedFFN,
@@ -12,6 +13,7 @@ from glc_train.layers.blocks import (
     block_c,
     conv1x1,
     conv3x3,
+    norm_layer,
 )
 from glc_train.layers.exact import FRACTION_BITS, exact_copy, snap
 from glc_train.layers.finite_scalar import FiniteScalarQuantiser
@@ -21,6 +23,7 @@ from glc_train.layers.vector_quantiser import Quantised, VectorQuantiser
 __all__ = [
     "FRACTION_BITS",
     "AdditiveFFN",
+    "ChannelNorm",
     "DepthConv",
     "FiniteScalarQuantiser",
     "GatedDepthConv",
@@ -36,6 +39,7 @@ __all__ = [
     "conv3x3",
     "exact_copy",
     "lower_bound",
+    "norm_layer",
     "round_ste",
     "snap",
 ]

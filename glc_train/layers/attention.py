@@ -5,20 +5,20 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glc_train.layers.blocks import conv1x1
+from glc_train.layers.blocks import conv1x1, norm_layer
 
 
 class SpatialAttention(nn.Module):
-    """GroupNorm, single-head attention with 1×1 projections, residual (VQGAN, Esser et al. 2021).
+    """Normalisation, single-head attention with 1×1 projections, residual (VQGAN, Esser et al. 2021).
 
     Args:
         channels: C, a multiple of `groups`.
-        groups: groups of the normalisation.
+        groups: groups of the normalisation; None: `ChannelNorm`.
     """
 
-    def __init__(self, channels: int, groups: int = 32) -> None:
+    def __init__(self, channels: int, groups: int | None = 32) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
+        self.norm = norm_layer(channels, groups)
         self.q = conv1x1(channels, channels)
         self.k = conv1x1(channels, channels)
         self.v = conv1x1(channels, channels)

@@ -59,15 +59,17 @@ class CodebookWatch(nn.Module):
         self.settings = settings
         self._quantiser = (quantiser,)  # in a tuple, so that it stays a part of the codec alone
         codes, channels = quantiser.codes, quantiser.channels
-        learned = isinstance(quantiser, VectorQuantiser)
-        averaged = learned and settings.ema is not None
+        embedding = quantiser.embedding.weight if isinstance(quantiser, VectorQuantiser) else None
+        averaged = embedding is not None and settings.ema is not None
         self.register_buffer("counts", torch.zeros(codes))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("perplexity", torch.zeros(()))
         self.register_buffer("used", torch.zeros(()))
         self.register_buffer("ema_counts", torch.ones(codes) if averaged else None)
-        self.register_buffer("ema_sums", torch.zeros(codes, channels) if averaged else None)
-        keeps = learned and settings.restart
+        # A codebook that is trained already goes on from where it is.
+        entries = embedding.detach().clone() if embedding is not None and averaged else None
+        self.register_buffer("ema_sums", entries)
+        keeps = embedding is not None and settings.restart
         self.register_buffer("reservoir", torch.zeros(settings.reservoir, channels) if keeps else None)
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
 
@@ -118,8 +120,6 @@ class CodebookWatch(nn.Module):
             assert isinstance(quantiser, VectorQuantiser)
             recent = self.reservoir[: int(self.filled)]
             dead = (self.counts == 0).nonzero().flatten()
-            # At most a quarter at once: a restart moves what its neighbours mean.
-            dead = dead[torch.randperm(len(dead), generator=generator).to(dead.device)[: max(1, len(self.counts) // 4)]]
             self._assign(quantiser, dead, recent, generator)
         self.counts.zero_()
 

@@ -136,6 +136,8 @@ def train_stage(config: DictConfig, name: str, folder: Path, weights: Path | Non
     stage: Stage = _make(stage_config.module, codec=codec, codec_config=model_config)
     if weights is not None:
         _load_predictor(stage, weights.parent / PREDICTOR)
+        # Stage II starts from weights of stage I, unless they have been through stage II before.
+        stage.fresh = name == "transform" and not _has_fitted_prior(codec)
     stage.prepare()
     data = _make(
         config.data,
@@ -192,6 +194,11 @@ def _load_start(codec: ImageCodec, weights: Path, stage: str) -> None:
         state = {n: t for n, t in state.items() if n.startswith("autoencoder.")}
         state |= {name: own[name] for name in needed}
     load_strictly(codec, state, str(weights))
+
+
+def _has_fitted_prior(codec: ImageCodec) -> bool:
+    counts = codec.transform.z_counts
+    return bool((counts != counts[:1]).any())
 
 
 def _load_predictor(stage: Stage, path: Path) -> None:

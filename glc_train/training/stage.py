@@ -101,6 +101,7 @@ class Stage(lightning.LightningModule):
         self.settings = settings
         self.adversary = adversary
         self.ema: ImageCodec | None = None
+        self.fresh = True  # whether the stage's codebook is untrained, and gets its entries from the first batch
         # Our own counter: Lightning's counts every optimiser's steps.
         self.register_buffer("train_step", torch.zeros((), dtype=torch.int64))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))

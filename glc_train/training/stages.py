@@ -86,7 +86,7 @@ class AutoencoderStage(Stage):
         """Reconstruction through the codebook."""
         model = self.codec.autoencoder
         latent = model.encoder(x)
-        if int(self.train_step) == 0:
+        if int(self.train_step) == 0 and self.fresh:
             self.watch.initialise(_vectors(latent), draws.common)
         quantised = model.quantiser(latent)
         seen = quantised.straight_through
@@ -152,8 +152,6 @@ class TransformStage(Stage):
         self.watch = None if hyper_codebook is None else CodebookWatch(hyper_codebook, codebook)
         self._last: tuple[TransformOutput, Tensor, Tensor] | None = None
 
-    fresh_hyper_codebook = True  # its entries come from the first batch
-
     def trained_modules(self) -> Iterable[nn.Module]:
         """Transform codec and predictor."""
         return [self.codec.transform, *([self.predictor] if self.predictor is not None else [])]
@@ -170,7 +168,7 @@ class TransformStage(Stage):
         assert isinstance(transform, ImageTransform)
         levels = transform.quality_levels
         quality = draws.balanced(len(x), levels).to(x.device)
-        if self.watch is not None and int(self.train_step) == 0 and self.fresh_hyper_codebook:
+        if self.watch is not None and int(self.train_step) == 0 and self.fresh:
             with torch.no_grad():
                 z = transform.hyper_analysis(transform.analysis(latent, quality))
             self.watch.initialise(_vectors(z), draws.common)
@@ -251,8 +249,6 @@ class JointStage(TransformStage):
         train_encoder: whether the auto-encoder's encoder and codebook are trained as well as its decoder.
         options: as for `TransformStage`.
     """
-
-    fresh_hyper_codebook = False
 
     def __init__(
         self,

@@ -2,7 +2,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from glc_train.layers import SpatialAttention, Up2, VectorQuantiser, block_a, block_b, block_c, lower_bound, round_ste
+from glc_train.layers import (
+    ChannelNorm,
+    SpatialAttention,
+    Up2,
+    VectorQuantiser,
+    block_a,
+    block_b,
+    block_c,
+    lower_bound,
+    round_ste,
+)
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 5, 7), (1, 8, 80, 70)])  # the second needs several pieces of distances
@@ -85,3 +95,12 @@ def test_blocks_keep_the_map_and_change_the_channels(block: object, before: int,
 
 def test_up2_doubles_the_map() -> None:
     assert Up2(8, 12)(torch.randn(1, 8, 3, 5)).shape == (1, 12, 6, 10)
+
+
+def test_channel_norm_does_not_see_the_rest_of_the_picture() -> None:
+    norm = ChannelNorm(6)
+    x = torch.randn(2, 6, 8, 8)
+    whole = norm(x)
+    assert torch.allclose(norm(x[..., 2:5, 3:7]), whole[..., 2:5, 3:7], atol=1e-6)
+    assert torch.allclose(whole.mean(1), torch.zeros(2, 8, 8), atol=1e-5)
+    assert torch.allclose(whole.var(1, unbiased=False), torch.ones(2, 8, 8), atol=1e-3)

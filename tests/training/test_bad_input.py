@@ -15,7 +15,7 @@ from tests.training_harness import tiny_overrides, train, train_process
         (["run=[polish]"], ["polish", "autoencoder, transform, joint"]),
         (["init_from=/nowhere/weights.ckpt"], ["/nowhere/weights.ckpt"]),
         (["data=folder", "data.train.root=/nowhere"], ["/nowhere"]),
-        (["model.autoencoder.widths=[30,48,64]"], ["widths", "30"]),
+        (["model.autoencoder.groups=8", "model.autoencoder.widths=[30,48,64]"], ["widths", "30"]),
         (["+model.autoencoder.depth=3"], ["depth"]),
         (["stages.autoencoder.batch_size=0"], ["batch_size"]),
     ],

@@ -20,7 +20,7 @@ def sweep(overrides: list[str]) -> str:
     """Runs `train.py`; what it printed."""
     process = train_process(overrides)
     try:
-        output, _ = process.communicate(timeout=290)
+        output, _ = process.communicate(timeout=580)
     finally:
         process.kill()
     assert process.returncode == 0, output
@@ -64,6 +64,7 @@ def test_a_grid_over_lambda_and_its_table(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_launchers(launcher: str, tmp_path: Path) -> None:
     options = {
@@ -79,6 +80,7 @@ def test_launchers(launcher: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_optuna_optimises_the_objective(tmp_path: Path) -> None:
     output = sweep(
         [

@@ -110,6 +110,14 @@ def test_moving_averages_go_to_the_means_of_their_inputs() -> None:
     assert float(distances.max()) < 0.2
 
 
+def test_moving_averages_of_a_trained_codebook_go_on_from_it() -> None:
+    quantiser, watch = _quantiser_and_watch(ema=0.99, restart=False)
+    before = quantiser.embedding.weight.detach().clone()
+    vectors = before[:4]
+    watch.update(quantiser.nearest(vectors.t()[None, :, :, None]), vectors, torch.Generator())
+    assert torch.allclose(quantiser.embedding.weight, before, atol=1e-6)
+
+
 def test_kmeans_starts_closer_to_the_data() -> None:
     vectors = torch.randn(500, 4, generator=torch.Generator().manual_seed(1))
     errors = []
