@@ -149,7 +149,14 @@ def train_stage(config: DictConfig, name: str, folder: Path, weights: Path | Non
     checkpoint = folder / "last.ckpt"
     resume = str(checkpoint) if checkpoint.is_file() else None
     log.info("stage %s: %s", name, f"goes on from {checkpoint}" if resume else "starts")
-    trainer.fit(stage, datamodule=data, ckpt_path=resume, weights_only=True)
+    try:
+        trainer.fit(stage, datamodule=data, ckpt_path=resume, weights_only=True)
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        raise TrainingError(
+            f"{checkpoint} was written with another configuration: give another name= (or out=), or move it away"
+        ) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
     for logger in trainer.loggers:

@@ -150,6 +150,15 @@ def test_a_finished_run_goes_on_with_more_steps(tmp_path: Path) -> None:
     assert summary["steps"] == 6
 
 
+def test_a_checkpoint_of_another_configuration_is_refused_and_kept(tmp_path: Path) -> None:
+    train([*curve_overrides(tmp_path, 2), ONE_STAGE, NO_ADVERSARY])
+    before = (tmp_path / "autoencoder" / "last.ckpt").read_bytes()
+    with pytest.raises(TrainingError, match=r"last\.ckpt was written with another configuration") as caught:
+        train([*curve_overrides(tmp_path, 3), ONE_STAGE, NO_ADVERSARY, "model.autoencoder.res_blocks=2"])
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "autoencoder" / "last.ckpt").read_bytes() == before
+
+
 def test_another_experiment_branches_off_from_weights(tmp_path: Path) -> None:
     first = train([*curve_overrides(tmp_path / "a", 2), ONE_STAGE])
     second = train([*curve_overrides(tmp_path / "b", 2), "run=[transform]", f"init_from={first}"])
