@@ -11,6 +11,13 @@ from glc_train.training.stage import Stage
 class StageProgressBar(RichProgressBar):
     """Shows steps, speed and the time left until the stage's steps or minutes are used up, whichever is first."""
 
+    @property
+    def total_train_batches(self) -> int:
+        """Batches of the whole stage; the loader itself never ends, which would show no time left."""
+        assert isinstance(self.trainer.lightning_module, Stage)
+        settings = self.trainer.lightning_module.settings
+        return settings.steps * settings.accumulate
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -18,5 +25,8 @@ class StageProgressBar(RichProgressBar):
         assert isinstance(pl_module, Stage)
         if self.progress is not None and self.train_progress_bar_id is not None and pl_module.progress > 0:
             total = round(int(pl_module.batches) / pl_module.progress)
-            self.progress.update(self.train_progress_bar_id, total=total)
+            shown = self.progress.tasks[self.train_progress_bar_id].total or 1
+            # A new total makes the bar forget its speed, so it is set only where it tells something.
+            if abs(total - shown) > 0.05 * shown or pl_module.progress >= 1:
+                self.progress.update(self.train_progress_bar_id, total=total)
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
