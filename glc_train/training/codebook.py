@@ -24,7 +24,8 @@ class CodebookSettings:
         restart: restart entries unused for a whole window from recent inputs.
         ema: if set, entries are moving averages of the inputs they stand for, with this decay (VQ-VAE-2, Razavi et al.
             2019, equation 2); None: the gradient of the VQ loss moves them.
-        kmeans: iterations of k-means over the first batch for the initial entries; 0 draws them from it.
+        kmeans: iterations of k-means over the first batch (and what the reservoir holds) for the initial entries; 0
+            draws them from it.
         reservoir: recent input vectors kept for restarts.
     """
 
@@ -84,11 +85,13 @@ class CodebookWatch(nn.Module):
 
     @torch.no_grad()
     def initialise(self, vectors: Tensor, generator: torch.Generator) -> None:
-        """First entries from the input vectors (n, C) of all ranks: drawn, then refined by k-means if so set."""
+        """First entries from the input vectors (n, C) of all ranks and recent ones: drawn, then refined by k-means."""
         (quantiser,) = self._quantiser
         if isinstance(quantiser, FiniteScalarQuantiser):
             return
         vectors = all_gather(vectors.float())
+        if self.reservoir is not None:
+            vectors = torch.cat([vectors, self.reservoir[: int(self.filled)]])
         self._assign(quantiser, torch.arange(quantiser.codes, device=vectors.device), vectors, generator)
         weight = quantiser.embedding.weight.data
         for _ in range(self.settings.kmeans):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from glc_train.layers import FiniteScalarQuantiser, VectorQuantiser
-from glc_train.training import CodebookSettings, CodebookWatch, Draws, TrainingError
+from glc_train.training import CodebookSettings, CodebookWatch, Draws, PictureLoss, TrainingError
 from glc_train.weights import load_codec
 from tests.training_harness import curve_overrides, logged, train, train_process
 
@@ -25,7 +25,7 @@ def test_two_accumulated_batches_are_one_of_twice_the_size(tmp_path: Path) -> No
     settings = "stages.autoencoder.module.settings"
     # Entries drawn from the first batch differ with its size: the gradients are compared without quantisation.
     free = [
-        "stages.autoencoder.module.free_share=1.0",
+        "stages.autoencoder.module.free_steps=100",
         "stages.autoencoder.module.codebook.weight=0",
         f"{settings}.clip=1e9",
     ]
@@ -34,6 +34,30 @@ def test_two_accumulated_batches_are_one_of_twice_the_size(tmp_path: Path) -> No
         tmp_path / "b", "train/grad_norm", *free, "stages.autoencoder.batch_size=2", f"{settings}.accumulate=2"
     )
     assert halves == pytest.approx(whole, rel=1e-3)
+
+
+def test_after_the_free_steps_the_codebook_starts_from_the_latents_seen(tmp_path: Path) -> None:
+    module = "stages.autoencoder.module"
+    out = tmp_path / "out"
+    train([*curve_overrides(out, 4), ONE_STAGE, NO_ADVERSARY, f"{module}.free_steps=2", f"{module}.codebook.window=1"])
+    loss = logged(out / "autoencoder", "train/loss/vq")
+    assert [loss[step] > 0 for step in range(4)] == [False, False, True, True]
+    # 16 latents a batch, and the entries drawn from them are no worse than the best of the fresh ones.
+    assert logged(out / "autoencoder", "train/codebook/used")[3] > 0.1
+
+
+def test_shifted_lpips_sees_what_the_grid_hides() -> None:
+    """A pattern of period 4 has another LPIPS for every phase; with shifts all of them count."""
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    pattern = torch.zeros(1, 1, 64, 64)
+    pattern[..., ::4, ::4] = 0.5
+
+    def values(shift: int) -> set[float]:
+        loss = PictureLoss(l1=0.0, net="alex", shift=shift)
+        return {round(float(loss(picture + pattern, picture, Draws(0, step, 0, 1))[0]), 6) for step in range(8)}
+
+    assert len(values(0)) == 1
+    assert len(values(3)) > 3
 
 
 def test_recomputed_activations_change_nothing(tmp_path: Path) -> None:
