@@ -1,7 +1,9 @@
 """Encoder and decoder of the generative VQ-VAE (VQGAN, Esser et al. 2021; GLC, CVPR 2024, section 3.1)."""
 
+import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -74,6 +76,68 @@ def _bottleneck(width: int, groups: int | None, attention: bool) -> list[nn.Modu
     return [ResBlock(width, width, groups), *middle, ResBlock(width, width, groups)]
 
 
+def dct_basis(size: int, channels: int) -> Tensor:
+    """(channels, 3·size²) orthonormal rows: the lowest frequencies of the DCT-II of RGB blocks of size × size.
+
+    Three quarters of them are of luminance, the others of two opponent colours; columns as `nn.PixelUnshuffle` orders
+    them, by colour, row, column.
+    """
+    n = torch.arange(size, dtype=torch.float64)
+    waves = torch.cos(math.pi / size * (n[None] + 0.5) * n[:, None]) * (2 / size) ** 0.5
+    waves[0] /= 2**0.5
+    order = sorted((u * u + v * v, u, v) for u in range(size) for v in range(size))
+    colours = torch.tensor([[1, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=torch.float64)
+    colours /= colours.norm(dim=1, keepdim=True)
+    opponent = channels // 8
+    counts = (channels - 2 * opponent, opponent, opponent)
+    if counts[0] > size * size:
+        raise ValueError(f"blocks of {size}x{size} pixels have fewer than {channels} frequencies of this mixture")
+    rows = [
+        torch.einsum("c,i,j->cij", colour, waves[u], waves[v]).flatten()
+        for colour, count in zip(colours, counts, strict=True)
+        for _, u, v in order[:count]
+    ]
+    return torch.stack(rows).float()
+
+
+class _BlockTransform(nn.Module):
+    """A linear path between picture and latent, one matrix for each block of f × f pixels; starts as a DCT.
+
+    Short trainings profit: the networks beside it start from a picture and learn what a DCT cannot. (The idea of
+    shortcuts around an auto-encoder's levels: DC-AE, Chen et al. 2025.)
+    """
+
+    scale = 0.25  # of an orthonormal transform; the latent then varies by about 1
+
+    def __init__(self, factor: int, latent_channels: int) -> None:
+        super().__init__()
+        self.factor = factor
+        self.weight = nn.Parameter(dct_basis(factor, latent_channels))
+
+
+class BlockAnalysis(_BlockTransform):
+    """(B, 3, f·h, f·w) → (B, N, h, w)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        blocks = F.pixel_unshuffle(x, self.factor)
+        return F.conv2d(blocks, self.scale * self.weight[:, :, None, None])
+
+
+class BlockSynthesis(_BlockTransform):
+    """(B, N, h, w) → (B, 3, f·h, f·w)."""
+
+    def forward(self, latent: Tensor) -> Tensor:
+        blocks = F.conv2d(latent, self.weight.t()[:, :, None, None] / self.scale)
+        return F.pixel_shuffle(blocks, self.factor)
+
+
+def _start_at_zero(conv: nn.Module) -> None:
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)
+
+
 class Encoder(_Stack):
     """Picture (B, 3, H, W) in [-1, 1] → latent (B, N, H/f, W/f), f = patch · 2^(levels − 1).
 
@@ -84,6 +148,7 @@ class Encoder(_Stack):
         patch: space-to-depth factor before the first convolution (1 in the published model).
         attention: attention at the coarsest level.
         groups: groups of every normalisation; None: `ChannelNorm`.
+        shortcut: a `BlockAnalysis` beside the network.
     """
 
     def __init__(
@@ -94,6 +159,7 @@ class Encoder(_Stack):
         patch: int,
         attention: bool,
         groups: int | None,
+        shortcut: bool,
     ) -> None:
         blocks: list[nn.Module] = [conv3x3(3 * patch**2, widths[0])]
         before = widths[0]
@@ -111,11 +177,14 @@ class Encoder(_Stack):
         super().__init__(blocks)
         self.unshuffle = nn.PixelUnshuffle(patch)
         self.quant_conv = conv1x1(latent_channels, latent_channels)
+        self.shortcut = BlockAnalysis(patch * 2 ** (len(widths) - 1), latent_channels) if shortcut else None
+        if shortcut:
+            _start_at_zero(self.quant_conv)
 
     def forward(self, x: Tensor, window: int | None = None) -> Tensor:
         """`window`: side of the attention windows, `None` for attention over the whole map."""
         latent: Tensor = self.quant_conv(self.run(self.unshuffle(x), window))
-        return latent
+        return latent if self.shortcut is None else latent + self.shortcut(x)
 
 
 class Decoder(_Stack):
@@ -129,6 +198,7 @@ class Decoder(_Stack):
         patch: int,
         attention: bool,
         groups: int | None,
+        shortcut: bool,
     ) -> None:
         before = widths[-1]
         blocks: list[nn.Module] = [conv3x3(latent_channels, before), *_bottleneck(before, groups, attention)]
@@ -144,6 +214,9 @@ class Decoder(_Stack):
         super().__init__(blocks)
         self.post_quant_conv = conv1x1(latent_channels, latent_channels)
         self.shuffle = nn.PixelShuffle(patch)
+        self.shortcut = BlockSynthesis(patch * 2 ** (len(widths) - 1), latent_channels) if shortcut else None
+        if shortcut:
+            _start_at_zero(self.blocks[-1])
 
     @property
     def last_layer(self) -> nn.Parameter:
@@ -156,4 +229,4 @@ class Decoder(_Stack):
     def forward(self, latent: Tensor, window: int | None = None) -> Tensor:
         """`window`: side of the attention windows, `None` for attention over the whole map."""
         picture: Tensor = self.shuffle(self.run(self.post_quant_conv(latent), window))
-        return picture
+        return picture if self.shortcut is None else picture + self.shortcut(latent)

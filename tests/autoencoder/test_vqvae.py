@@ -1,9 +1,11 @@
 from typing import Any
 
 import pytest
+import scipy.fft
 import torch
 
 from glc_train.autoencoder import VQVAE, PatchDiscriminator
+from glc_train.autoencoder.networks import dct_basis
 
 SMALL: dict[str, Any] = {
     "widths": [8, 16], "latent_channels": 12, "codes": 20, "res_blocks": 1, "patch": 2, "attention": True, "groups": 4,
@@ -95,3 +97,27 @@ def test_discriminator_gives_a_map_of_logits(channels: int, layers: int) -> None
     assert min(logits.shape[2:]) > 1
     alone = network(x[:1])  # nothing is shared between the pictures of a batch
     assert torch.allclose(alone, logits[:1], atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [4, 16])
+def test_dct_basis_is_that_of_scipy(size: int) -> None:
+    channels = 3 * size * size // 3
+    basis = dct_basis(size, channels).double()
+    assert torch.allclose(basis @ basis.t(), torch.eye(channels, dtype=torch.float64), atol=1e-6)
+    grey = torch.rand(size, size, dtype=torch.float64)
+    expected = torch.from_numpy(scipy.fft.dctn(grey.numpy(), norm="ortho")) * 3**0.5
+    found = basis @ grey.expand(3, size, size).flatten()
+    assert found[0] == pytest.approx(float(expected[0, 0]), rel=1e-6)
+    assert {round(float(v), 5) for v in found[:4]} == {round(float(expected[u, v]), 5) for u in (0, 1) for v in (0, 1)}
+    assert float(found[channels - 2 * (channels // 8) :].abs().max()) < 1e-5, "grey has no colour"
+
+
+def test_with_a_shortcut_a_fresh_model_is_a_dct() -> None:
+    torch.manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 4, 6) * 2 - 1, size=(32, 48), mode="bicubic")
+    model = VQVAE(**(SMALL | {"latent_channels": 20, "shortcut": True}))
+    latent = model.encoder(smooth)
+    assert 0.1 < float(latent.std()) < 10
+    assert float((model.decoder(latent) - smooth).abs().mean()) < 0.2 * float(smooth.abs().mean())
+    with pytest.raises(ValueError, match="fewer than 200 frequencies"):
+        VQVAE(**(SMALL | {"latent_channels": 200, "shortcut": True}))
