@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -76,15 +77,40 @@ def _bottleneck(width: int, groups: int | None, attention: bool) -> list[nn.Modu
     return [ResBlock(width, width, groups), *middle, ResBlock(width, width, groups)]
 
 
-def dct_basis(size: int, channels: int) -> Tensor:
-    """(channels, 3·size²) orthonormal rows: the lowest frequencies of the DCT-II of RGB blocks of size × size.
-
-    Three quarters of them are of luminance, the others of two opponent colours; columns as `nn.PixelUnshuffle` orders
-    them, by colour, row, column.
-    """
+def _dct(size: int, half_shift: float) -> Tensor:
+    """(size, size) float64 orthonormal rows: DCT-II (`half_shift` 0) or DCT-IV (0.5)."""
     n = torch.arange(size, dtype=torch.float64)
-    waves = torch.cos(math.pi / size * (n[None] + 0.5) * n[:, None]) * (2 / size) ** 0.5
-    waves[0] /= 2**0.5
+    rows = torch.cos(math.pi / size * (n[None] + 0.5) * (n[:, None] + half_shift)) * (2 / size) ** 0.5
+    if not half_shift:
+        rows[0] /= 2**0.5
+    return rows
+
+
+def lapped_transform(size: int) -> Tensor:
+    """(size, 2·size) float64 rows of an orthonormal lapped transform, `size` even.
+
+    Blocks of `size` samples; each row also sees half a block on either side, so coarse coefficients leave no blocks
+    (fast LOT of type II, as the pre-filter and DCT of Tran, Liang & Tu, IEEE TSP 2003).
+    """
+    half = size // 2
+    eye, flip = torch.eye(half, dtype=torch.float64), torch.eye(half, dtype=torch.float64).flip(0)
+    butterfly = torch.cat([torch.cat([eye, flip], 1), torch.cat([flip, -eye], 1)]) / 2**0.5
+    rotation = flip @ _dct(half, 0.0).t() @ _dct(half, 0.5) @ flip
+    prefilter = butterfly @ torch.block_diag(eye, rotation) @ butterfly
+    zeros = torch.zeros(half, size, dtype=torch.float64)
+    windows = torch.cat([torch.cat([prefilter[half:], zeros], 1), torch.cat([zeros, prefilter[:half]], 1)])
+    return _dct(size, 0.0) @ windows
+
+
+def lapped_kernels(size: int, channels: int) -> Tensor:
+    """(channels, 3, 2·size, 2·size) float32 orthonormal kernels of stride `size`: the lowest frequencies of RGB.
+
+    Three quarters of them are of luminance, the others of two opponent colours.
+
+    Raises:
+        ValueError: there are not so many frequencies.
+    """
+    rows = lapped_transform(size)
     order = sorted((u * u + v * v, u, v) for u in range(size) for v in range(size))
     colours = torch.tensor([[1, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=torch.float64)
     colours /= colours.norm(dim=1, keepdim=True)
@@ -92,19 +118,19 @@ def dct_basis(size: int, channels: int) -> Tensor:
     counts = (channels - 2 * opponent, opponent, opponent)
     if counts[0] > size * size:
         raise ValueError(f"blocks of {size}x{size} pixels have fewer than {channels} frequencies of this mixture")
-    rows = [
-        torch.einsum("c,i,j->cij", colour, waves[u], waves[v]).flatten()
+    kernels = [
+        torch.einsum("c,i,j->cij", colour, rows[u], rows[v])
         for colour, count in zip(colours, counts, strict=True)
         for _, u, v in order[:count]
     ]
-    return torch.stack(rows).float()
+    return torch.stack(kernels).float()
 
 
-class _BlockTransform(nn.Module):
-    """A linear path between picture and latent, one matrix for each block of f × f pixels; starts as a DCT.
+class _LappedTransform(nn.Module):
+    """A linear path between picture and latent, of stride f; starts as a lapped transform.
 
-    Short trainings profit: the networks beside it start from a picture and learn what a DCT cannot. (The idea of
-    shortcuts around an auto-encoder's levels: DC-AE, Chen et al. 2025.)
+    Short trainings profit: the networks beside it start from a picture and learn what a linear transform cannot. (The
+    idea of shortcuts around an auto-encoder's levels: DC-AE, Chen et al. 2025.)
     """
 
     scale = 0.25  # of an orthonormal transform; the latent then varies by about 1
@@ -112,23 +138,27 @@ class _BlockTransform(nn.Module):
     def __init__(self, factor: int, latent_channels: int) -> None:
         super().__init__()
         self.factor = factor
-        self.weight = nn.Parameter(dct_basis(factor, latent_channels))
+        # A kernel of 2f × 2f pixels at stride f is one of 2 × 2 tiles of f × f pixels, which are channels here.
+        kernels = lapped_kernels(factor, latent_channels)
+        self.weight = nn.Parameter(rearrange(kernels, "n c (a i) (b j) -> n (c i j) a b", a=2, b=2).contiguous())
 
 
-class BlockAnalysis(_BlockTransform):
+class LappedAnalysis(_LappedTransform):
     """(B, 3, f·h, f·w) → (B, N, h, w)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        blocks = F.pixel_unshuffle(x, self.factor)
-        return F.conv2d(blocks, self.scale * self.weight[:, :, None, None])
+        padded = F.pad(x, (self.factor // 2,) * 4, mode="replicate")
+        return F.conv2d(F.pixel_unshuffle(padded, self.factor), self.scale * self.weight)
 
 
-class BlockSynthesis(_BlockTransform):
+class LappedSynthesis(_LappedTransform):
     """(B, N, h, w) → (B, 3, f·h, f·w)."""
 
     def forward(self, latent: Tensor) -> Tensor:
-        blocks = F.conv2d(latent, self.weight.t()[:, :, None, None] / self.scale)
-        return F.pixel_shuffle(blocks, self.factor)
+        padded = F.pad(latent, (1, 1, 1, 1), mode="replicate")
+        tiles = F.conv2d(padded, self.weight.transpose(0, 1).flip(2, 3) / self.scale)
+        edge = self.factor // 2
+        return F.pixel_shuffle(tiles, self.factor)[..., edge:-edge, edge:-edge]
 
 
 def _start_at_zero(conv: nn.Module) -> None:
@@ -148,7 +178,7 @@ class Encoder(_Stack):
         patch: space-to-depth factor before the first convolution (1 in the published model).
         attention: attention at the coarsest level.
         groups: groups of every normalisation; None: `ChannelNorm`.
-        shortcut: a `BlockAnalysis` beside the network.
+        shortcut: a `LappedAnalysis` beside the network.
     """
 
     def __init__(
@@ -177,7 +207,7 @@ class Encoder(_Stack):
         super().__init__(blocks)
         self.unshuffle = nn.PixelUnshuffle(patch)
         self.quant_conv = conv1x1(latent_channels, latent_channels)
-        self.shortcut = BlockAnalysis(patch * 2 ** (len(widths) - 1), latent_channels) if shortcut else None
+        self.shortcut = LappedAnalysis(patch * 2 ** (len(widths) - 1), latent_channels) if shortcut else None
         if shortcut:
             _start_at_zero(self.quant_conv)
 
@@ -214,7 +244,7 @@ class Decoder(_Stack):
         super().__init__(blocks)
         self.post_quant_conv = conv1x1(latent_channels, latent_channels)
         self.shuffle = nn.PixelShuffle(patch)
-        self.shortcut = BlockSynthesis(patch * 2 ** (len(widths) - 1), latent_channels) if shortcut else None
+        self.shortcut = LappedSynthesis(patch * 2 ** (len(widths) - 1), latent_channels) if shortcut else None
         if shortcut:
             _start_at_zero(self.blocks[-1])
 

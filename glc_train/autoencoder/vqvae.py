@@ -32,8 +32,8 @@ class VQVAE(nn.Module):
             alike: for models trained on small crops.
         fsq_levels: if given, finite scalar quantisation with these levels takes the place of the codebook; their
             product must be `codes`.
-        shortcut: a linear path beside encoder and decoder, a DCT at first, for short trainings; not in the published
-            model.
+        shortcut: a linear path beside encoder and decoder, a lapped transform at first, for short trainings; not in the
+            published model.
         window: side of the attention windows when pictures are coded; published 32. Training attends over the map.
     """
 
