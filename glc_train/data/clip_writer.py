@@ -9,10 +9,11 @@ from typing import Any, Protocol, Self
 import av
 import numpy as np
 
-from glc_train.data.clip_colour import MATRIX_TAG, Colours, planes_of
+from glc_train.data.clip_colour import MATRIX_TAG, Colours
 from glc_train.data.clip_info import ClipError, ClipInfo
 from glc_train.data.pictures import PathLike, Picture, write_picture
 from glc_train.data.whole_files import discard, temporary_beside
+from glc_train.data.y4m import Y4mWriter
 
 DEFAULT_CRF = 10.0
 # suffix -> (encoder, its options)
@@ -109,7 +110,7 @@ class ClipWriter:
             return _PngFrames(self._temporary)
         suffix = self.path.suffix.lower()
         if suffix == ".y4m":
-            return _Y4m(self._temporary, self.info)
+            return Y4mWriter(self._temporary, self.info)
         return _Encoded(self._temporary, self.info, suffix, self._crf)
 
     def _unwritable(self, error: Exception) -> ClipError:
@@ -127,26 +128,6 @@ class _PngFrames:
 
     def close(self) -> None:
         pass
-
-
-class _Y4m:
-    """YUV4MPEG2, written here because FFmpeg's writer has no place for the matrix."""
-
-    def __init__(self, path: Path, info: ClipInfo) -> None:
-        self._colours = Colours(info.matrix, info.full_range)
-        self._file = path.open("wb")
-        self._file.write(
-            f"YUV4MPEG2 W{info.width} H{info.height} F{info.fps.numerator}:{info.fps.denominator} Ip A1:1 C444 "
-            f"XCOLORRANGE={'FULL' if info.full_range else 'LIMITED'} XMATRIX={info.matrix.upper()}\n".encode()
-        )
-
-    def write(self, picture: Picture) -> None:
-        self._file.write(b"FRAME\n")
-        for plane in planes_of(self._colours.to_frame(picture, "yuv444p")):
-            self._file.write(plane.tobytes())
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class _Encoded:

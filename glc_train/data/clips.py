@@ -7,7 +7,6 @@ and the range is limited. Samples of more than 8 bits are rounded to 8; rotation
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -18,10 +17,11 @@ import av
 import numpy as np
 
 from glc_train.data.clip_colour import Colours, planes_of
-from glc_train.data.clip_info import DEFAULT_FPS, ClipError, ClipInfo, Matrix, natural_key
+from glc_train.data.clip_info import DEFAULT_FPS, ClipError, ClipInfo, natural_key
 from glc_train.data.clip_writer import ClipWriter, write_clip
 from glc_train.data.pictures import PathLike, Picture, PictureError, find_pictures, read_picture
 from glc_train.data.video_file import VideoFrames
+from glc_train.data.y4m import check_y4m_length, y4m_matrix
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -98,8 +98,9 @@ def open_clip(path: PathLike, size: tuple[int, int] | None = None, fps: Fraction
         return ClipReader(_FolderFrames(path, fps or DEFAULT_FPS))
     if path.suffix.lower() == _RAW_SUFFIX:
         return ClipReader(_RawFrames(path, size, fps or DEFAULT_FPS))
-    matrix = _y4m_matrix(path) if path.suffix.lower() == ".y4m" else None
-    return ClipReader(VideoFrames(path, fps, matrix))
+    if path.suffix.lower() == ".y4m":
+        return ClipReader(VideoFrames(path, fps, y4m_matrix(path) or "bt709", check_y4m_length))
+    return ClipReader(VideoFrames(path, fps))
 
 
 def frame_files(folder: Path) -> list[Path]:
@@ -172,14 +173,3 @@ class _RawFrames:
 
     def close(self) -> None:
         pass
-
-
-def _y4m_matrix(path: Path) -> Matrix:
-    """Matrix named in a y4m header as `write_clip` does; the format itself has no word for it."""
-    try:
-        with path.open("rb") as file:
-            header = file.readline(256)
-    except OSError:
-        return "bt709"  # opening the file will say what is wrong
-    named = re.search(rb" XMATRIX=(BT601|BT709)\b", header)
-    return "bt601" if named and named[1] == b"BT601" else "bt709"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Any, NoReturn, Self
 import av
 from av.stream import Disposition
 
-from glc_train.data.clip_colour import Colours, is_full_range, tagged_matrix
+from glc_train.data.clip_colour import Colours, is_full_range, is_rgb, tagged_matrix
 from glc_train.data.clip_info import ClipError, ClipInfo, Matrix
 from glc_train.data.pictures import Picture
 
@@ -103,6 +104,25 @@ class VideoFile:
         except (av.FFmpegError, OSError) as error:
             raise self._damaged(error) from error
 
+    def check_end(self, last: av.VideoFrame) -> None:
+        """Raise ClipError if the file says that it goes on for more than a frame after its `last`."""
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        stated = self._stated_end()
+        if stated is None or last.pts is None or not rate:
+            return
+        ends = float(self.stream.time_base) * (last.pts + (last.duration or 0))
+        if ends + 1.5 / float(rate) < stated:
+            self._cut_short()
+
+    def _stated_end(self) -> float | None:
+        """When the video ends by the head of the file, in seconds; `None` if that does not say or is sure already."""
+        stated = re.fullmatch(r"(\d+):(\d+):(\d+(\.\d+)?)", self.stream.metadata.get("DURATION", ""))
+        if stated:  # Matroska
+            return 3600 * int(stated[1]) + 60 * int(stated[2]) + float(stated[3])
+        if self._container.format.name == "avi" and self.stream.guessed_rate:
+            return self.stream.frames / float(self.stream.guessed_rate)
+        return None
+
     def _video_stream(self) -> Any:
         streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
         # ffmpeg would show any text file as a terminal
@@ -131,10 +151,17 @@ class VideoFile:
 class VideoFrames:
     """The pictures of a video file, in order, with checks that take the whole clip."""
 
-    def __init__(self, path: Path, fps: Fraction | None = None, matrix: Matrix | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        fps: Fraction | None = None,
+        matrix: Matrix | None = None,
+        count: Callable[[Path, av.VideoFrame], int] | None = None,
+    ) -> None:
         """Open the file and decode the first frame.
 
         fps: in place of the file's own frame rate. matrix: of untagged video, in place of the rule by height.
+        count: tells the number of frames from the file and its first frame, in place of what the file says.
         Raises: ClipError if there is no frame that can be used.
         """
         self._file = VideoFile(path)
@@ -144,7 +171,8 @@ class VideoFrames:
             if self._first is None:
                 raise ClipError(f"{path}: a video without frames; replace the file.")
             rate = self._file.rate() if fps is None else fps
-            self.info = describe(path, self._first, rate, self._file.frame_count, matrix)
+            frames = count(path, self._first) if count else self._file.frame_count
+            self.info = describe(path, self._first, rate, frames, matrix)
         except BaseException:
             self._file.close()
             raise
@@ -154,7 +182,7 @@ class VideoFrames:
         self._file.close()
 
     def __iter__(self) -> Iterator[Picture]:
-        """Yield uint8 (H, W, 3). Raises: ClipError for damage and for frames of another size."""
+        """Yield uint8 (H, W, 3). Raises: ClipError for damage, a file cut short and frames of another size."""
         assert self._first is not None
         colours = Colours(self.info.matrix, self.info.full_range)
         rhythm = _Rhythm(self._file.path, self._file.stream, self.info.fps)
@@ -162,7 +190,8 @@ class VideoFrames:
         while frame is not None:
             rhythm.check(frame)
             yield checked_picture(self._file.path, frame, self.info, colours)
-            frame = next(self._frames, None)
+            last, frame = frame, next(self._frames, None)
+        self._file.check_end(last)
 
 
 def describe(
@@ -182,7 +211,7 @@ def describe(
             "convert the video to BT.709 first."
         ) from error
     if matrix is None:
-        matrix = untagged or ("bt709" if frame.height >= _SMALLEST_HD else "bt601")
+        matrix = untagged or ("bt709" if is_rgb(frame) or frame.height >= _SMALLEST_HD else "bt601")
     return ClipInfo(picture.shape[1], picture.shape[0], fps, matrix, is_full_range(frame), count)
 
 
