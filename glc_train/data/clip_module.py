@@ -63,6 +63,7 @@ class RenderedValClips(Dataset[ValClip]):
         self.count = count
         self.frames = frames
         self.side = min(max_side, _RENDERED_SIDE) // VAL_MULTIPLE * VAL_MULTIPLE
+        self._clips: dict[int, npt.NDArray[np.uint8]] = {}  # rendering takes about a second
 
     def __len__(self) -> int:
         """Return the number of clips."""
@@ -72,7 +73,9 @@ class RenderedValClips(Dataset[ValClip]):
         """Return clip `index`."""
         if not 0 <= index < self.count:
             raise IndexError(index)
-        return ValClip(_signed(render_clip(self.side, self.side, self.frames, seed=index)), f"rendered-{index}")
+        if index not in self._clips:
+            self._clips[index] = render_clip(self.side, self.side, self.frames, seed=index)
+        return ValClip(_signed(self._clips[index]), f"rendered-{index}")
 
 
 class ClipDataModule(StreamDataModule):

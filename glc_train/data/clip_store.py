@@ -140,8 +140,14 @@ class ClipStore:
             self._cache.offer((path, segment), list(islice(pictures, length)), length * frame_size)
 
     def _decoded(self, path: Path, index: _VideoIndex, numbers: Sequence[int]) -> list[Picture]:
-        pictures = self._decoded_from(index.numbers_of(index.segment(numbers[0])).start, path, index, numbers)
-        if len(pictures) < len(numbers):  # seeking is not exact in every format
+        start = index.numbers_of(index.segment(numbers[0])).start
+        pictures: dict[int, Picture] = {}
+        try:
+            pictures = self._decoded_from(start, path, index, numbers)
+        except ClipError:
+            if not start:
+                raise
+        if start and len(pictures) < len(numbers):  # seeking is not exact in every format
             pictures = self._decoded_from(0, path, index, numbers)
         if len(pictures) < len(numbers):
             missing = min(set(numbers) - pictures.keys())

@@ -11,7 +11,7 @@ import numpy as np
 
 from glc_train.data.clip_colour import MATRIX_TAG, Colours
 from glc_train.data.clip_info import ClipError, ClipInfo
-from glc_train.data.pictures import PathLike, Picture, write_picture
+from glc_train.data.pictures import PathLike, Picture, PictureError, write_picture
 from glc_train.data.whole_files import discard, temporary_beside
 from glc_train.data.y4m import Y4mWriter
 
@@ -70,7 +70,7 @@ class ClipWriter:
             raise ClipError(f"{self.path}: frame {self.count} is {frame.dtype} {frame.shape}, expected uint8 {wanted}.")
         try:
             self._target.write(frame)
-        except (OSError, av.FFmpegError) as error:
+        except (OSError, av.FFmpegError, PictureError) as error:
             raise self._unwritable(error) from error
         self.count += 1
 
