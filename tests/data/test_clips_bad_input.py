@@ -41,7 +41,7 @@ def cut(path: Path, share: float) -> Path:
     return path
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.9999])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
 def test_mp4_cut_short(tmp_path: Path, share: float) -> None:
     refused(cut(encode(tmp_path / "index_last.mp4", noise(8)), share), "not a readable video file")
     index_first = encode(tmp_path / "index_first.mp4", noise(8), muxer={"movflags": "faststart"})
