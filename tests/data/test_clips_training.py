@@ -32,6 +32,7 @@ from glc_train.data.video_file import VideoFile
 from tests.data.clip_files import encode, grey, noise
 
 LENGTH = 30
+EVERY_EIGHT = {"x264-params": "keyint=8:min-keyint=8:scenecut=0"}  # key frames 0, 8, 16, 24
 
 
 def ramp(height: int = 64, width: int = 96, count: int = LENGTH, step: int = 4) -> list[np.ndarray]:
@@ -136,7 +137,7 @@ def test_no_more_is_decoded_than_needed(tmp_path: Path, monkeypatch: pytest.Monk
             decoded.append(1)
             yield frame
 
-    path = encode(tmp_path / "a.mp4", noise(LENGTH, 32, 48), options={"g": "8"})
+    path = encode(tmp_path / "a.mp4", noise(LENGTH, 32, 48), options=EVERY_EIGHT)
     store = ClipStore(None, cache_mb=0)
     store.length(path)
     frames = VideoFile.frames
@@ -151,7 +152,7 @@ def test_no_more_is_decoded_than_needed(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_cache_keeps_its_limit(tmp_path: Path) -> None:
-    path = encode(tmp_path / "a.mp4", noise(LENGTH, 32, 48), options={"g": "8"})
+    path = encode(tmp_path / "a.mp4", noise(LENGTH, 32, 48), options=EVERY_EIGHT)
     store = ClipStore(None, cache_mb=20 * 32 * 48 * 3 / 2**20)
     for first in range(0, LENGTH - 3, 3):
         store.frames(path, range(first, first + 3))
