@@ -1,7 +1,13 @@
-"""Pictures in, tensors out: sources of training crops and the LightningDataModule."""
+"""Pictures and clips in, tensors out: reading and writing, sources of training crops and the LightningDataModules."""
 
+from glc_train.data.clip_info import ClipError, ClipInfo
+from glc_train.data.clip_module import ClipDataModule, ValClip
+from glc_train.data.clip_rendered import RenderedClips, render_clip
+from glc_train.data.clip_sources import FolderClips, find_clips
+from glc_train.data.clip_writer import ClipWriter, write_clip
+from glc_train.data.clips import ClipReader, open_clip
 from glc_train.data.folder import FolderCrops
-from glc_train.data.module import CropBatches, PictureDataModule, ValPicture
+from glc_train.data.module import CropBatches, PictureDataModule, StreamDataModule, ValPicture
 from glc_train.data.packaged import PackagedCrops, packaged_pictures
 from glc_train.data.panel import draw_panel, write_panel
 from glc_train.data.pictures import PictureError, find_pictures, read_picture, write_picture
@@ -9,21 +15,34 @@ from glc_train.data.rendered import RenderedCrops, render_picture
 from glc_train.data.source import CropSource, MixedCrops, to_signed
 
 __all__ = [
+    "ClipDataModule",
+    "ClipError",
+    "ClipInfo",
+    "ClipReader",
+    "ClipWriter",
     "CropBatches",
     "CropSource",
+    "FolderClips",
     "FolderCrops",
     "MixedCrops",
     "PackagedCrops",
     "PictureDataModule",
     "PictureError",
+    "RenderedClips",
     "RenderedCrops",
+    "StreamDataModule",
+    "ValClip",
     "ValPicture",
     "draw_panel",
+    "find_clips",
     "find_pictures",
+    "open_clip",
     "packaged_pictures",
     "read_picture",
+    "render_clip",
     "render_picture",
     "to_signed",
+    "write_clip",
     "write_panel",
     "write_picture",
 ]

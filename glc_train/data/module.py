@@ -1,4 +1,4 @@
-"""The LightningDataModule for pictures: endless, resumable training batches and fixed validation pictures."""
+"""LightningDataModules: endless, resumable training batches from any source, and fixed validation pictures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CropBatches(IterableDataset[Tensor]):
     """
 
     def __init__(self, source: CropSource, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
-        """Batches of `batch_size` crops for process `rank` of `world_size`."""
+        """Batches of `batch_size` samples for process `rank` of `world_size`."""
         self.source = source
         self.batch_size = batch_size
         self.rank = rank
@@ -41,7 +41,7 @@ class CropBatches(IterableDataset[Tensor]):
         self.start_sample = 0
 
     def batch(self, number: int) -> Tensor:
-        """Return batch `number` >= 0 counted from the start: float32 (B, 3, h, w) in [-1, 1]."""
+        """Return batch `number` >= 0 counted from the start: float32 (B, 3, h, w) or (B, T, 3, h, w) in [-1, 1]."""
         first = self.start_sample + (number * self.world_size + self.rank) * self.batch_size
         return self._samples(first)
 
@@ -75,85 +75,78 @@ class ValPictures(Dataset[ValPicture]):
         """Return picture `index`. Raises: PictureError if it is unreadable or smaller than 64 pixels a side."""
         path = self.paths[index]
         picture = read_picture(path)
-        height, width = (min(side, self.max_side) // VAL_MULTIPLE * VAL_MULTIPLE for side in picture.shape[:2])
-        if not height or not width:
+        rows, columns = val_window(picture.shape[0], picture.shape[1], self.max_side)
+        crop = picture[rows, columns]
+        if not crop.size:
             raise PictureError(f"{path}: under {VAL_MULTIPLE} pixels a side; remove it from the validation pictures.")
-        top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
-        crop = picture[top : top + height, left : left + width]
         return ValPicture(to_signed(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None]).contiguous(), path.name)
 
 
-class PictureDataModule(lightning.LightningDataModule):
-    """Training crops from any source, validation on fixed pictures.
+def val_window(height: int, width: int, max_side: int) -> tuple[slice, slice]:
+    """Rows and columns in the middle, as many as are multiples of 64 and at most `max_side`; maybe none."""
+    kept = [min(side, max_side) // VAL_MULTIPLE * VAL_MULTIPLE for side in (height, width)]
+    first = [(side - keep) // 2 for side, keep in zip((height, width), kept, strict=True)]
+    return slice(first[0], first[0] + kept[0]), slice(first[1], first[1] + kept[1])
+
+
+class StreamDataModule(lightning.LightningDataModule):
+    """Training samples from any source, validation on a fixed set; a subclass says which.
 
     Training has no epochs: the loader never ends, and the position in the stream of samples is the data module's only
     state. It moves on with each training batch that the Trainer takes and is saved in the checkpoint, so a resumed run
     gets the batch that the uninterrupted run would have got, also if batch size, workers or ranks have changed.
     """
 
-    def __init__(
-        self,
-        train: SourceFactory,
-        crop_size: int,
-        batch_size: int,
-        val: PathLike | Sequence[PathLike] | None = None,
-        val_pictures: int = 8,
-        val_max_side: int = 512,
-        num_workers: int = 0,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, batch_size: int, num_workers: int, seed: int) -> None:
         """Keep the settings; files are looked for in `setup`.
 
-        train: called with `crop_size` and `seed`, returns a `CropSource`.
-        crop_size: side of the training crops in pixels. batch_size: crops a rank and step.
-        val: a folder, or a list of folders and files; None takes the packaged test photographs.
-        val_pictures: at most this many, the first by name. val_max_side: pixels, at least 64.
+        batch_size: samples a rank and step.
         num_workers: loader processes; 0 loads in the training process. Every worker has its own cache.
         Raises: ValueError for numbers out of range.
         """
         super().__init__()
-        if crop_size < 1 or batch_size < 1 or num_workers < 0 or val_pictures < 1:
+        if batch_size < 1 or num_workers < 0:
             raise ValueError(
-                "crop_size, batch_size and val_pictures must be positive and num_workers at least 0; got "
-                f"{crop_size}, {batch_size}, {val_pictures}, {num_workers}."
+                f"batch_size must be positive and num_workers at least 0; got {batch_size} and {num_workers}."
             )
-        if val_max_side < VAL_MULTIPLE:
-            raise ValueError(f"val_max_side must be at least {VAL_MULTIPLE}; got {val_max_side}.")
-        self.train = train
-        self.val = val
-        self.crop_size = crop_size
         self.batch_size = batch_size
-        self.val_pictures = val_pictures
-        self.val_max_side = val_max_side
         self.num_workers = num_workers
         self.seed = seed
         self._next_sample = 0
         self._batches: CropBatches | None = None
-        self._val_set: ValPictures | None = None
+        self._val_set: Dataset[Any] | None = None
+
+    def train_source(self) -> CropSource:
+        """Build the source of training samples."""
+        raise NotImplementedError
+
+    def val_set(self) -> Dataset[Any]:
+        """Find the validation items."""
+        raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
-        """Find the pictures and read the first of each, so that bad input fails before the first step.
+        """Find the files and read the first of each kind, so that bad input fails before the first step.
 
-        Raises: PictureError, naming the folder or file.
+        Raises: PictureError or ClipError, naming the folder or file.
         """
         if self._val_set is None:
-            self._val_set = ValPictures(_val_paths(self.val)[: self.val_pictures], self.val_max_side)
+            self._val_set = self.val_set()
             self._val_set[0]
         if self._batches is None and stage in (None, "fit"):
-            source = self.train(crop_size=self.crop_size, seed=self.seed)
+            source = self.train_source()
             source.sample(0)
             self._batches = CropBatches(source, self.batch_size)
 
     def train_dataloader(self) -> DataLoader[Tensor]:
-        """Endless batches, float32 (batch_size, 3, crop_size, crop_size) in [-1, 1], from the current position on."""
+        """Endless batches, float32 (B, 3, h, w), of clips (B, T, 3, h, w), in [-1, 1], from the current position on."""
         self.setup("fit")
         assert self._batches is not None
         self._batches.rank, self._batches.world_size = self._rank_and_world_size()
         self._batches.start_sample = self._next_sample
         return DataLoader(self._batches, batch_size=None, num_workers=self.num_workers)
 
-    def val_dataloader(self) -> DataLoader[ValPicture]:
-        """The validation pictures, one `ValPicture` at a time, always the same in the same order."""
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The validation items one at a time, always the same in the same order."""
         self.setup("validate")
         assert self._val_set is not None
         return DataLoader(self._val_set, batch_size=None, num_workers=0)
@@ -190,6 +183,54 @@ class PictureDataModule(lightning.LightningDataModule):
 
     def _rank_and_world_size(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+
+class PictureDataModule(StreamDataModule):
+    """Training crops from any source, validation on fixed pictures."""
+
+    def __init__(
+        self,
+        train: SourceFactory,
+        crop_size: int,
+        batch_size: int,
+        val: PathLike | Sequence[PathLike] | None = None,
+        val_pictures: int = 8,
+        val_max_side: int = 512,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """Keep the settings; files are looked for in `setup`.
+
+        train: called with `crop_size` and `seed`, returns a `CropSource`.
+        crop_size: side of the training crops in pixels. batch_size: crops a rank and step.
+        val: a folder, or a list of folders and files; None takes the packaged test photographs.
+        val_pictures: at most this many, the first by name. val_max_side: pixels, at least 64.
+        num_workers: loader processes; 0 loads in the training process. Every worker has its own cache.
+        Raises: ValueError for numbers out of range.
+        """
+        super().__init__(batch_size, num_workers, seed)
+        if crop_size < 1 or val_pictures < 1:
+            raise ValueError(f"crop_size and val_pictures must be positive; got {crop_size} and {val_pictures}.")
+        check_val_max_side(val_max_side)
+        self.train = train
+        self.val = val
+        self.crop_size = crop_size
+        self.val_pictures = val_pictures
+        self.val_max_side = val_max_side
+
+    def train_source(self) -> CropSource:
+        """Build the source of training crops."""
+        return self.train(crop_size=self.crop_size, seed=self.seed)
+
+    def val_set(self) -> ValPictures:
+        """Find the validation pictures; an item is a `ValPicture`."""
+        return ValPictures(_val_paths(self.val)[: self.val_pictures], self.val_max_side)
+
+
+def check_val_max_side(val_max_side: int) -> None:
+    """Raise ValueError if no multiple of 64 fits."""
+    if val_max_side < VAL_MULTIPLE:
+        raise ValueError(f"val_max_side must be at least {VAL_MULTIPLE}; got {val_max_side}.")
 
 
 def _val_paths(val: PathLike | Sequence[PathLike] | None) -> list[Path]:

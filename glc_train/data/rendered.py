@@ -23,8 +23,8 @@ from glc_train.data.source import sample_generator
 Floats = npt.NDArray[np.float32]
 
 _OVERSAMPLING = 2  # drawn twice as large and averaged: soft edges
-_CROPS_PER_PICTURE = 8
-_PICTURES_AT_ONCE = 4  # consecutive samples rotate among this many pictures, so that a batch is not one scene
+_USES = 8  # samples from each picture
+_AT_ONCE = 4  # consecutive samples rotate among this many pictures, so that a batch is not one scene
 _VERTICES = 24  # divisible by 3, 4, 6 and 8: the corners of those polygons fall on vertices
 _FIELD = 256  # side of the texture fields, which tile
 # from lightness, yellow-blue, red-green to log R, G, B
@@ -45,23 +45,36 @@ class RenderedCrops:
             raise ValueError(f"crop_size must be positive and seed at least 0; got {crop_size} and {seed}.")
         self.crop_size = crop_size
         self.seed = seed
-        self._recent: dict[int, Picture] = {}
+        self._pictures = PictureRounds(3 * crop_size, seed, "rendered picture")
 
     def sample(self, index: int) -> Tensor:
         """Return crop number `index` >= 0: uint8 (3, crop_size, crop_size)."""
-        block, position = divmod(index, _CROPS_PER_PICTURE * _PICTURES_AT_ONCE)
-        picture = self._picture(block * _PICTURES_AT_ONCE + position % _PICTURES_AT_ONCE)
+        picture = self._pictures.picture(index)
         random = sample_generator(self.seed, "rendered crop", index)
         top, left = (int(v) for v in random.integers(0, 2 * self.crop_size + 1, size=2))
         crop = picture[top : top + self.crop_size, left : left + self.crop_size]
         return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))
 
+
+class PictureRounds:
+    """Rendered pictures for an endless stream of samples, each used several times; sample i depends on i alone."""
+
+    def __init__(self, side: int, seed: int, purpose: str) -> None:
+        """Pictures of `side` pixels a side, of the generators (seed, purpose, number)."""
+        self._side, self._seed, self._purpose = side, seed, purpose
+        self._recent: dict[int, Picture] = {}
+
+    def picture(self, index: int, shift: int = 0) -> Picture:
+        """Return the picture of sample `index`, or the one `shift` further in its round."""
+        block, position = divmod(index, _USES * _AT_ONCE)
+        return self._picture(block * _AT_ONCE + (position + shift) % _AT_ONCE)
+
     def _picture(self, number: int) -> Picture:
         if number not in self._recent:
-            if len(self._recent) >= 2 * _PICTURES_AT_ONCE:
+            if len(self._recent) >= 2 * _AT_ONCE:
                 del self._recent[next(iter(self._recent))]
-            side = 3 * self.crop_size
-            self._recent[number] = _render(side, side, sample_generator(self.seed, "rendered picture", number))
+            random = sample_generator(self._seed, self._purpose, number)
+            self._recent[number] = draw_scene(self._side, self._side, random)
         return self._recent[number]
 
 
@@ -72,10 +85,11 @@ def render_picture(height: int, width: int, seed: int) -> Picture:
     """
     if height < 1 or width < 1 or seed < 0:
         raise ValueError(f"height and width must be positive and seed at least 0; got {height}, {width}, {seed}.")
-    return _render(height, width, sample_generator(seed, "rendered picture", 0))
+    return draw_scene(height, width, sample_generator(seed, "rendered picture", 0))
 
 
-def _render(height: int, width: int, random: np.random.Generator) -> Picture:
+def draw_scene(height: int, width: int, random: np.random.Generator) -> Picture:
+    """Render one picture: uint8 (height, width, 3), RGB."""
     large = (height * _OVERSAMPLING, width * _OVERSAMPLING)
     leaves, count = _draw_leaves(*large, random)
     image = Image.fromarray(_develop(_paint(leaves, count, random), random))
@@ -99,7 +113,7 @@ def _draw_leaves(height: int, width: int, random: np.random.Generator) -> tuple[
     # inverse of the cumulative distribution of r^-3, cut off at the largest radius
     u = random.random(count)
     radius = smallest / np.sqrt(1 - u * (1 - (smallest / largest) ** 2))
-    corners = _outlines(radius, random)
+    corners = outlines(radius, random)
     corners += random.uniform(-0.1, 1.1, (count, 1, 2)) * (width, height)
     canvas = Image.new("I", (width, height), 0)
     draw = ImageDraw.Draw(canvas)
@@ -108,7 +122,7 @@ def _draw_leaves(height: int, width: int, random: np.random.Generator) -> tuple[
     return np.asarray(canvas, dtype=np.int32), count
 
 
-def _outlines(radius: npt.NDArray[np.float64], random: np.random.Generator) -> npt.NDArray[np.float64]:
+def outlines(radius: npt.NDArray[np.float64], random: np.random.Generator) -> npt.NDArray[np.float64]:
     """Corner points around the origin, (count, vertices, 2): ellipses, polygons and blobs, stretched and turned."""
     count = len(radius)
     angle = np.arange(_VERTICES) * (2 * np.pi / _VERTICES)

@@ -16,7 +16,7 @@ class CropSource(Protocol):
     """An endless stream of square crops: sample `index` is a pure function of the source's seed and `index`."""
 
     def sample(self, index: int) -> Tensor:
-        """Return crop number `index` >= 0: uint8 (3, crop_size, crop_size), RGB."""
+        """Return crop number `index` >= 0: uint8 (3, crop_size, crop_size), RGB; of clips (frames, 3, ...)."""
         ...
 
 
@@ -26,7 +26,7 @@ def name_of(source: CropSource, index: int) -> str:
     return str(name(index)) if callable(name) else f"{type(source).__name__} sample {index}"
 
 
-# called with crop_size=..., seed=...
+# called with crop_size=..., seed=..., of clips also frames=...
 SourceFactory = Callable[..., CropSource]
 
 
@@ -50,24 +50,32 @@ class MixedCrops:
     source is read in its own order without gaps, so that a folder is still passed through completely.
     """
 
-    def __init__(self, sources: Sequence[SourceFactory], weights: Sequence[float], crop_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        sources: Sequence[SourceFactory],
+        weights: Sequence[float],
+        crop_size: int,
+        seed: int,
+        frames: int | None = None,
+    ) -> None:
         """Build the sources.
 
-        sources: factories called with `crop_size` and `seed`; weights: positive, in any unit.
+        sources: factories called with `crop_size`, `seed` and, for clips, `frames`; weights: positive, in any unit.
         Raises: ValueError if the counts differ or a weight is not positive or below one per cent of the sum.
         """
         if len(sources) != len(weights) or not sources:
             raise ValueError(
                 f"A mixture needs one weight a source; got {len(sources)} sources, {len(weights)} weights."
             )
-        self.sources = [source(crop_size=crop_size, seed=seed) for source in sources]
+        length = {} if frames is None else {"frames": frames}
+        self.sources = [source(crop_size=crop_size, seed=seed, **length) for source in sources]
         self.seed = seed
         counts = _block_counts([float(w) for w in weights])
         self._counts = counts
         self._slots = np.repeat(np.arange(len(counts)), counts)
 
     def sample(self, index: int) -> Tensor:
-        """Return crop number `index`: uint8 (3, crop_size, crop_size)."""
+        """Return crop number `index`: uint8 (3, crop_size, crop_size); of clips (frames, 3, ...)."""
         source, inner = self._which(index)
         return source.sample(inner)
 

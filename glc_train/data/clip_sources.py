@@ -1,0 +1,164 @@
+"""Random crops of clips on disk, addressed by sample number."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glc_train.data.clip_info import ClipError, natural_key
+from glc_train.data.clip_store import ClipStore
+from glc_train.data.clips import VIDEO_SUFFIXES
+from glc_train.data.crops import RandomCrops
+from glc_train.data.passes import FilePasses
+from glc_train.data.pictures import SUFFIXES, PathLike
+from glc_train.data.source import sample_generator
+
+logger = logging.getLogger(__name__)
+
+_SEQUENCES = "sequences"  # folder of the clips in the Vimeo-90k septuplets, beside their lists
+
+
+class FolderClips:
+    """Endless random crops of the clips in one or more folders (a `CropSource` of clips).
+
+    The clips come in passes, each in a new random order; each use takes consecutive frames from a random place, cut
+    and mirrored alike. Sample number i depends on (seed, i) and the files alone, never on what was asked before. A
+    frame smaller than the crop is enlarged; an unreadable or too short clip is named once in the log, kept in
+    `unreadable`, and replaced by the next of the pass that can be used.
+    """
+
+    def __init__(
+        self,
+        root: PathLike | Sequence[PathLike],
+        crop_size: int,
+        seed: int,
+        frames: int,
+        strides: Sequence[int] = (1,),
+        reverse: bool = False,
+        flip: bool = True,
+        scale_range: tuple[float, float] = (0.5, 1.0),
+        scale_probability: float = 0.5,
+        short_side: int | None = None,
+        exclude: Sequence[str] = (),
+        cache_mb: float = 1024,
+    ) -> None:
+        """List the clips.
+
+        root: a folder, or a list of folders, video files and lists of clips; see `find_clips`.
+        crop_size: side of the crops in pixels. frames: length of a sample.
+        strides: one of these is drawn for each sample: 2 takes every other frame. Those too long for a clip are left
+            out for it.
+        reverse: play every other sample backwards.
+        flip, scale_range, scale_probability: see `RandomCrops`; the same for all frames of a sample.
+        short_side: frames are first reduced to this many pixels on the shorter side, which saves memory; None: not.
+        exclude: clips not to train on, by file name with or without suffix, folder name or path under `root`;
+            * and ? stand for other characters.
+        cache_mb: MiB of decoded frames kept in memory, per process. What does not fit is decoded at every use.
+        Raises: ClipError for a missing or empty folder, ValueError for numbers out of range.
+        """
+        self._crops = RandomCrops(crop_size, flip, scale_range, scale_probability)
+        if seed < 0 or frames < 1 or not strides or min(strides) < 1:
+            raise ValueError(
+                f"seed must be at least 0, frames and strides positive; got {seed}, {frames}, {list(strides)}."
+            )
+        if short_side is not None and short_side < crop_size:
+            raise ValueError(f"short_side must be at least the crop size, {crop_size}; got {short_side}.")
+        self.paths = find_clips(root, exclude)
+        self.seed = seed
+        self.frames = frames
+        self.strides = tuple(strides)
+        self.reverse = reverse
+        self._passes = FilePasses(self.paths, seed, "clip", ClipError, logger)
+        self.unreadable = self._passes.unreadable
+        self._store = ClipStore(short_side, cache_mb)
+
+    def sample(self, index: int) -> Tensor:
+        """Return sample number `index` >= 0: uint8 (frames, 3, crop_size, crop_size).
+
+        Raises: ClipError if no clip at all can be read.
+        """
+        return self._passes.read(index, lambda path: self._cut(path, index))
+
+    def name(self, index: int) -> str:
+        """Clip that sample number `index` is cut from (or its replacement, if that cannot be read)."""
+        return str(self._passes.path(index))
+
+    def _cut(self, path: Path, index: int) -> Tensor:
+        random = sample_generator(self.seed, "folder clip", index)
+        chosen, start, backwards = random.random(3)
+        length = self._store.length(path)
+        fitting = [stride for stride in self.strides if (self.frames - 1) * stride < length]
+        if not fitting:
+            raise ClipError(f"{path}: {length} frames, too few for samples of {self.frames}; remove the clip.")
+        stride = fitting[int(chosen * len(fitting))]
+        first = int(start * (length - (self.frames - 1) * stride))
+        pictures = self._store.frames(path, range(first, first + (self.frames - 1) * stride + 1, stride))
+        crop = self._crops.draw(*pictures[0].shape[:2], random)
+        cut = np.stack([crop.cut(picture) for picture in pictures])
+        if self.reverse and backwards < 0.5:
+            cut = cut[::-1]
+        return torch.from_numpy(np.ascontiguousarray(cut.transpose(0, 3, 1, 2)))
+
+
+def find_clips(root: PathLike | Sequence[PathLike], exclude: Sequence[str] = ()) -> list[Path]:
+    """List the clips of one or more places, without those that `exclude` names (see `FolderClips`).
+
+    A place is a video file; a folder, in which every video file (by suffix) and every folder that holds pictures is a
+    clip, hidden ones left out, in natural order; or a list, a `.txt` file that names one clip a line, relative to its
+    own folder or to `sequences/` there, such as `sep_trainlist.txt` of the Vimeo-90k septuplets.
+    Raises: ClipError if a place is missing or nothing is left.
+    """
+    places = [Path(root)] if isinstance(root, (str, Path)) else [Path(p) for p in root]  # type: ignore[union-attr]
+    found: list[tuple[Path, str]] = []  # with the name under its place
+    for place in places:
+        if place.suffix.lower() == ".txt":
+            found += _listed(place)
+        elif place.is_dir():
+            found += [(clip, clip.relative_to(place).as_posix()) for clip in _clips_under(place)]
+        elif place.is_file():
+            found.append((place, place.name))
+        else:
+            raise ClipError(f"{place}: no such file or folder; give a folder of clips.")
+    if not found:
+        named = ", ".join(map(str, places)) or "the list of folders"
+        raise ClipError(
+            f"{named}: no clips there; looked for {', '.join(VIDEO_SUFFIXES)} and for folders of frames as pictures."
+        )
+    kept = [clip for clip, name in found if not any(_names(pattern, clip, name) for pattern in exclude)]
+    if not kept:
+        raise ClipError(f"All {len(found)} clips are excluded by {', '.join(exclude)}; name fewer.")
+    for pattern in exclude:
+        if not any(_names(pattern, clip, name) for clip, name in found):
+            logger.warning("Nothing to exclude: no clip is named %s.", pattern)
+    return kept
+
+
+def _names(pattern: str, clip: Path, name: str) -> bool:
+    return any(fnmatchcase(text, pattern) for text in (clip.name, clip.stem, name))
+
+
+def _clips_under(folder: Path) -> list[Path]:
+    clips: list[Path] = []
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        shown = [Path(parent, name) for name in files if not name.startswith(".")]
+        clips += [path for path in shown if path.suffix.lower() in VIDEO_SUFFIXES]
+        if any(path.suffix.lower() in SUFFIXES for path in shown):
+            clips.append(Path(parent))
+    return sorted(clips, key=natural_key)
+
+
+def _listed(file: Path) -> list[tuple[Path, str]]:
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClipError(f"{file}: not a readable list of clips ({error}); name one clip a line.") from error
+    parent = file.parent / _SEQUENCES if (file.parent / _SEQUENCES).is_dir() else file.parent
+    return [(parent / line, line) for line in lines if line]

@@ -1,0 +1,159 @@
+"""Clips out: video files and folders of frames that appear whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import av
+import numpy as np
+
+from glc_train.data.clip_colour import MATRIX_TAG, Colours
+from glc_train.data.clip_info import ClipError, ClipInfo
+from glc_train.data.pictures import PathLike, Picture, PictureError, write_picture
+from glc_train.data.whole_files import discard, temporary_beside
+from glc_train.data.y4m import Y4mWriter
+
+DEFAULT_CRF = 10.0
+# suffix -> (encoder, its options)
+_ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
+    ".mp4": ("libx264", {"preset": "medium"}),
+    ".mkv": ("libx264", {"preset": "medium"}),
+    ".webm": ("libvpx-vp9", {"b": "0", "deadline": "good", "cpu-used": "4"}),
+}
+_SUFFIXES = (*_ENCODERS, ".y4m")
+
+
+def write_clip(path: PathLike, info: ClipInfo, crf: float = DEFAULT_CRF) -> ClipWriter:
+    """Open a clip for writing; use it as a context manager: `with write_clip(path, info) as clip: clip.write(frame)`.
+
+    path: `.mp4` or `.mkv` (H.264) and `.webm` (VP9), 4:2:0, or 4:4:4 for H.264 of odd sides; `.y4m`, uncompressed
+        4:4:4, so that only the conversion to YUV rounds; or a name without suffix (or a folder): PNG frames
+        000000.png, 000001.png, ..., without loss.
+    info: its width, height, frame rate, matrix and range are used and recorded in the file's tags.
+    crf: constant rate factor of the encoder. The default is near lossless; 0 is the best it has.
+    Raises: ClipError for another suffix, a folder that is not empty, and a place that cannot be written.
+    """
+    return ClipWriter(path, info, crf)
+
+
+class _Target(Protocol):
+    def write(self, picture: Picture) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class ClipWriter:
+    """A clip being written; it takes its place when the `with` block ends without an exception."""
+
+    def __init__(self, path: PathLike, info: ClipInfo, crf: float = DEFAULT_CRF) -> None:
+        """Check where the clip is to go; see `write_clip`."""
+        self.path = Path(path)
+        self.info = info
+        self.count = 0
+        suffix = self.path.suffix.lower()
+        self._folder = self.path.is_dir() or not suffix
+        if not self._folder and suffix not in _SUFFIXES:
+            raise ClipError(
+                f"{self.path}: cannot write '{suffix}' clips; use {', '.join(_SUFFIXES)}, or a name without suffix "
+                "for a folder of PNG frames."
+            )
+        if self.path.is_dir() and any(self.path.iterdir()):
+            raise ClipError(f"{self.path}: the folder is not empty; name a new one.")
+        self._crf = crf
+
+    def write(self, frame: Picture) -> None:
+        """Append one frame, uint8 RGB (H, W, 3). Raises: ClipError if it has another size, or the disk is full."""
+        wanted = (self.info.height, self.info.width, 3)
+        if frame.dtype != np.uint8 or frame.shape != wanted:
+            raise ClipError(f"{self.path}: frame {self.count} is {frame.dtype} {frame.shape}, expected uint8 {wanted}.")
+        try:
+            self._target.write(frame)
+        except (OSError, av.FFmpegError, PictureError) as error:
+            raise self._unwritable(error) from error
+        self.count += 1
+
+    def __enter__(self) -> Self:
+        """Open the file under a temporary name. Raises: ClipError if it cannot be created."""
+        try:
+            self._temporary = temporary_beside(self.path, folder=self._folder)
+            try:
+                self._target = self._open()
+            except BaseException:
+                discard(self._temporary)
+                raise
+        except (OSError, av.FFmpegError) as error:
+            raise self._unwritable(error) from error
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Finish the file and give it its name; after an exception, remove it.
+
+        Raises: ClipError if no frame was written or the file cannot be finished.
+        """
+        try:
+            if kind is None and not self.count:
+                raise ClipError(f"{self.path}: no frame to write; a clip has at least one.")
+            try:
+                self._target.close()
+                if kind is None:
+                    self._temporary.replace(self.path)
+            except (OSError, av.FFmpegError) as failure:
+                if kind is None:
+                    raise self._unwritable(failure) from failure
+        finally:
+            discard(self._temporary)
+
+    def _open(self) -> _Target:
+        if self._folder:
+            return _PngFrames(self._temporary)
+        suffix = self.path.suffix.lower()
+        if suffix == ".y4m":
+            return Y4mWriter(self._temporary, self.info)
+        return _Encoded(self._temporary, self.info, suffix, self._crf)
+
+    def _unwritable(self, error: Exception) -> ClipError:
+        return ClipError(f"{self.path}: cannot be written ({error}); check the folder and its rights.")
+
+
+class _PngFrames:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = 0
+
+    def write(self, picture: Picture) -> None:
+        write_picture(self._folder / f"{self._count:06}.png", picture)
+        self._count += 1
+
+    def close(self) -> None:
+        pass
+
+
+class _Encoded:
+    def __init__(self, path: Path, info: ClipInfo, suffix: str, crf: float) -> None:
+        self._colours = Colours(info.matrix, info.full_range)
+        encoder, options = _ENCODERS[suffix]
+        odd = info.width % 2 or info.height % 2
+        self._pixel_format = "yuv444p" if odd and encoder == "libx264" else "yuv420p"
+        self._container = av.open(f"file:{path}", "w")
+        self._stream: Any = self._container.add_stream(encoder, rate=info.fps, options={**options, "crf": str(crf)})
+        self._stream.width, self._stream.height = info.width, info.height
+        self._stream.pix_fmt = self._pixel_format
+        context = self._stream.codec_context
+        context.colorspace = context.color_primaries = context.color_trc = MATRIX_TAG[info.matrix]
+        context.color_range = 2 if info.full_range else 1
+        self._time_base = 1 / info.fps
+        self._count = 0
+
+    def write(self, picture: Picture) -> None:
+        frame = self._colours.to_frame(picture, self._pixel_format)
+        frame.pts, frame.time_base = self._count, self._time_base
+        frame.color_primaries = frame.color_trc = self._stream.codec_context.color_trc
+        self._container.mux(self._stream.encode(frame))
+        self._count += 1
+
+    def close(self) -> None:
+        if self._count:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()

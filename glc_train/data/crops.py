@@ -1,0 +1,80 @@
+"""Where random crops are cut: size, place, reduction and mirroring, the same for all frames of a clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from glc_train.data.pictures import Picture
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One square crop: `window` pixels a side from (top, left) on, brought to `size` pixels a side, maybe mirrored."""
+
+    top: int
+    left: int
+    window: int
+    size: int
+    mirrored: bool
+
+    def cut(self, picture: Picture) -> Picture:
+        """Return the crop of a picture, uint8 (H, W, 3): uint8 (size, size, 3)."""
+        crop = picture[self.top : self.top + self.window, self.left : self.left + self.window]
+        if self.window != self.size:
+            resized = Image.fromarray(np.ascontiguousarray(crop)).resize(
+                (self.size, self.size), Image.Resampling.BICUBIC
+            )
+            crop = np.asarray(resized)
+        return crop[:, ::-1] if self.mirrored else crop
+
+
+class RandomCrops:
+    """Draws crops for pictures of any size; one smaller than the crop is enlarged."""
+
+    def __init__(
+        self,
+        size: int,
+        flip: bool = True,
+        scale_range: tuple[float, float] = (0.5, 1.0),
+        scale_probability: float = 0.5,
+        min_side: int = 0,
+    ) -> None:
+        """Draw crops of `size` pixels a side.
+
+        flip: mirror every other crop left to right.
+        scale_range: with `scale_probability` the picture is first reduced (bicubic, antialiased) by a factor drawn
+            log-uniformly from this range, within (0, 1]; other crops keep the pixels as they are.
+        min_side: the shorter side of a picture, in pixels, is never reduced below this.
+        Raises: ValueError for numbers out of range.
+        """
+        low, high = scale_range
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"scale_range must lie within (0, 1] in rising order; got ({low}, {high}).")
+        if size < 1:
+            raise ValueError(f"crop_size must be positive; got {size}.")
+        self.size = size
+        self.flip = flip
+        self.scale_range = (float(low), float(high))
+        self.scale_probability = scale_probability
+        self.min_side = min_side
+
+    def draw(self, height: int, width: int, random: np.random.Generator) -> Crop:
+        """Draw the crop for a picture of this size, with five numbers from `random`."""
+        reduced, exponent, vertical, horizontal, mirrored = random.random(5)
+        short = min(height, width)
+        scale = 1.0
+        if reduced < self.scale_probability:
+            low, high = self.scale_range
+            scale = low * (high / low) ** exponent
+        scale = max(scale, min(1.0, max(self.size, self.min_side) / short))
+        window = min(short, round(self.size / scale))  # less than the size if the picture is smaller
+        return Crop(
+            top=int(vertical * (height - window + 1)),
+            left=int(horizontal * (width - window + 1)),
+            window=window,
+            size=self.size,
+            mirrored=bool(self.flip and mirrored < 0.5),
+        )

@@ -1,0 +1,103 @@
+"""Endless passes over files, and a bounded memory of what was decoded: what sources of pictures and of clips share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from glc_train.data.source import sample_generator
+
+Value = TypeVar("Value")
+
+
+class FilePasses:
+    """Files in endless passes, each in a new random order; what cannot be read is named once and replaced.
+
+    Which file place i of the sequence has depends on (seed, i) and the list of files alone.
+
+    Attributes:
+        paths: the files. unreadable: those that could not be read, with the reason.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        seed: int,
+        noun: str,
+        error: type[ValueError],
+        logger: logging.Logger,
+    ) -> None:
+        """Pass over `paths`.
+
+        noun: what they are, in messages and in the seed of the order.
+        error: what reading one raises if it is unreadable; others are not caught.
+        """
+        self.paths = list(paths)
+        self.unreadable: dict[Path, str] = {}
+        self._seed = seed
+        self._noun = noun
+        self._error = error
+        self._logger = logger
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+
+    def path(self, place: int) -> Path:
+        """Return the file at `place` >= 0 of the sequence."""
+        lap, position = divmod(place, len(self.paths))
+        return self.paths[self._pass_order(lap)[position]]
+
+    def read(self, place: int, read: Callable[[Path], Value]) -> Value:
+        """Return `read(file)` of the file at `place`, or of the next one of its pass that can be read.
+
+        Raises: the error of the constructor if none of them can be read.
+        """
+        lap, position = divmod(place, len(self.paths))
+        order = self._pass_order(lap)
+        for step in range(len(order)):
+            path = self.paths[order[(position + step) % len(order)]]
+            try:
+                return read(path)
+            except self._error as error:
+                if path not in self.unreadable:
+                    self.unreadable[path] = str(error)
+                    self._logger.warning(
+                        "Skipped %s %d of %d: %s", self._noun, len(self.unreadable), len(self.paths), error
+                    )
+        raise self._error(
+            f"{self.paths[0].parent}: none of the {len(self.paths)} {self._noun}s can be read; replace them."
+        )
+
+    def _pass_order(self, lap: int) -> np.ndarray:
+        if self._order[0] != lap:
+            purpose = "folder pass" if self._noun == "picture" else f"folder {self._noun} pass"
+            self._order = (lap, sample_generator(self._seed, purpose, lap).permutation(len(self.paths)))
+        return self._order[1]
+
+
+class DecodedCache(Generic[Value]):
+    """Decoded files up to a number of MiB: first come, first kept.
+
+    In passes over more than fits, evicting the oldest would never hit.
+    """
+
+    def __init__(self, limit_mb: float) -> None:
+        """Keep at most `limit_mb` MiB."""
+        self._kept: dict[Hashable, Value] = {}
+        self._left = int(limit_mb * 2**20)
+
+    def get(self, key: Hashable) -> Value | None:
+        """Return what was kept under `key`, or `None`."""
+        return self._kept.get(key)
+
+    def fits(self, size: int) -> bool:
+        """Whether `size` more bytes would be kept."""
+        return size <= self._left
+
+    def offer(self, key: Hashable, value: Value, size: int) -> None:
+        """Keep `value` of `size` bytes under the new `key`, if it fits."""
+        if self.fits(size):
+            self._kept[key] = value
+            self._left -= size

@@ -1,0 +1,255 @@
+"""One video file opened with PyAV: its stream checked, its frames decoded, its errors in one sentence."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import av
+from av.stream import Disposition
+
+from glc_train.data.clip_colour import Colours, is_full_range, is_rgb, tagged_matrix
+from glc_train.data.clip_info import ClipError, ClipInfo, Matrix
+from glc_train.data.pictures import Picture
+
+_SMALLEST_HD = 720  # rows from which players take untagged video as BT.709
+
+
+class VideoFile:
+    """An opened video file; its frames from the start or from a time on."""
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        """Open the file and find its first video stream. threads: of the decoder; 0 takes one for each core.
+
+        Raises: ClipError if the file is missing, is no video or is cut short.
+        """
+        self.path = path
+        if not path.exists():
+            raise ClipError(f"{path}: no such file; check the path.")
+        try:
+            # `file:` keeps a colon in the name from being a protocol; playlists may not fetch from elsewhere
+            self._container = av.open(
+                f"file:{path}", metadata_errors="ignore", container_options={"protocol_whitelist": "file"}
+            )
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise ClipError(
+                f"{path}: not a readable video file ({_reason(error)}); replace or remove the file."
+            ) from error
+        try:
+            self.stream = self._video_stream()
+        except ClipError:
+            self.close()
+            raise
+        self.stream.thread_type = "AUTO"  # type: ignore[assignment]
+        self.stream.thread_count = threads
+
+    def close(self) -> None:
+        """Close the file; what was decoded stays valid."""
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        """Return the file itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close the file."""
+        self.close()
+
+    @property
+    def frame_count(self) -> int | None:
+        """Number of frames, if the file says."""
+        entries = self._index()
+        return sum(not entry.is_discard for entry in entries) if entries else self.stream.frames or None
+
+    def rate(self) -> Fraction:
+        """Nominal frames per second, the denominator at most 1001. Raises: ClipError if the file does not say."""
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        if not rate:
+            raise ClipError(f"{self.path}: the file does not say its frame rate; give one.")
+        return Fraction(rate).limit_denominator(1001)
+
+    def seek(self, time: int) -> None:
+        """Go on with the key frame at or before `time`, in units of the stream. Raises: ClipError if that fails."""
+        try:
+            self._container.seek(time, stream=self.stream)
+        except (av.FFmpegError, OSError) as error:
+            raise ClipError(f"{self.path}: cannot be sought in ({_reason(error)}); re-encode the file.") from error
+
+    def packets(self) -> Iterator[av.Packet[Any]]:
+        """Coded frames in the order of the file, undecoded. Raises: ClipError where the file is damaged."""
+        try:
+            for packet in self._container.demux(self.stream):
+                if packet.is_corrupt:
+                    self._cut_short()
+                if packet.size and not packet.is_discard:
+                    yield packet
+        except (av.FFmpegError, OSError) as error:
+            raise self._damaged(error) from error
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """Decode from the current position on, in order of display. Raises: ClipError where the file is damaged."""
+        try:
+            for packet in self._container.demux(self.stream):
+                if packet.is_corrupt:
+                    self._cut_short()
+                for frame in packet.decode():
+                    if frame.is_corrupt:
+                        raise self._damaged(None)
+                    yield frame
+        except (av.FFmpegError, OSError) as error:
+            raise self._damaged(error) from error
+
+    def check_end(self, last: av.VideoFrame) -> None:
+        """Raise ClipError if the file says that it goes on for more than a frame after its `last`."""
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        stated = self._stated_end()
+        if stated is None or last.pts is None or not rate:
+            return
+        ends = float(self.stream.time_base) * (last.pts + (last.duration or 0))
+        if ends + 1.5 / float(rate) < stated:
+            self._cut_short()
+
+    def _stated_end(self) -> float | None:
+        """When the video ends by the head of the file, in seconds; `None` if that does not say or is sure already."""
+        stated = re.fullmatch(r"(\d+):(\d+):(\d+(\.\d+)?)", self.stream.metadata.get("DURATION", ""))
+        if stated:  # Matroska
+            return 3600 * int(stated[1]) + 60 * int(stated[2]) + float(stated[3])
+        if self._container.format.name == "avi" and self.stream.guessed_rate:
+            return self.stream.frames / float(self.stream.guessed_rate)
+        return None
+
+    def _video_stream(self) -> Any:
+        streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
+        # ffmpeg would show any text file as a terminal
+        if not streams or self._container.format.name == "tty":
+            raise ClipError(f"{self.path}: no video in this file; give a video.")
+        if streams[0].codec_context is None:
+            raise ClipError(f"{self.path}: no decoder for this video; convert it with another program first.")
+        self.stream = streams[0]
+        if any(entry.pos + entry.size > self.path.stat().st_size for entry in self._index()):
+            self._cut_short()
+        return self.stream
+
+    def _index(self) -> list[Any]:
+        """Where the file says its coded frames are; only MP4 (not in fragments) says it of all of them."""
+        complete = "mp4" in self._container.format.name and self.stream.frames > 0
+        return list(self.stream.index_entries) if complete else []
+
+    def _cut_short(self) -> NoReturn:
+        raise ClipError(f"{self.path}: the file is cut short; fetch or copy it again.")
+
+    def _damaged(self, error: Exception | None) -> ClipError:
+        reason = f" ({_reason(error)})" if error else ""
+        return ClipError(f"{self.path}: damaged video{reason}; replace the file.")
+
+
+class VideoFrames:
+    """The pictures of a video file, in order, with checks that take the whole clip."""
+
+    def __init__(
+        self,
+        path: Path,
+        fps: Fraction | None = None,
+        matrix: Matrix | None = None,
+        count: Callable[[Path, av.VideoFrame], int] | None = None,
+    ) -> None:
+        """Open the file and decode the first frame.
+
+        fps: in place of the file's own frame rate. matrix: of untagged video, in place of the rule by height.
+        count: tells the number of frames from the file and its first frame, in place of what the file says.
+        Raises: ClipError if there is no frame that can be used.
+        """
+        self._file = VideoFile(path)
+        try:
+            self._frames = self._file.frames()
+            self._first = next(self._frames, None)
+            if self._first is None:
+                raise ClipError(f"{path}: a video without frames; replace the file.")
+            rate = self._file.rate() if fps is None else fps
+            frames = count(path, self._first) if count else self._file.frame_count
+            self.info = describe(path, self._first, rate, frames, matrix)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __iter__(self) -> Iterator[Picture]:
+        """Yield uint8 (H, W, 3). Raises: ClipError for damage, a file cut short and frames of another size."""
+        assert self._first is not None
+        colours = Colours(self.info.matrix, self.info.full_range)
+        rhythm = _Rhythm(self._file.path, self._file.stream, self.info.fps)
+        frame: av.VideoFrame | None = self._first
+        while frame is not None:
+            rhythm.check(frame)
+            yield checked_picture(self._file.path, frame, self.info, colours)
+            last, frame = frame, next(self._frames, None)
+        self._file.check_end(last)
+
+
+def describe(
+    path: Path, frame: av.VideoFrame, fps: Fraction, count: int | None, untagged: Matrix | None = None
+) -> ClipInfo:
+    """Return what a clip's first frame tells of its format.
+
+    Video that is not tagged with a matrix has `untagged`, if given; else BT.709 from 720 rows on and BT.601 below.
+    Raises: ClipError for a matrix other than those two.
+    """
+    picture = Colours("bt709", False).to_picture(frame)  # upright
+    try:
+        matrix = tagged_matrix(frame)
+    except KeyError as error:
+        raise ClipError(
+            f"{path}: colours of matrix {error} (ITU-T H.273), only BT.601 (5, 6) and BT.709 (1) can be read; "
+            "convert the video to BT.709 first."
+        ) from error
+    if matrix is None:
+        matrix = untagged or ("bt709" if is_rgb(frame) or frame.height >= _SMALLEST_HD else "bt601")
+    return ClipInfo(picture.shape[1], picture.shape[0], fps, matrix, is_full_range(frame), count)
+
+
+def checked_picture(path: Path, frame: av.VideoFrame, info: ClipInfo, colours: Colours) -> Picture:
+    """Return the frame's picture, uint8 (H, W, 3). Raises: ClipError if it has not the size of `info`."""
+    picture = colours.to_picture(frame)
+    if picture.shape[:2] != (info.height, info.width):
+        raise ClipError(
+            f"{path}: the size changes from {info.width}×{info.height} to {picture.shape[1]}×{picture.shape[0]} "
+            "pixels; cut the video there."
+        )
+    return picture
+
+
+class _Rhythm:
+    """Warns once where frames do not come at the nominal rate."""
+
+    def __init__(self, path: Path, stream: Any, fps: Fraction) -> None:
+        self._path, self._fps = path, fps
+        self._unit = stream.time_base
+        # The file's rounding of times (milliseconds in MKV) is no change of rhythm.
+        own = stream.average_rate or stream.guessed_rate
+        self._interval = float(1 / own) if own and self._unit else 0.0
+        self._last: int | None = None
+
+    def check(self, frame: av.VideoFrame) -> None:
+        last, self._last = self._last, frame.pts
+        if last is None or frame.pts is None or not self._interval:
+            return
+        unit = float(self._unit)
+        if abs((frame.pts - last) * unit - self._interval) > 0.1 * self._interval + 1.5 * unit:
+            warnings.warn(
+                f"{self._path}: frames do not come at a constant rate; taken as {float(self._fps):.3f} frames a "
+                "second throughout.",
+                stacklevel=2,
+            )
+            self._interval = 0.0
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)
