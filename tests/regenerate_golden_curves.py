@@ -20,7 +20,7 @@ from tests.training_harness import (
 
 EXPECTED = Path(__file__).parent / "expected" / "golden_curves.json"
 STEPS = 10
-_LATENT = ("train/loss", "train/bpp_y", "train/loss/latent_mse", "train/loss/code_prediction", "train/loss/hyper_vq")
+_LATENT = ("train/loss", "train/bpp_y", "train/loss/latent_mse", "train/loss/code_prediction")
 COLUMNS = {
     "autoencoder": (
         "train/loss",

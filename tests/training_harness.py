@@ -16,7 +16,7 @@ from glc_train.weights import build_codec, save_codec
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("autoencoder", "transform", "joint")
-VIDEO_STAGES = {"two_frames": 2, "three_frames": 3, "six_frames": 4, "cascade": 4, "pixels": 3}  # frames in the tests
+VIDEO_STAGES = {"two_frames": 2, "three_frames": 3, "six_frames": 3, "cascade": 4, "pixels": 3}  # frames in the tests
 _SMALL_PREDICTOR = "{width: 32, heads: 4, mlp: 32, layers: 1, grid: 4}"
 
 
