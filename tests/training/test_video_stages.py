@@ -172,6 +172,21 @@ def test_the_image_codec_is_never_trained(own: bool) -> None:
         assert bool(decoder) == (own and pixels)
 
 
+def test_training_lowers_the_loss() -> None:
+    made = stage(cascaded=True)
+    parameters = [p for module in made.trained_modules() for p in module.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=5e-3)
+    latent_mse = []
+    for _ in range(25):
+        losses = made.losses(clips(3), Draws(0, 0))
+        assert losses.other is not None
+        latent_mse.append(float(losses.terms["loss/latent_mse"]))
+        optimiser.zero_grad()
+        losses.other.backward()
+        optimiser.step()
+    assert latent_mse[-1] < 0.7 * latent_mse[0]
+
+
 def test_weights_multiply_the_distortion_and_not_the_rate() -> None:
     def loss(weight: float) -> tuple[float, dict[str, Tensor]]:
         made = stage(frame_weights=[9.0, weight, 9.0])
