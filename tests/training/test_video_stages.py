@@ -99,7 +99,7 @@ def test_weights_follow_the_frame_type_and_the_phase() -> None:
 def test_the_phase_is_drawn_from_the_step() -> None:
     made, phases = stage(random_phase=True), []
     with torch.no_grad():
-        for step in (*range(10), 4):
+        for step in (*range(12), 4):
             frames, _ = made.code_clip(clips(3), Draws(0, step))
             phases.append(frames[1].place.adaptor)
     assert set(phases) == {0, 1, 2}
