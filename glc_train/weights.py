@@ -4,9 +4,9 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,11 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from glc_train.autoencoder import VQVAE
-from glc_train.codecs import ImageCodec, VideoCodec
+from glc_train.codecs import GOP, ImageCodec, VideoCodec
 from glc_train.transform import ImageTransform, VideoTransform
 
 Config = dict[str, Any]
+Codec = ImageCodec | VideoCodec
 FORMAT = "glc_train.image.1"
+VIDEO_FORMAT = "glc_train.video.1"
 CHECKPOINT_CONFIG = "glc_config"  # key of the codec's configuration in a Lightning checkpoint
 CHECKPOINT_PREFIX = "codec."
 
@@ -78,34 +80,61 @@ PUBLISHED_VIDEO_NAMES: tuple[tuple[str, str], ...] = (
     (r"^z_vq\.", "transform.z_quantiser."),
 )
 _VIDEO_MARKER = "hyper_inv_tokenizer.proj.weight"
-_MODULE_TYPES = {"autoencoder": VQVAE, "transform": ImageTransform}
+_Part = TypeVar("_Part")
 
 
 class WeightsError(ValueError):
     """A weights file that cannot be used; says which and why."""
 
 
+def _built(kind: Callable[..., _Part], name: str, section: Any) -> _Part:
+    """One of this project's own classes, whatever `_target_` says: files may come from strangers."""
+    if not isinstance(section, Mapping):
+        raise WeightsError(f"the model's configuration has no section {name}")
+    try:
+        return kind(**{k: v for k, v in section.items() if k != "_target_"})
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # from strangers: any nonsense
+        raise WeightsError(f"model.{name}: {error}") from error
+
+
 def build_codec(config: Mapping[str, Any]) -> ImageCodec:
     """A codec with fresh weights from a configuration as in `conf/model/`; `transform: null` codes indices alone.
-
-    Only this project's own classes are built, whatever `_target_` says: files may come from strangers.
 
     Raises:
         WeightsError: a section is missing, or no such network can be built.
     """
-    parts: dict[str, Any] = {}
-    for name, kind in _MODULE_TYPES.items():
-        section = config.get(name)
-        if name == "transform" and name in config and section is None:
-            parts[name] = None
-            continue
-        if not isinstance(section, Mapping):
-            raise WeightsError(f"the model's configuration has no section {name}")
-        try:
-            parts[name] = kind(**{k: v for k, v in section.items() if k != "_target_"})
-        except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # from strangers: any nonsense
-            raise WeightsError(f"model.{name}: {error}") from error
-    return ImageCodec(**parts)
+    autoencoder = _built(VQVAE, "autoencoder", config.get("autoencoder"))
+    if "transform" in config and config["transform"] is None:
+        return ImageCodec(autoencoder, None)
+    return ImageCodec(autoencoder, _built(ImageTransform, "transform", config.get("transform")))
+
+
+def build_video(config: Mapping[str, Any]) -> VideoCodec:
+    """A video codec with fresh weights.
+
+    Args:
+        config: `image`: as for `build_codec`; `transform`: arguments of `VideoTransform`; `own_autoencoder`: whether
+            conditional frames have an auto-encoder of their own, like the image codec's; `gop`: arguments of `GOP`.
+
+    Raises:
+        WeightsError: a section is missing, no such network can be built, or the parts do not fit each other.
+    """
+    image = config.get("image")
+    if not isinstance(image, Mapping):
+        raise WeightsError("the model's configuration has no section image")
+    codec = build_codec(image)
+    transform = _built(VideoTransform, "transform", config.get("transform"))
+    own = _built(VQVAE, "autoencoder", image.get("autoencoder")) if config.get("own_autoencoder") else None
+    gop = _built(GOP, "gop", config.get("gop", {}))
+    try:
+        return VideoCodec(codec, transform, own, gop)
+    except ValueError as error:
+        raise WeightsError(f"the video model does not fit its image codec: {error}") from error
+
+
+def build_any(config: Mapping[str, Any]) -> Codec:
+    """A codec of either kind with fresh weights; the section `image` marks a video codec."""
+    return build_video(config) if "image" in config else build_codec(config)
 
 
 def rename_published(
@@ -185,7 +214,7 @@ def read_package(path: Path) -> tuple[Config, dict[str, Tensor]]:
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is no readable safetensors file: {error}") from error
     found = metadata.get("format")
-    if found != FORMAT:
+    if found not in (FORMAT, VIDEO_FORMAT):
         raise WeightsError(f"{path} is no weights package of glc_train (format {found!r}, not {FORMAT!r})")
     return _parse_config(metadata.get("config"), path), state
 
@@ -206,10 +235,64 @@ def _published_codec(state: dict[str, Tensor], path: Path) -> ImageCodec:
     return codec
 
 
+def _from_table(content: Any, path: Path) -> ImageCodec:
+    state = _unwrap(content, path)
+    if _VIDEO_MARKER in state:
+        raise WeightsError(f"{path} holds the published GLC video weights: load_video_codec takes them")
+    if _MARKER not in state:
+        raise WeightsError(f"{path} is neither a checkpoint of glc_train nor the published GLC image weights")
+    return _published_codec(state, path)
+
+
+def read_config(path: str | os.PathLike[str]) -> Config | None:
+    """Configuration of the codec in a package or checkpoint of ours; None for the published release, which has none.
+
+    Raises:
+        WeightsError: the file is missing or unreadable.
+    """
+    path = _existing(path)
+    if path.suffix == ".safetensors":
+        return read_package(path)[0]
+    content = _read_pickle(path)
+    ours = isinstance(content, dict) and CHECKPOINT_CONFIG in content
+    return _parse_config(content[CHECKPOINT_CONFIG], path) if ours else None
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"no weights file at {path}: give the path of an export, a checkpoint or the published .pth")
+    return path
+
+
+def load_any_codec(
+    path: str | os.PathLike[str], device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> Codec:
+    """Loads an image codec or a whole video codec, whichever the file holds, for inference; see `load_codec`."""
+    path = Path(path)
+    if dtype not in (torch.float32, torch.bfloat16):
+        raise WeightsError(f"dtype must be torch.float32 or torch.bfloat16, not {dtype}")
+    path = _existing(path)
+    codec: Codec
+    if path.suffix == ".safetensors":
+        config, state = read_package(path)
+        codec = build_any(config)
+        load_strictly(codec, state, str(path))
+    else:
+        content = _read_pickle(path)
+        if isinstance(content, dict) and CHECKPOINT_CONFIG in content:
+            codec = build_any(_parse_config(content[CHECKPOINT_CONFIG], path))
+            load_strictly(codec, checkpoint_codec_state(content), str(path))
+        else:
+            codec = _from_table(content, path)
+    (codec.image if isinstance(codec, VideoCodec) else codec).compute_dtype = dtype
+    return codec.to(device).eval().requires_grad_(False)
+
+
 def load_codec(
     path: str | os.PathLike[str], device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> ImageCodec:
-    """Loads a codec for inference.
+    """Loads an image codec for inference.
 
     Args:
         path: `weights.safetensors` of an export, a Lightning checkpoint (`.ckpt`), or the published `.pth`.
@@ -217,31 +300,31 @@ def load_codec(
         dtype: arithmetic of the auto-encoder, `torch.float32` or `torch.bfloat16`. Files do not depend on it.
 
     Raises:
-        WeightsError: the file is missing, unreadable, or does not fit; names what is missing, unexpected, mis-shaped.
+        WeightsError: the file is missing, unreadable, holds a video codec, or does not fit; names what is missing,
+            unexpected, mis-shaped.
     """
-    path = Path(path)
-    if dtype not in (torch.float32, torch.bfloat16):
-        raise WeightsError(f"dtype must be torch.float32 or torch.bfloat16, not {dtype}")
-    if not path.is_file():
-        raise WeightsError(f"no weights file at {path}: give the path of an export, a checkpoint or the published .pth")
-    if path.suffix == ".safetensors":
-        config, state = read_package(path)
-        codec = build_codec(config)
-        load_strictly(codec, state, str(path))
-    else:
-        content = _read_pickle(path)
-        if isinstance(content, dict) and CHECKPOINT_CONFIG in content:
-            codec = build_codec(_parse_config(content[CHECKPOINT_CONFIG], path))
-            load_strictly(codec, checkpoint_codec_state(content), str(path))
-        else:
-            state = _unwrap(content, path)
-            if _VIDEO_MARKER in state:
-                raise WeightsError(f"{path} holds the published GLC video weights: load_video_codec takes them")
-            if _MARKER not in state:
-                raise WeightsError(f"{path} is neither a checkpoint of glc_train nor the published GLC image weights")
-            codec = _published_codec(state, path)
-    codec.compute_dtype = dtype
-    return codec.to(device).eval().requires_grad_(False)
+    codec = load_any_codec(path, device, dtype)
+    if isinstance(codec, VideoCodec):
+        raise WeightsError(
+            f"{path} holds a video codec where an image codec is asked for: give weights of an image codec"
+        )
+    return codec
+
+
+def load_video(
+    path: str | os.PathLike[str], device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> VideoCodec:
+    """Loads a whole video codec of ours, its image codec included, for inference; arguments as for `load_codec`.
+
+    Raises:
+        WeightsError: as for `load_codec`, and where the file holds an image codec.
+    """
+    codec = load_any_codec(path, device, dtype)
+    if isinstance(codec, ImageCodec):
+        raise WeightsError(
+            f"{path} holds an image codec where a video codec is asked for: give weights of a video codec"
+        )
+    return codec
 
 
 def load_published_video(codec: VideoCodec, state: Mapping[str, Tensor], source: str) -> None:
@@ -286,12 +369,12 @@ def checkpoint_codec_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
     return ema or {k.removeprefix(CHECKPOINT_PREFIX): v for k, v in state.items() if k.startswith(CHECKPOINT_PREFIX)}
 
 
-def save_codec(codec: ImageCodec, config: Mapping[str, Any], path: str | os.PathLike[str], half: bool = False) -> None:
+def save_codec(codec: Codec, config: Mapping[str, Any], path: str | os.PathLike[str], half: bool = False) -> None:
     """Writes a weights package: tensors and the configuration that builds the codec.
 
     Args:
-        codec: what to write.
-        config: as in `conf/model/`, plain values.
+        codec: what to write; a video codec with the image codec in it.
+        config: what `build_codec` or `build_video` takes, plain values.
         path: `.safetensors` file; written under a temporary name first.
         half: store floating-point tensors in 16 bits.
     """
@@ -304,7 +387,8 @@ def save_codec(codec: ImageCodec, config: Mapping[str, Any], path: str | os.Path
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     os.close(handle)
     try:
-        save_file(state, temporary, metadata={"format": FORMAT, "config": json.dumps(config)})
+        kind = VIDEO_FORMAT if isinstance(codec, VideoCodec) else FORMAT
+        save_file(state, temporary, metadata={"format": kind, "config": json.dumps(config)})
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:

@@ -10,9 +10,19 @@ from torch import Tensor
 
 from glc_train import weights
 from glc_train.autoencoder import VQVAE
-from glc_train.codecs import ImageCodec, VideoCodec
+from glc_train.codecs import GOP, ImageCodec, VideoCodec
 from glc_train.transform import VideoTransform
-from glc_train.weights import WeightsError, build_codec, load_codec, load_video_codec, save_codec
+from glc_train.weights import (
+    WeightsError,
+    build_codec,
+    build_video,
+    load_any_codec,
+    load_codec,
+    load_video,
+    load_video_codec,
+    read_config,
+    save_codec,
+)
 from tests.golden_model import published_name
 from tests.golden_video_model import PUBLISHED_VIDEO
 
@@ -32,7 +42,7 @@ def pair(config: dict[str, Any], repository: Path, monkeypatch: pytest.MonkeyPat
     video = section(repository / "conf/model/video/tiny.yaml")
     autoencoder = {k: v for k, v in config["autoencoder"].items() if k != "_target_"}
     del video["_target_"]
-    monkeypatch.setattr(weights, "VQVAE", lambda: VQVAE(**autoencoder))
+    monkeypatch.setattr(weights, "VQVAE", lambda **given: VQVAE(**(given or autoencoder)))
     monkeypatch.setattr(weights, "VideoTransform", lambda: VideoTransform(**video))
     return VideoCodec(build_codec(config), VideoTransform(**video), VQVAE(**autoencoder))
 
@@ -112,3 +122,63 @@ def test_an_image_model_of_another_size(config: dict[str, Any], published: dict[
     torch.save(published, tmp_path / "video.pth")
     with pytest.raises(WeightsError, match=r"other\.safetensors does not fit the published video model.*1/16"):
         load_video_codec(tmp_path / "other.safetensors", tmp_path / "video.pth")
+
+
+# ------------------------------------------------------------------ our own packages
+
+
+@pytest.fixture
+def whole(config: dict[str, Any], repository: Path) -> dict[str, Any]:
+    """Configuration of a video codec."""
+    image = config | {"transform": config["transform"] | {"quality_levels": 64}}
+    video = section(repository / "conf/model/video/tiny.yaml")
+    gop = {"intra_period": 12, "pattern": [0, 2], "reset_interval": 5}
+    return {"image": image, "transform": video, "own_autoencoder": True, "gop": gop}
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_package_holds_the_whole_video_codec(whole: dict[str, Any], own: bool, tmp_path: Path) -> None:
+    whole["own_autoencoder"] = own
+    codec = build_video(whole)
+    codec.transform.z_counts.copy_(torch.arange(64) + 1)
+    save_codec(codec, whole, tmp_path / "w.safetensors")
+    for load in (load_video, load_any_codec):
+        loaded = load(tmp_path / "w.safetensors", dtype=torch.bfloat16)
+        assert isinstance(loaded, VideoCodec)
+        ours, theirs = loaded.state_dict(), codec.state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        assert (loaded.own_autoencoder is not None) == own
+        assert loaded.gop == GOP(12, (0, 2), 5)
+        assert loaded.image.compute_dtype == torch.bfloat16
+        assert not loaded.training
+        assert not any(p.requires_grad for p in loaded.parameters())
+    assert read_config(tmp_path / "w.safetensors") == whole
+    with pytest.raises(WeightsError, match="holds a video codec where an image codec is asked for"):
+        load_codec(tmp_path / "w.safetensors")
+
+
+def test_either_kind_is_told_by_the_file(config: dict[str, Any], tmp_path: Path) -> None:
+    save_codec(build_codec(config), config, tmp_path / "image.safetensors")
+    assert isinstance(load_any_codec(tmp_path / "image.safetensors"), ImageCodec)
+    with pytest.raises(WeightsError, match="holds an image codec where a video codec is asked for"):
+        load_video(tmp_path / "image.safetensors")
+    torch.save({"vqgan.quantize.embedding.weight": torch.zeros(1)}, tmp_path / "release.pth")
+    assert read_config(tmp_path / "release.pth") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": 5}, "no section image"),
+        ({"image": {}}, "no section autoencoder"),
+        ({"transform": None}, "no section transform"),
+        ({"transform": {"channels": "many"}}, r"model\.transform"),
+        ({"gop": {"pattern": []}}, r"model\.gop: gop\.pattern must list adaptors"),
+        ({"gop": {"period": 3}}, r"model\.gop: .*period"),
+        ({"gop": {"pattern": [7]}}, "does not fit its image codec: .* goes beyond"),
+    ],
+)
+def test_configurations_from_strangers(whole: dict[str, Any], change: dict[str, Any], message: str) -> None:
+    with pytest.raises(WeightsError, match=message):
+        build_video(whole | change)

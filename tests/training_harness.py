@@ -5,14 +5,18 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from glc_train.training import read_curve, run_recipe
+from glc_train.weights import build_codec, save_codec
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("autoencoder", "transform", "joint")
+VIDEO_STAGES = {"two_frames": 2, "three_frames": 3, "six_frames": 3, "cascade": 4, "pixels": 3}  # frames in the tests
 _SMALL_PREDICTOR = "{width: 32, heads: 4, mlp: 32, layers: 1, grid: 4}"
 
 
@@ -48,6 +52,56 @@ def curve_overrides(out: Path, steps: int) -> list[str]:
         "stages.transform.module.rate.target_bpp=[0.05,0.2]",
         f"++stages.joint.module.pixel_predictor={_SMALL_PREDICTOR}",
     ]
+
+
+def tiny_image(path: Path) -> Path:
+    """Writes the weights of an untrained tiny image codec, for video codecs to start from."""
+    config: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "model" / "tiny.yaml"))
+    torch.manual_seed(0)
+    save_codec(build_codec(config), config, path)
+    return path
+
+
+def tiny_video_overrides(out: Path, steps: int) -> list[str]:
+    """Overrides that make any video experiment a run of seconds in `out`; `image=` or `init_from=` has to be added."""
+    overrides = [
+        "recipe=video", "model=tiny", "model/video@video.transform=tiny", "trainer=cpu", "trainer.precision=32-true",
+        f"out={out}", "progress=false", "log_every=1", "prior_batches=1", "stages.pixels.module.picture.lpips=0",
+    ]  # fmt: skip
+    for stage, frames in VIDEO_STAGES.items():
+        overrides += [
+            f"stages.{stage}.frames={frames}",
+            f"stages.{stage}.crop_size=64",
+            f"stages.{stage}.batch_size=2",
+            f"stages.{stage}.module.settings.steps={steps}",
+            f"stages.{stage}.module.settings.minutes=null",
+            f"++stages.{stage}.module.predictor={_SMALL_PREDICTOR}",
+        ]
+    return overrides
+
+
+def video_curve_overrides(out: Path, steps: int, image: Path) -> list[str]:
+    """As `tiny_video_overrides`, every part of the stages in use but LPIPS."""
+    adversary = "{_target_: glc_train.losses.Adversary, channels: 8, layers: 2, start: 4, warmup: 2, lr: 1e-4}"
+    predictor = _SMALL_PREDICTOR.replace(
+        "{", "{_target_: glc_train.losses.CodePredictor, latent_channels: 32, codes: 256, "
+    )
+    return [
+        *tiny_video_overrides(out, steps),
+        f"image={image}",
+        "video.own_autoencoder=true",
+        "stages.two_frames.module.codebook.window=4",
+        "stages.cascade.module.rate.target_bpp=[0.05,0.2]",
+        f"++stages.pixels.module.adversary={adversary}",
+        f"++stages.pixels.module.pixel_predictor={predictor}",
+    ]
+
+
+def train_video(overrides: list[str]) -> Path:
+    """Runs the recipe in this process on `moving_clips`."""
+    config = composed(["data=rendered", *overrides])
+    config.data = {"_target_": "tests.moving_clips.MovingClips"}
+    return run_recipe(config)
 
 
 def composed(overrides: list[str]) -> DictConfig:

@@ -14,9 +14,11 @@ from glc_train.training.stage import Losses, Stage, StageSettings, TrainingError
 from glc_train.training.stages import AutoencoderStage, JointStage, PictureLoss, TransformStage
 from glc_train.training.sweep_job import claim_job_folder, read_objective
 from glc_train.training.validation import Validate
+from glc_train.training.video_stages import ClipSettings, VideoPixelStage, VideoStage
 
 __all__ = [
     "AutoencoderStage",
+    "ClipSettings",
     "CodebookSettings",
     "CodebookWatch",
     "Draws",
@@ -34,6 +36,8 @@ __all__ = [
     "TrainingFacts",
     "TransformStage",
     "Validate",
+    "VideoPixelStage",
+    "VideoStage",
     "WarmupCosine",
     "claim_job_folder",
     "fit_z_prior",

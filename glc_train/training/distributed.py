@@ -105,7 +105,14 @@ class Draws:
         return self._slice(torch.rand(samples * self.ranks, *shape, generator=self.common), samples)
 
     def balanced(self, samples: int, levels: int) -> Tensor:
-        """(samples,) int64 in [0, levels): over the whole batch every level as often as can be."""
+        """(samples,) int64 in [0, levels): over the whole batch every level as often as can be.
+
+        A batch smaller than the number of levels is spread over them: one level from each of its equal shares.
+        """
         total = samples * self.ranks
+        if total < levels:
+            place = torch.arange(total) + torch.rand(total, generator=self.common, dtype=torch.float64)
+            spread = (place * levels / total).long().clamp_max(levels - 1)
+            return self._slice(spread[torch.randperm(total, generator=self.common)], samples)
         start = torch.randint(levels, (), generator=self.common)
         return self._slice((torch.randperm(total, generator=self.common) + start) % levels, samples)

@@ -31,7 +31,7 @@ class TrainingFacts:
     Attributes:
         stage: class of the stage. config: the composed configuration.
         steps: training steps. minutes: of training, over all runs. skipped_steps: whose gradient was not finite.
-        crops: training crops seen, of `crop_size` pixels a side.
+        crops: training crops seen, of `crop_size` pixels a side; of clips, `frames` frames each.
         parameters: of the codec.
         validation: last figures of the averaged weights on the validation pictures; empty if there was no validation.
         precision: of the training arithmetic. hardware: in words. processes: that trained together.
@@ -49,6 +49,7 @@ class TrainingFacts:
     precision: str
     hardware: str
     processes: int = 1
+    frames: int | None = None
     command: str = field(default_factory=training_command)
     commit: str | None = field(default_factory=provenance.commit)
     date: str = field(default_factory=provenance.now)
@@ -61,14 +62,24 @@ def _rows(facts: TrainingFacts) -> list[tuple[str, str]]:
         ("parameters", f"{facts.parameters:,}"),
         ("training steps", f"{facts.steps:,} ({facts.skipped_steps} skipped: gradient not finite)"),
         ("minutes of training", f"{facts.minutes:.1f}"),
-        ("crops seen", f"{facts.crops:,} of {facts.crop_size}×{facts.crop_size} pixels"),
+        ("crops seen" if facts.frames is None else "clips seen", _seen(facts)),
         ("precision", facts.precision),
         ("hardware", f"{facts.hardware}; {facts.processes} process{'es' if facts.processes > 1 else ''}"),
         ("PyTorch", facts.torch),
         ("commit", facts.commit or "not in a git checkout"),
         ("date", facts.date),
-        ("starts from", str(facts.config.get("init_from") or "the stage before, or fresh weights")),
+        ("starts from", str(_first_weights(facts.config) or "the stage before, or fresh weights")),
     ]
+
+
+def _seen(facts: TrainingFacts) -> str:
+    frames = "" if facts.frames is None else f"{facts.frames} frames of "
+    return f"{facts.crops:,} of {frames}{facts.crop_size}×{facts.crop_size} pixels"
+
+
+def _first_weights(config: DictConfig) -> str | None:
+    image = config.get("image")
+    return config.get("init_from") or (image and f"the image codec {image}, then the stage before")
 
 
 def card(facts: TrainingFacts) -> str:
@@ -81,13 +92,15 @@ def card(facts: TrainingFacts) -> str:
             f"Averaged (EMA) weights; rates are the model's estimates.\n\n| figure | value |\n|---|---|\n{cells}"
         )
     rows = "\n".join(f"| {name} | {value} |" for name, value in _rows(facts))
+    image = facts.frames is None
+    kind, usage = ("image", "PICTURE picture.glc") if image else ("video", "CLIP clip.glcv")
     return f"""# {facts.config.get("name", "run")}, {facts.stage}
 
-A GLC image codec at the end of one stage of training. `{CONFIG}` beside this file is the whole configuration.
+A GLC {kind} codec at the end of one stage of training. `{CONFIG}` beside this file is the whole configuration.
 
 ```bash
 {facts.command}
-glc compress PICTURE picture.glc --weights weights.safetensors
+glc compress {usage} --weights weights.safetensors
 ```
 
 | training | |
@@ -132,6 +145,7 @@ def training_facts(stage: Stage, trainer: Trainer, config: DictConfig, name: str
         precision=str(trainer.precision),
         hardware=provenance.hardware(str(trainer.strategy.root_device)),
         processes=trainer.world_size,
+        frames=section.get("frames"),
     )
 
 

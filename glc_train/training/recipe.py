@@ -6,7 +6,7 @@ import os
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning
 import torch
@@ -16,9 +16,9 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from glc_train.codecs import ImageCodec
 from glc_train.losses import CodePredictor
 from glc_train.training.checkpoint import KeepLast
+from glc_train.training.family import EXPORT, Family, family_of
 from glc_train.training.model_card import CARD, CONFIG, training_facts, write_model_card
 from glc_train.training.prior import fit_z_prior
 from glc_train.training.profiler import StepProfiler
@@ -26,12 +26,9 @@ from glc_train.training.progress_bar import StageProgressBar
 from glc_train.training.sharding import full_state
 from glc_train.training.stage import Stage, TrainingError
 from glc_train.training.validation import Validate
-from glc_train.transform import IndexTransform
-from glc_train.weights import build_codec, load_codec, load_strictly, save_codec
+from glc_train.weights import build_any, load_strictly, save_codec
 
 log = logging.getLogger(__name__)
-STAGES = ("autoencoder", "transform", "joint")
-EXPORT = "weights.safetensors"
 PREDICTOR = "predictor.pt"
 SUMMARY = "summary.json"
 
@@ -54,13 +51,13 @@ def run_recipe(config: DictConfig) -> Path:
         TrainingError, ValueError, OSError: bad input, before the first step, in one sentence.
     """
     _quieten()
-    out = Path(config.out)
-    _check_order(config, out)
+    out, family = Path(config.out), family_of(config)
+    _check_order(config, family, out)
     weights = None if config.init_from is None else Path(config.init_from)
-    for name in STAGES:
+    for name in family.stages:
         folder = out / name
         if name in config.run and not _is_done(folder, config.stages[name].module.settings):
-            train_stage(config, name, folder, weights)
+            train_stage(config, family, name, folder, weights)
         elif name in config.run:
             log.info("stage %s is done: %s", name, folder / EXPORT)
         if (folder / EXPORT).is_file():
@@ -97,29 +94,26 @@ def _is_done(folder: Path, settings: DictConfig) -> bool:
     return bool(facts["steps"] >= settings.steps or out_of_time)
 
 
-def _check_order(config: DictConfig, out: Path) -> None:
-    unknown = [name for name in config.run if name not in STAGES]
+def _check_order(config: DictConfig, family: Family, out: Path) -> None:
+    stages = family.stages
+    unknown = [name for name in config.run if name not in stages]
     if unknown or not config.run:
-        raise TrainingError(f"run={list(config.run)}: choose stages among {', '.join(STAGES)}")
-    first = min(STAGES.index(name) for name in config.run)
-    if first and config.init_from is None and not any((out / s / EXPORT).is_file() for s in STAGES[:first]):
+        raise TrainingError(f"run={list(config.run)}: choose stages among {', '.join(stages)}")
+    first = min(stages.index(name) for name in config.run)
+    if first and config.init_from is None and not any((out / s / EXPORT).is_file() for s in stages[:first]):
         raise TrainingError(
-            f"stage {STAGES[first]} starts from trained weights: run stage {STAGES[first - 1]} first, "
+            f"stage {stages[first]} starts from trained weights: run stage {stages[first - 1]} first, "
             "or give init_from=FILE"
         )
-    if config.model.transform is None and list(config.run) != ["autoencoder"]:
-        raise TrainingError(
-            "model.transform=null codes the auto-encoder's indices alone and has no transform codec to train: "
-            "give run=[autoencoder]"
-        )
+    family.check(config)
     OmegaConf.to_container(config, resolve=True)  # what cannot be resolved comes out now, not after the training
 
 
-def train_stage(config: DictConfig, name: str, folder: Path, weights: Path | None) -> None:
+def train_stage(config: DictConfig, family: Family, name: str, folder: Path, weights: Path | None) -> None:
     """Trains one stage in `folder` and exports its averaged weights there.
 
     Args:
-        config: the composed configuration.
+        config: the composed configuration. family: of the codec.
         name: of the stage.
         folder: for checkpoints, logs, panels and the export.
         weights: to start from; None for fresh ones.
@@ -127,25 +121,22 @@ def train_stage(config: DictConfig, name: str, folder: Path, weights: Path | Non
     folder.mkdir(parents=True, exist_ok=True)
     stage_config = config.stages[name]
     lightning.seed_everything(stage_config.module.settings.seed, workers=True, verbose=False)
-    model_config = cast(dict[str, Any], OmegaConf.to_container(config.model, resolve=True))
-    codec = build_codec(model_config)
-    if weights is not None:
-        _load_start(codec, weights, name)
+    start = family.start(config, name, weights)
     if config.channels_last:
-        codec.to(memory_format=torch.channels_last)
-    stage: Stage = _make(stage_config.module, codec=codec, codec_config=model_config)
+        start.codec.to(memory_format=torch.channels_last)
+    stage: Stage = _make(stage_config.module, codec=start.codec, codec_config=start.config)
     if weights is not None:
         _load_predictor(stage, weights.parent / PREDICTOR)
-        # Stage II starts from weights of stage I, unless they have been through stage II before.
-        stage.fresh = name == "transform" and not _has_fitted_prior(codec)
+    stage.fresh = start.fresh
     stage.prepare()
     data = _make(
         config.data,
         crop_size=stage_config.crop_size,
         batch_size=stage_config.batch_size,
         seed=stage_config.module.settings.seed,
+        **family.data_options(stage_config),
     )
-    trainer = _trainer(config, name, folder, stage)
+    trainer = _trainer(config, family, name, folder, stage)
     checkpoint = folder / "last.ckpt"
     resume = str(checkpoint) if checkpoint.is_file() else None
     log.info("stage %s: %s", name, f"goes on from {checkpoint}" if resume else "starts")
@@ -162,12 +153,12 @@ def train_stage(config: DictConfig, name: str, folder: Path, weights: Path | Non
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.finish()  # the next stage is a run of its own
-    _export(stage, config, name, folder, data)
+    _export(stage, config, family, name, folder, data)
     trainer.strategy.barrier()  # the next stage reads what rank 0 exports
 
 
-def _trainer(config: DictConfig, name: str, folder: Path, stage: Stage) -> lightning.Trainer:
-    callbacks = [KeepLast(folder, **config.checkpoint), Validate(folder / "panels", name != "autoencoder")]
+def _trainer(config: DictConfig, family: Family, name: str, folder: Path, stage: Stage) -> lightning.Trainer:
+    callbacks = [KeepLast(folder, **config.checkpoint), Validate(folder / "panels", family.decode(name))]
     if config.progress:
         callbacks.append(StageProgressBar(refresh_rate=config.log_every))
     trainer: lightning.Trainer = _make(
@@ -189,27 +180,8 @@ def _trainer(config: DictConfig, name: str, folder: Path, stage: Stage) -> light
     return trainer
 
 
-def _load_start(codec: ImageCodec, weights: Path, stage: str) -> None:
-    """Loads what a stage starts from; where its transform codec is new, the auto-encoder alone may fit."""
-    state, own = load_codec(weights).state_dict(), codec.state_dict()
-    found, needed = (
-        {name: tensor.shape for name, tensor in tensors.items() if name.startswith("transform.")}
-        for tensors in (state, own)
-    )
-    if stage != "joint" and found != needed:
-        log.info("%s holds another transform codec: only its auto-encoder is taken", weights)
-        state = {n: t for n, t in state.items() if n.startswith("autoencoder.")}
-        state |= {name: own[name] for name in needed}
-    load_strictly(codec, state, str(weights))
-
-
-def _has_fitted_prior(codec: ImageCodec) -> bool:
-    counts = codec.transform.z_counts
-    return bool((counts != counts[:1]).any())
-
-
 def _load_predictor(stage: Stage, path: Path) -> None:
-    """Stage III goes on with the latent code predictor that stage II has trained."""
+    """A stage goes on with the latent code predictor that the stage before has trained."""
     predictor = getattr(stage, "predictor", None)
     if isinstance(predictor, CodePredictor) and path.is_file():
         load_strictly(predictor, torch.load(path, map_location="cpu", weights_only=True), str(path))
@@ -222,17 +194,16 @@ def _quieten() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def _export(stage: Stage, config: DictConfig, name: str, folder: Path, data: Any) -> None:
+def _export(stage: Stage, config: DictConfig, family: Family, name: str, folder: Path, data: Any) -> None:
     """Averaged weights with fitted priors, model card, predictor and summary; every rank calls it, rank 0 writes."""
     state = full_state(stage.averaged)  # of every rank, where parameters are sharded
     predictor = getattr(stage, "predictor", None)
     predictor_state = full_state(predictor) if isinstance(predictor, CodePredictor) else None
     if not stage.trainer.is_global_zero:
         return
-    codec = build_codec(stage.codec_config)
+    codec = build_any(stage.codec_config)
     codec.load_state_dict(state)
-    coded_already = name != "autoencoder" or isinstance(codec.transform, IndexTransform)
-    if coded_already and config.prior_batches:
+    if family.codes_z(codec, name) and config.prior_batches:
         fit_z_prior(codec.to(stage.device).eval(), data, config.prior_batches)
     write_model_card(folder, training_facts(stage, stage.trainer, config, name))
     if predictor_state is not None:

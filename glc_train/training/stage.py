@@ -15,12 +15,11 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from glc_train.codecs import ImageCodec
 from glc_train.losses import Adversary
 from glc_train.training.distributed import Draws, all_mean, all_sum, average_gradients, from_rank_zero
 from glc_train.training.schedule import WarmupCosine
 from glc_train.training.sharding import is_sharded, local, parameter_groups, shard, squared_norm
-from glc_train.weights import CHECKPOINT_CONFIG
+from glc_train.weights import CHECKPOINT_CONFIG, Codec
 
 
 class TrainingError(RuntimeError):
@@ -66,7 +65,8 @@ class Losses:
     Attributes:
         picture: scalar loss that depends on x_hat alone (None if the stage decodes no picture).
         other: scalar loss through everything else (None if there is none).
-        x_hat, x: (B, 3, H, W) reconstruction, part of the graph, and its original (None as above).
+        x_hat, x: (B, 3, H, W) reconstruction, part of the graph, and its original (None as above); of clips the coded
+            frames, one after the other.
         terms: scalars for the log.
     """
 
@@ -89,18 +89,18 @@ class Stage(lightning.LightningModule):
 
     def __init__(
         self,
-        codec: ImageCodec,
+        codec: Codec,
         codec_config: Mapping[str, Any],
         settings: StageSettings,
         adversary: Adversary | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.codec = codec
+        self.codec: Codec = codec
         self.codec_config = dict(codec_config)
         self.settings = settings
         self.adversary = adversary
-        self.ema: ImageCodec | None = None
+        self.ema: Codec | None = None
         self.fresh = True  # whether the stage's codebook is untrained, and gets its entries from the first batch
         # Our own counter: Lightning's counts every optimiser's steps.
         self.register_buffer("train_step", torch.zeros((), dtype=torch.int64))
@@ -124,7 +124,7 @@ class Stage(lightning.LightningModule):
         raise NotImplementedError
 
     def losses(self, x: Tensor, draws: Draws) -> Losses:
-        """One forward pass on crops x (B, 3, H, W) in [-1, 1]; all randomness from `draws`."""
+        """One forward pass on crops x (B, 3, H, W) or clips (B, T, 3, H, W) in [-1, 1]; all randomness from `draws`."""
         raise NotImplementedError
 
     def after_step(self, draws: Draws) -> None:
@@ -305,6 +305,6 @@ class Stage(lightning.LightningModule):
         checkpoint[CHECKPOINT_CONFIG] = json.dumps(self.codec_config)
 
     @property
-    def averaged(self) -> ImageCodec:
+    def averaged(self) -> Codec:
         """The codec with averaged weights."""
         return self.codec if self.ema is None else self.ema

@@ -8,8 +8,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from glc_train import provenance
+from glc_train.training.family import family_of
 from glc_train.training.logs import read_curve
-from glc_train.training.recipe import STAGES
 from glc_train.training.stage import TrainingError
 
 _CLAIM = "job.yaml"
@@ -45,5 +45,5 @@ def read_objective(config: DictConfig) -> float | None:
     """
     if config.objective is None:
         return None
-    stage = Path(config.out) / max(config.run, key=STAGES.index)
+    stage = Path(config.out) / max(config.run, key=family_of(config).stages.index)
     return list(read_curve(stage, config.objective).values())[-1]

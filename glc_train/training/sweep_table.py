@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 from yaml import YAMLError
 
+from glc_train.training.family import FAMILIES
 from glc_train.training.logs import LogError, columns, read_curve
-from glc_train.training.recipe import STAGES
 
 _RATE = re.compile(r"\.rate\.(lambdas|target_bpp)$")
 _PANELS = {"lpips": "LPIPS (AlexNet) ↓", "psnr": "PSNR (dB) ↑"}
@@ -57,7 +57,7 @@ def read_job(folder: Path) -> Job:
         raise LogError(f"{file} is damaged: {str(error).splitlines()[0]}") from error
     lines = [str(line) for line in OmegaConf.to_container(found) or []] if isinstance(found, ListConfig) else []
     overrides = {key: value for key, _, value in (line.partition("=") for line in lines)}
-    for stage in reversed(STAGES):
+    for stage in (name for family in FAMILIES.values() for name in reversed(family.stages)):
         try:
             names = [name for name in columns(folder / stage) if name.startswith("val/")]
         except LogError:  # no logs of this stage

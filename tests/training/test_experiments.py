@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 
 from glc_train import load_codec
-from tests.training_harness import ROOT, composed, tiny_overrides, train
+from glc_train.weights import load_video
+from tests.training_harness import ROOT, composed, tiny_image, tiny_overrides, tiny_video_overrides, train, train_video
 
 EXPERIMENTS = sorted((ROOT / "conf" / "experiment").glob("*.yaml"))
+VIDEO = [path for path in EXPERIMENTS if path.stem.startswith("glc_video")]
+IMAGE = [path for path in EXPERIMENTS if path not in VIDEO]
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 NO_LPIPS = [f"stages.{stage}.module.picture.lpips=0" for stage in ("autoencoder", "joint")]
 
@@ -34,7 +37,7 @@ def _overrides(path: Path, out: Path) -> list[str]:
     return [f"experiment={path.stem}", *overrides, *NO_LPIPS]
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", IMAGE, ids=lambda path: path.stem)
 def test_one_tiny_step(path: Path, tmp_path: Path, trained: Path) -> None:
     overrides = _overrides(path, tmp_path / "out")
     stages = composed(overrides).run
@@ -49,6 +52,29 @@ def test_one_tiny_step(path: Path, tmp_path: Path, trained: Path) -> None:
     if stages != ["autoencoder"] or kind is None:
         counts = codec.transform.z_counts
         assert not len(counts) or int(counts.max()) > 1, "the prior of z was not fitted"
+
+
+@pytest.mark.parametrize("path", VIDEO, ids=lambda path: path.stem)
+def test_one_tiny_step_of_clips(path: Path, tmp_path: Path) -> None:
+    image = tiny_image(tmp_path / "image.safetensors")
+    composed([f"experiment={path.stem}"])  # with its own data and model
+    overrides = [f"experiment={path.stem}", *tiny_video_overrides(tmp_path / "out", 1), f"image={image}"]
+    config = composed(["data=rendered", *overrides])
+    weights = train_video(overrides)
+    assert sorted(folder.name for folder in weights.parent.iterdir() if folder.is_dir()) == sorted(config.run)
+    codec = load_video(weights)
+    assert codec.quality_levels == 64
+    assert (codec.own_autoencoder is not None) == config.video.own_autoencoder
+    assert int(codec.transform.z_counts.max()) > 1, "the prior of z was not fitted"
+
+
+def test_clips_grow_and_then_the_gradient_runs_through_them() -> None:
+    stages = composed(["experiment=glc_video"]).stages
+    frames = [section.frames for section in stages.values()]
+    assert frames == sorted(frames)
+    assert frames[:3] == [2, 3, 6]
+    assert min(frames[3:]) >= 8
+    assert [section.module.clip.cascaded for section in stages.values()] == [False, False, False, True, True]
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
