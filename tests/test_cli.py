@@ -344,7 +344,7 @@ def test_packaged_weights_are_the_default(
     folder = tmp_path / "pretrained"
     folder.mkdir()
     shutil.copy(weights, folder / "one.safetensors")
-    monkeypatch.setattr(cli, "PACKAGED", folder)
+    monkeypatch.setattr(cli.files, "PACKAGED", folder)
     assert glc("compress", photo, photo.with_suffix(".glc")) == 0
     shutil.copy(weights, folder / "two.safetensors")
     capsys.readouterr()

@@ -2,8 +2,6 @@
 
 from glc_train.bitstream.coder import SymbolReader, SymbolWriter
 from glc_train.bitstream.container import (
-    MAX_PIXELS_PER_BYTE,
-    MAX_SIDE,
     ContentCheck,
     ImageHeader,
     check_content,
@@ -12,23 +10,39 @@ from glc_train.bitstream.container import (
     unpack_image,
 )
 from glc_train.bitstream.errors import FormatError, WeightsMismatchError
+from glc_train.bitstream.fields import KIND_IMAGE, KIND_VIDEO, MAX_PIXELS_PER_BYTE, MAX_SIDE, kind_of
 from glc_train.bitstream.tables import PRECISION, SCALE_FRACTION_BITS, CategoricalTable, GaussianTables
+from glc_train.bitstream.video_container import IMPLIED, MATRICES, ClipFormat, Matrix, VideoHeader, VideoWriter
+from glc_train.bitstream.video_reader import Damage, FrameKind, VideoReader, VideoRecord
 
 __all__ = [
+    "IMPLIED",
+    "KIND_IMAGE",
+    "KIND_VIDEO",
+    "MATRICES",
     "MAX_PIXELS_PER_BYTE",
     "MAX_SIDE",
     "PRECISION",
     "SCALE_FRACTION_BITS",
     "CategoricalTable",
+    "ClipFormat",
     "ContentCheck",
+    "Damage",
     "FormatError",
+    "FrameKind",
     "GaussianTables",
     "ImageHeader",
+    "Matrix",
     "SymbolReader",
     "SymbolWriter",
+    "VideoHeader",
+    "VideoReader",
+    "VideoRecord",
+    "VideoWriter",
     "WeightsMismatchError",
     "check_content",
     "check_fingerprint",
+    "kind_of",
     "pack_image",
     "unpack_image",
 ]

@@ -86,8 +86,10 @@ class SymbolWriter:
         if values.size and len(table) > 1:
             self._encoder.encode(values.astype(np.int32), _model(table))
 
-    def finish(self) -> bytes:
+    def finish(self, implied: bytes = b"") -> bytes:
         """Return the shortest bytes that, followed by zero bytes, decode to what was written; b"" if nothing was.
+
+        If the bytes `implied`, which the caller can do without, decode to what was written, these are returned.
 
         The coder ends with an interval of numbers that all decode alike. Its own ending is whole 32-bit words; here
         the number in the interval with the most trailing zero bytes is taken and these are cut off.
@@ -99,6 +101,8 @@ class SymbolWriter:
         # The state knows the interval's start modulo 2^64; the sealed number lies in the interval and gives the rest.
         start = sealed - ((sealed - lower) % (1 << _STATE_BITS))
         stop = min(start + size, 1 << width)
+        if implied and start <= int.from_bytes(implied, "big") << (width - 8 * len(implied)) < stop:
+            return implied
         number = start
         for zeros in range(8, width + 1, 8):
             candidate = -((-start) >> zeros) << zeros

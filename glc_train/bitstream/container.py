@@ -19,26 +19,28 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from glc_train.bitstream.errors import FormatError, WeightsMismatchError
+from glc_train.bitstream.fields import (
+    KIND_IMAGE,
+    MAX_QUALITY,
+    MAX_SIDE,
+    VERSION,
+    check_format_byte,
+    check_ranges,
+    crc8,
+    format_byte,
+    geometry_length,
+    least_payload,
+    pack_geometry,
+    unpack_geometry,
+)
 
-VERSION = 1
-KIND_IMAGE = 0
-KIND_VIDEO = 1
-MAX_SIDE = 65536
-MAX_QUALITY = 63
-MAX_PIXELS_PER_BYTE = 4096
-"""A picture has at most this many pixels per payload byte, so that a small file cannot demand a huge allocation."""
-
-FREE_PIXELS = 65536
-"""Pictures up to this size are exempt from `MAX_PIXELS_PER_BYTE`."""
-
-_MAGIC = 0b101
 _CHECK_BYTES = 5
-_CRC8_POLYNOMIAL = 0x2F
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class ImageHeader:
     fingerprint: int
     content_check: int
     version: int = VERSION
+
+
+class _Fingerprinted(Protocol):
+    @property
+    def fingerprint(self) -> int: ...
 
 
 class ContentCheck:
@@ -82,20 +89,19 @@ def pack_image(header: ImageHeader, payload: bytes) -> bytes:
     A payload shorter than one byte per `MAX_PIXELS_PER_BYTE` pixels is extended with zero bytes, which the reader of
     symbols ignores.
     """
-    for name, value, low, high in (
+    check_ranges(
+        ".glc picture",
         ("width", header.width, 1, MAX_SIDE),
         ("height", header.height, 1, MAX_SIDE),
         ("quality", header.quality, 0, MAX_QUALITY),
         ("fingerprint", header.fingerprint, 0, 0xFFFF),
         ("content check", header.content_check, 0, 0xFFFF),
         ("version", header.version, VERSION, VERSION),
-    ):
-        if not low <= value <= high:
-            raise ValueError(f"The {name} of a .glc picture must lie in {low}..{high}, but is {value}.")
-    start = bytes([_MAGIC << 5 | header.version << 2 | KIND_IMAGE]) + _pack_geometry(header)
+    )
+    start = format_byte(KIND_IMAGE, header.version) + pack_geometry(header.width, header.height, header.quality)
     start += header.fingerprint.to_bytes(2, "big") + header.content_check.to_bytes(2, "big")
     payload += bytes(max(0, _least_payload(header) - len(payload)))
-    return start + bytes([_crc8(start + payload)]) + payload
+    return start + bytes([crc8(start + payload)]) + payload
 
 
 def unpack_image(data: bytes, name: str = "The data") -> tuple[ImageHeader, bytes]:
@@ -104,12 +110,12 @@ def unpack_image(data: bytes, name: str = "The data") -> tuple[ImageHeader, byte
     `name` (the file's path, say) begins the message of a FormatError, raised for data that is empty, foreign, of
     another version or kind, truncated, damaged, or implausibly small for its picture.
     """
-    _check_format_byte(data, name)
-    header_end = _header_length(data[1]) if len(data) > 1 else 2
+    check_format_byte(data, KIND_IMAGE, name)
+    header_end = 1 + geometry_length(data[1]) + _CHECK_BYTES if len(data) > 1 else 2
     if len(data) < header_end:
         raise FormatError(f"{name} is truncated inside its header: copy or encode the file again.")
-    width, height, quality, spare = _unpack_geometry(data[1 : header_end - _CHECK_BYTES])
-    if _crc8(data[: header_end - 1] + data[header_end:]) != data[header_end - 1] or spare:
+    width, height, quality, spare = unpack_geometry(data[1 : header_end - _CHECK_BYTES])
+    if crc8(data[: header_end - 1] + data[header_end:]) != data[header_end - 1] or spare:
         raise FormatError(f"{name} is damaged or truncated, its checksum does not match: copy or encode it again.")
     fingerprint, content_check = (int.from_bytes(data[header_end - at : header_end - at + 2], "big") for at in (5, 3))
     header = ImageHeader(width, height, quality, fingerprint, content_check, VERSION)
@@ -121,7 +127,7 @@ def unpack_image(data: bytes, name: str = "The data") -> tuple[ImageHeader, byte
     return header, payload
 
 
-def check_fingerprint(header: ImageHeader, expected: int, name: str = "The file") -> None:
+def check_fingerprint(header: _Fingerprinted, expected: int, name: str = "The file") -> None:
     """Raise WeightsMismatchError unless the file was written with weights of the fingerprint `expected` (16 bits)."""
     if header.fingerprint != expected:
         raise WeightsMismatchError(
@@ -139,73 +145,5 @@ def check_content(header: ImageHeader, actual: int, name: str = "The file") -> N
         )
 
 
-def _check_format_byte(data: bytes, name: str) -> None:
-    if not data:
-        raise FormatError(f"{name} is empty: copy or encode the file again.")
-    if data[0] >> 5 != _MAGIC:
-        raise FormatError(f"{name} is not a .glc file: its first byte is {data[0]:#04x}.")
-    version, kind = data[0] >> 2 & 7, data[0] & 3
-    if version != VERSION:
-        raise FormatError(
-            f"{name} has .glc version {version}, but only version {VERSION} can be read: update glc_train."
-        )
-    if kind == KIND_VIDEO:
-        raise FormatError(f"{name} is a .glc video where a picture is expected: decode it as a video.")
-    if kind != KIND_IMAGE:
-        raise FormatError(f"{name} is a .glc file of the unknown kind {kind}: update glc_train.")
-
-
 def _least_payload(header: ImageHeader) -> int:
-    pixels = header.width * header.height
-    return 0 if pixels <= FREE_PIXELS else -(-pixels // MAX_PIXELS_PER_BYTE)
-
-
-def _header_length(lengths: int) -> int:
-    """Length of the whole header in bytes, from its second byte (the two length codes)."""
-    bits = 8 + max(lengths >> 4, 1) + max(lengths & 15, 1) + 6
-    return 1 + (bits + 7) // 8 + _CHECK_BYTES
-
-
-def _pack_geometry(header: ImageHeader) -> bytes:
-    sides = (header.width - 1, header.height - 1)
-    codes = [max(side.bit_length(), 1) - 1 for side in sides]
-    packed, used = codes[0] << 4 | codes[1], 8
-    for side, code in zip(sides, codes, strict=True):
-        bits = max(code, 1)
-        packed, used = packed << bits | side & ((1 << bits) - 1), used + bits
-    packed, used = packed << 6 | header.quality, used + 6
-    return (packed << (-used % 8)).to_bytes((used + 7) // 8, "big")
-
-
-def _unpack_geometry(packed: bytes) -> tuple[int, int, int, int]:
-    """Width, height, quality, and the padding bits, which a writer leaves zero."""
-    number, left = int.from_bytes(packed, "big"), len(packed) * 8 - 8
-    sides = []
-    for code in (packed[0] >> 4, packed[0] & 15):
-        bits = max(code, 1)
-        left -= bits
-        low = number >> left & ((1 << bits) - 1)
-        sides.append(1 + (low | (1 << code if code else 0)))
-    left -= 6
-    return sides[0], sides[1], number >> left & 63, number & ((1 << left) - 1)
-
-
-def _crc8_table() -> bytes:
-    table = bytearray()
-    for value in range(256):
-        for _ in range(8):
-            value = (value << 1 ^ (_CRC8_POLYNOMIAL if value & 0x80 else 0)) & 0xFF
-        table.append(value)
-    return bytes(table)
-
-
-_CRC8_TABLE = _crc8_table()
-
-
-def _crc8(data: bytes) -> int:
-    """CRC-8 AUTOSAR (polynomial 0x2F, start and final XOR 0xFF): finds every flipped bit, at any length."""
-    crc = 0xFF
-    table = _CRC8_TABLE
-    for byte in data:
-        crc = table[crc ^ byte]
-    return crc ^ 0xFF
+    return least_payload(header.width, header.height)

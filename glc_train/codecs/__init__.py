@@ -9,15 +9,31 @@ from glc_train.codecs.image import (
     tensor_to_picture,
 )
 from glc_train.codecs.video import GOP, FrameOutput, FrameState, VideoCodec, expand_quality
+from glc_train.codecs.video_stream import (
+    ClipResult,
+    DecodedFrame,
+    FrameReport,
+    VideoDecoder,
+    VideoEncoder,
+    compress_clip,
+    decompress_clip,
+)
 
 __all__ = [
     "GOP",
+    "ClipResult",
     "CompressResult",
+    "DecodedFrame",
     "FrameOutput",
+    "FrameReport",
     "FrameState",
     "ImageCodec",
     "ImageOutput",
     "VideoCodec",
+    "VideoDecoder",
+    "VideoEncoder",
+    "compress_clip",
+    "decompress_clip",
     "expand_quality",
     "pad_to_multiple",
     "picture_to_tensor",

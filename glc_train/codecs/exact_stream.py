@@ -10,18 +10,30 @@ from torch import Tensor
 
 from glc_train.bitstream import CategoricalTable, ContentCheck, GaussianTables, SymbolReader, SymbolWriter
 from glc_train.layers import FRACTION_BITS, FiniteScalarQuantiser, VectorQuantiser, exact_copy, snap
-from glc_train.transform import FactorisedGaussian, ImageTransform, IndexTransform, LatentDecoder, gaussian_bits
+from glc_train.transform import (
+    FactorisedGaussian,
+    ImageTransform,
+    IndexTransform,
+    LatentDecoder,
+    PriorParameters,
+    SymbolStep,
+    gaussian_bits,
+)
 
 
 @dataclass(frozen=True)
 class StreamReport:
-    """Payload of one picture; what must agree; and its cost in bits (see `CompressResult`)."""
+    """Payload of one picture; what must agree; its cost in bits (see `CompressResult`); what a decoder reads from it.
+
+    `decoded`: y_hat (1, C, h, w) float64; of a picture coded as indices alone, its code vectors (1, N, h, w).
+    """
 
     payload: bytes
     content_check: int
     estimated_bits_y: float
     estimated_bits_z: float
     ideal_bits: float
+    decoded: Tensor
 
 
 class _FileStep:
@@ -134,39 +146,85 @@ class _GaussianMap:
         return indices.double() + self.mean.view(-1, 1, 1)
 
 
-class ExactLatentCoder:
-    """Writes and reads the symbols of one picture at a time, so that batches cannot matter.
+SymbolMap = _CodebookMap | _GaussianMap
+
+
+def symbol_map(
+    quantiser: VectorQuantiser | FiniteScalarQuantiser | FactorisedGaussian, counts: Tensor, tables: GaussianTables
+) -> SymbolMap:
+    """How the indices of `quantiser` are written; `counts` (M,) int64 of its codes where it has a codebook."""
+    if isinstance(quantiser, FactorisedGaussian):
+        return _GaussianMap(quantiser, tables)
+    return _CodebookMap(quantiser, counts)
+
+
+class ExactSymbols:
+    """Symbols of z and y of one picture or frame ⇄ payload: what the coders of pictures and of frames have in common.
 
     Args:
-        transform: the trained transform codec; its decoder is copied.
-        fingerprint: 16 bits that stand for its weights.
+        z_map: how z is written.
+        tables: how y is written.
+        implied: payload that the container can do without, see `SymbolWriter.finish`.
     """
 
-    def __init__(self, transform: ImageTransform, fingerprint: int) -> None:
-        self.fingerprint = fingerprint
-        self.decoder = cast(LatentDecoder, exact_copy(transform.decoder))
-        self.tables = GaussianTables()
-        quantiser = transform.z_quantiser
-        self.z_map: _CodebookMap | _GaussianMap = (
-            _GaussianMap(quantiser, self.tables)
-            if isinstance(quantiser, FactorisedGaussian)
-            else _CodebookMap(quantiser, transform.z_counts)
-        )
-        self.transform = transform  # the encoder's side needs no exact copy
+    def __init__(self, z_map: SymbolMap, tables: GaussianTables, implied: bytes = b"") -> None:
+        self.implied = implied
+        self.z_map = z_map
+        self.tables = tables
 
-    def encode(self, latent: Tensor, quality: Tensor) -> StreamReport:
-        """Codes a latent (1, N, h, w) at `quality` (1,) int64."""
-        y = self.transform.analysis(latent, quality)
-        return self.write(y, self.transform.z_quantiser.nearest(self.transform.hyper_analysis(y)))
+    def write(
+        self,
+        y: Tensor,
+        z_indices: Tensor,
+        check: ContentCheck,
+        parameters_of: Callable[[Tensor], PriorParameters],
+        decode_y: Callable[[PriorParameters, SymbolStep], Tensor],
+    ) -> StreamReport:
+        """Writes y (1, C, h, w) and z_indices.
 
-    def write(self, y: Tensor, z_indices: Tensor) -> StreamReport:
-        """Codes y (1, C, h, w) and z_indices (1, h/4, w/4), or (1, Cz, h/4, w/4) under the factorised prior."""
-        writer, check = SymbolWriter(), ContentCheck()
+        Args:
+            y: before division by the step.
+            z_indices: see `SymbolMap`.
+            check: to go on with.
+            parameters_of: decoded z → parameters of pass 0, exact.
+            decode_y: runs the passes, exact.
+        """
+        writer = SymbolWriter()
         ideal_z = self.z_map.write(z_indices, writer, check)
-        prior = self.decoder.parameters_of(self.z_map.lookup(z_indices))
+        prior = parameters_of(self.z_map.lookup(z_indices))
         step = _Write(self.tables, check, writer, y.double() / prior.step)
-        self.decoder.decode_y(prior, step)
-        return StreamReport(writer.finish(), check.digest(), step.estimated_bits, ideal_z, ideal_z + step.ideal_bits)
+        y_hat = decode_y(prior, step)
+        ideal = ideal_z + step.ideal_bits
+        payload = writer.finish(self.implied)
+        return StreamReport(payload, check.digest(), step.estimated_bits, ideal_z, ideal, y_hat)
+
+    def read(
+        self,
+        payload: bytes,
+        z_size: tuple[int, int],
+        device: torch.device,
+        check: ContentCheck,
+        parameters_of: Callable[[Tensor], PriorParameters],
+        decode_y: Callable[[PriorParameters, SymbolStep], Tensor],
+    ) -> Tensor:
+        """Reads what `write` wrote: y_hat (1, C, h, w) float64. `z_size`: height and width of the map of z."""
+        reader = SymbolReader(payload)
+        indices = self.z_map.read(*z_size, reader, check, device)
+        return decode_y(parameters_of(self.z_map.lookup(indices)), _Read(self.tables, check, reader))
+
+
+class _PictureCoder:
+    """Common part of the coders of pictures: reading in two steps."""
+
+    def read_symbols(
+        self, payload: bytes, height: int, width: int, device: torch.device, check: ContentCheck
+    ) -> Tensor:
+        """What `StreamReport.decoded` was; see `read`."""
+        raise NotImplementedError
+
+    def latent(self, decoded: Tensor, quality: int) -> Tensor:
+        """latent_hat (1, N, h, w) float64 of `StreamReport.decoded`."""
+        raise NotImplementedError
 
     def read(
         self, payload: bytes, height: int, width: int, quality: int, device: torch.device, verify: Callable[[int], None]
@@ -183,16 +241,51 @@ class ExactLatentCoder:
         Returns:
             latent_hat (1, N, h, w) float64.
         """
-        reader, check = SymbolReader(payload), ContentCheck()
-        indices = self.z_map.read(height // 4, width // 4, reader, check, device)
-        prior = self.decoder.parameters_of(self.z_map.lookup(indices))
-        y_hat = self.decoder.decode_y(prior, _Read(self.tables, check, reader))
+        check = ContentCheck()
+        decoded = self.read_symbols(payload, height, width, device, check)
         verify(check.digest())
-        latent: Tensor = self.decoder(y_hat, torch.tensor([quality], device=device))
+        return self.latent(decoded, quality)
+
+
+class ExactLatentCoder(_PictureCoder):
+    """Writes and reads the symbols of one picture at a time, so that batches cannot matter.
+
+    Args:
+        transform: the trained transform codec; its decoder is copied.
+        fingerprint: 16 bits that stand for its weights.
+    """
+
+    def __init__(self, transform: ImageTransform, fingerprint: int) -> None:
+        self.fingerprint = fingerprint
+        self.decoder = cast(LatentDecoder, exact_copy(transform.decoder))
+        tables = GaussianTables()
+        self.symbols = ExactSymbols(symbol_map(transform.z_quantiser, transform.z_counts, tables), tables)
+        self.transform = transform  # the encoder's side needs no exact copy
+
+    def encode(self, latent: Tensor, quality: Tensor, check: ContentCheck | None = None) -> StreamReport:
+        """Codes a latent (1, N, h, w) at `quality` (1,) int64. `check`: to go on with; None begins one."""
+        y = self.transform.analysis(latent, quality)
+        return self.write(y, self.transform.z_quantiser.nearest(self.transform.hyper_analysis(y)), check)
+
+    def write(self, y: Tensor, z_indices: Tensor, check: ContentCheck | None = None) -> StreamReport:
+        """Codes y (1, C, h, w) and z_indices (1, h/4, w/4), or (1, Cz, h/4, w/4) under the factorised prior."""
+        decoder = self.decoder
+        return self.symbols.write(y, z_indices, check or ContentCheck(), decoder.parameters_of, decoder.decode_y)
+
+    def read_symbols(
+        self, payload: bytes, height: int, width: int, device: torch.device, check: ContentCheck
+    ) -> Tensor:
+        """As of `_PictureCoder`."""
+        decoder, z_size = self.decoder, (height // 4, width // 4)
+        return self.symbols.read(payload, z_size, device, check, decoder.parameters_of, decoder.decode_y)
+
+    def latent(self, decoded: Tensor, quality: int) -> Tensor:
+        """As of `_PictureCoder`."""
+        latent: Tensor = self.decoder(decoded, torch.tensor([quality], device=decoded.device))
         return latent
 
 
-class ExactIndexCoder:
+class ExactIndexCoder(_PictureCoder):
     """Writes and reads the auto-encoder's codebook indices of one picture. Methods as of `ExactLatentCoder`."""
 
     def __init__(self, transform: IndexTransform, fingerprint: int) -> None:
@@ -200,17 +293,19 @@ class ExactIndexCoder:
         self.quantiser = transform.z_quantiser
         self.map = _CodebookMap(transform.z_quantiser, transform.z_counts)
 
-    def encode(self, latent: Tensor, quality: Tensor) -> StreamReport:
+    def encode(self, latent: Tensor, quality: Tensor, check: ContentCheck | None = None) -> StreamReport:
         """Codes a latent (1, N, h, w); there is one quality."""
-        writer, check = SymbolWriter(), ContentCheck()
-        bits = self.map.write(self.quantiser.nearest(latent), writer, check)
-        return StreamReport(writer.finish(), check.digest(), 0.0, bits, bits)
+        writer, check = SymbolWriter(), check or ContentCheck()
+        indices = self.quantiser.nearest(latent)
+        bits = self.map.write(indices, writer, check)
+        return StreamReport(writer.finish(), check.digest(), 0.0, bits, bits, self.map.lookup(indices))
 
-    def read(
-        self, payload: bytes, height: int, width: int, quality: int, device: torch.device, verify: Callable[[int], None]
+    def read_symbols(
+        self, payload: bytes, height: int, width: int, device: torch.device, check: ContentCheck
     ) -> Tensor:
-        """Decodes a payload to code vectors (1, N, h, w) float64."""
-        reader, check = SymbolReader(payload), ContentCheck()
-        indices = self.map.read(height, width, reader, check, device)
-        verify(check.digest())
-        return self.map.lookup(indices)
+        """Code vectors (1, N, h, w) float64."""
+        return self.map.lookup(self.map.read(height, width, SymbolReader(payload), check, device))
+
+    def latent(self, decoded: Tensor, quality: int) -> Tensor:
+        """The code vectors are the latent."""
+        return decoded

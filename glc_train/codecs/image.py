@@ -1,7 +1,6 @@
 """The image codec: picture ⇄ `.glc` bytes."""
 
 import operator
-import zlib
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -21,6 +20,7 @@ from glc_train.bitstream import (
     pack_image,
     unpack_image,
 )
+from glc_train.codecs.exact_cache import ExactCache, weights_checksum
 from glc_train.codecs.exact_stream import ExactIndexCoder, ExactLatentCoder, StreamReport
 from glc_train.transform import ImageTransform, IndexTransform, Rounding, TransformOutput
 
@@ -103,7 +103,7 @@ class ImageCodec(nn.Module):
         # Typed as what it is but for that comparison; `isinstance` tells the two apart.
         self.transform = transform or cast(ImageTransform, IndexTransform(autoencoder.quantiser))
         self.compute_dtype = torch.float32  # of the auto-encoder; weights stay float32
-        self._exact: tuple[tuple[int, ...], ExactLatentCoder] | None = None
+        self._exact: ExactCache[ExactLatentCoder | ExactIndexCoder] = ExactCache()
 
     @property
     def quality_levels(self) -> int:
@@ -119,6 +119,11 @@ class ImageCodec(nn.Module):
     def multiple(self) -> int:
         """Sides are padded to multiples of this."""
         return self.autoencoder.factor * self.transform.hyper_factor
+
+    def latent_size(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the latent of a picture of height × width pixels."""
+        factor = self.transform.hyper_factor
+        return -(-height // self.multiple) * factor, -(-width // self.multiple) * factor
 
     def _quality(self, quality: int | Tensor, batch: int) -> Tensor:
         if isinstance(quality, Tensor):
@@ -161,24 +166,16 @@ class ImageCodec(nn.Module):
 
     # ------------------------------------------------------------------ files
 
-    def _coder(self) -> ExactLatentCoder:
+    def _coder(self) -> ExactLatentCoder | ExactIndexCoder:
         """The exact coder of the present weights; made anew when a weight has changed."""
+        kind: Any = ExactIndexCoder if isinstance(self.transform, IndexTransform) else ExactLatentCoder
         parts = (*self.transform.decoder_parts, self.transform, self.autoencoder.decoder)
-        tensors = [tensor for part in parts for tensor in (*part.parameters(), *part.buffers())]
-        # Tensors made in inference mode count no versions.
-        key = tuple(number for t in tensors for number in (t.data_ptr(), 0 if t.is_inference() else t._version))
-        if self._exact is None or self._exact[0] != key:
-            kind: Any = ExactIndexCoder if isinstance(self.transform, IndexTransform) else ExactLatentCoder
-            self._exact = (key, kind(self.transform, self._weights_fingerprint()))
-        return self._exact[1]
+        return self._exact.get(parts, lambda: kind(self.transform, self.weights_checksum() & 0xFFFF))
 
-    def _weights_fingerprint(self) -> int:
-        digest = 0
-        for module in (*self.transform.decoder_parts, self.autoencoder.decoder):
-            for _, tensor in sorted(module.state_dict().items()):
-                digest = zlib.crc32(tensor.detach().float().contiguous().cpu().numpy().tobytes(), digest)
-        digest = zlib.crc32(self.transform.z_counts.cpu().numpy().astype("<i8").tobytes(), digest)
-        return digest & 0xFFFF
+    def weights_checksum(self) -> int:
+        """32 bits over all weights that a decoder uses; `fingerprint` is the low half of them."""
+        parts = (*self.transform.decoder_parts, self.autoencoder.decoder)
+        return weights_checksum(parts, self.transform.z_counts)
 
     @property
     def fingerprint(self) -> int:
@@ -236,9 +233,9 @@ class ImageCodec(nn.Module):
                 f"The file asks for quality {header.quality}, but the loaded weights know only 0 to "
                 f"{self.quality_levels - 1}: load the weights it was written with."
             )
-        sides = [-(-side // self.multiple) * self.transform.hyper_factor for side in (header.height, header.width)]
+        height, width = self.latent_size(header.height, header.width)
         verify = partial(check_content, header)
-        return header, coder.read(payload, sides[0], sides[1], header.quality, self.device, verify)
+        return header, coder.read(payload, height, width, header.quality, self.device, verify)
 
     @torch.inference_mode()
     def decompress(self, data: bytes) -> np.ndarray:

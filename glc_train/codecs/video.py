@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from glc_train.autoencoder import VQVAE
+from glc_train.codecs.exact_cache import ExactCache, weights_checksum
+from glc_train.codecs.exact_frame import ExactFrameCoder
 from glc_train.codecs.image import ImageCodec, ImageOutput, pad_to_multiple
 from glc_train.transform import GainTransform, ImageTransform, Rounding, VideoTransform
 
@@ -135,6 +137,7 @@ class VideoCodec(nn.Module):
         self.image = image if same else expand_quality(image, transform.quality_levels)
         self.transform = transform
         self.own_autoencoder = autoencoder
+        self._exact: ExactCache[ExactFrameCoder] = ExactCache()
 
     @property
     def autoencoder(self) -> VQVAE:
@@ -150,6 +153,28 @@ class VideoCodec(nn.Module):
     def multiple(self) -> int:
         """Sides are padded to multiples of this, in every frame alike."""
         return self.image.multiple
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.image.device
+
+    @property
+    def fingerprint(self) -> int:
+        """16 bits of a checksum over all weights that decode a clip, those of the image codec included."""
+        return self.frame_coder().fingerprint
+
+    def frame_coder(self) -> ExactFrameCoder:
+        """The exact coder of the present weights; made anew when a weight has changed. `.glcv` files use it."""
+        transform, image = self.transform, self.image
+        own = (transform.decoder, transform.z_quantiser, self.autoencoder.decoder)
+        parts = (*own, transform, *image.transform.decoder_parts, image.transform, image.autoencoder.decoder)
+
+        def make() -> ExactFrameCoder:
+            checksum = weights_checksum(own, transform.z_counts, image.weights_checksum())
+            return ExactFrameCoder(transform, checksum & 0xFFFF)
+
+        return self._exact.get(parts, make)
 
     def encode_latent(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] of a conditional frame, sides multiples of `multiple` → latent (B, N, h, w)."""

@@ -1,14 +1,23 @@
 """docs/format.md, followed to the letter with plain integers, reads what the package writes."""
 
+import io
 import zlib
 from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glc_train.bitstream import CategoricalTable, GaussianTables, ImageHeader, SymbolWriter, pack_image
+from glc_train.bitstream import (
+    CategoricalTable,
+    GaussianTables,
+    ImageHeader,
+    SymbolWriter,
+    VideoHeader,
+    VideoWriter,
+    pack_image,
+)
 
 TABLES = GaussianTables()
 MASK = 2**64 - 1
@@ -126,3 +135,119 @@ def test_the_documented_thresholds_choose_the_table() -> None:
 def test_the_document_names_the_checksum_that_zlib_has() -> None:
     assert crc8(b"123456789") == 0xDF  # the check value of CRC-8/AUTOSAR
     assert zlib.crc32(b"123456789") == 0xCBF43926
+
+
+# ------------------------------------------------------------------ clips
+
+
+def crc16(data: bytes) -> int:
+    crc = 0xFFFF
+    for byte in data:
+        crc ^= byte << 8
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x1021 if crc & 0x8000 else 0)) & 0xFFFF
+    return crc
+
+
+def seeded_crc8(data: bytes, content: int) -> int:
+    """CRC-8 with its start value XORed with a byte: as if two bytes before the data led from 0xFF there."""
+    crc = 0xFF ^ content & 0xFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x2F if crc & 0x80 else 0)) & 0xFF
+    return crc ^ 0xFF
+
+
+class DocumentedClip:
+    """The records of the document, read from front to back."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+        assert self.take(1) == b"\xa5"
+        self.header = self.take(self.integer(1))
+        self.check16(0)
+
+    def take(self, count: int) -> bytes:
+        taken = self.data[self.at : self.at + count]
+        assert len(taken) == count
+        self.at += count
+        return taken
+
+    def integer(self, count: int) -> int:
+        return int.from_bytes(self.take(count), "big")
+
+    def number(self) -> int:
+        byte = self.integer(1)
+        return byte if byte < 128 else byte - 128 + 128 * self.number()
+
+    def check16(self, start: int) -> None:
+        assert int.from_bytes(self.data[self.at - 2 : self.at], "big") == crc16(self.data[start : self.at - 2])
+
+    def record(self, content: int) -> tuple[str, list[int], bytes]:
+        """Kind, fields and payload of the next record; `content`: content check of the frames before."""
+        start, first = self.at, self.integer(1)
+        if first <= 0xF1:
+            length = first if first < 0xC0 else 192 + 256 * (first - 192) + self.integer(1) if first < 0xF0 else 0
+            length = self.integer(3) if first == 0xF0 else length
+            length = 0 if first == 0xF1 else length
+            head = self.data[start : self.at]
+            check, payload = self.integer(1), self.take(length)
+            assert check == seeded_crc8(head + payload, content)
+            return ("repeat" if first == 0xF1 else "conditional"), [], payload
+        assert self.integer(1) == 0x56
+        if first == 0xFF:
+            frame, length, before, crc = self.number(), self.number(), self.integer(2), self.integer(2)
+            self.take(2)
+            self.check16(start)
+            payload = self.take(length)
+            assert crc == crc16(payload)
+            return "intra", [frame, before], payload
+        assert first == 0xFE
+        before, frames, entries = self.integer(2), self.number(), self.number()
+        steps = [self.number() for _ in range(2 * entries)]
+        assert self.integer(2) == self.at + 2 - start
+        self.take(2)
+        self.check16(start)
+        return "end", [before, frames, *steps], b""
+
+
+@settings(max_examples=20)
+@given(st.lists(st.integers(-1, 300) | st.sampled_from([12479, 12480]), max_size=8), st.integers(0, 65535))
+def test_the_documented_clip_is_what_is_written(lengths: list[int], content: int) -> None:
+    header = VideoHeader(
+        width=200, height=200, fps=(25, 1), quality=5, fingerprint=0x1234, intra_period=3, reset_interval=2,
+        pattern=(0, 1),
+    )  # fmt: skip
+    out = io.BytesIO()
+    writer, places = VideoWriter(out, header), []
+    for frame, length in enumerate(lengths):
+        payload = bytes([frame + 1]) * max(length, 1)
+        places.append(writer.size)
+        if frame % 3 == 0:
+            writer.intra(payload, content)
+        elif length < 0:
+            writer.repeat(content)
+        else:
+            writer.conditional(payload if length else b"\x80", content)
+    writer.close(content)
+    clip = DocumentedClip(out.getvalue())
+    # 200x200: length codes 7 and 7, twice the low bits 1000111 of 199, quality 5, two bits of padding.
+    bits = "0111" + "0111" + "1000111" * 2 + "000101" + "00" * 2
+    assert clip.header[: len(bits) // 8] == int(bits, 2).to_bytes(len(bits) // 8, "big")
+    for frame, length in enumerate(lengths):
+        assert clip.at == places[frame]
+        kind, fields, payload = clip.record(content)
+        expected = bytes([frame + 1]) * max(length, 1)
+        if frame % 3 == 0:
+            assert (kind, fields, payload) == ("intra", [frame, content], expected)
+        elif length < 0:
+            assert (kind, payload) == ("repeat", b"")
+        else:
+            assert (kind, payload) == ("conditional", expected if length else b"")
+    intra = list(range(3, len(lengths), 3))
+    steps = []
+    for before, frame in zip([None, *intra], intra, strict=False):
+        steps += [frame - (before or 0), places[frame] - (places[before] if before else 0)]
+    assert clip.record(content) == ("end", [content, len(lengths), *steps], b"")
+    assert clip.at == len(out.getvalue())

@@ -1,4 +1,4 @@
-"""A tiny codec with random weights, scaled so that its symbols are worth coding, and real photographs."""
+"""Tiny codecs with random weights, scaled so that their symbols are worth coding, and real photographs."""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,9 @@ import torch
 from omegaconf import OmegaConf
 from skimage import data
 
-from glc_train.codecs import ImageCodec
+from glc_train.codecs import ClipResult, ImageCodec, VideoCodec, compress_clip, decompress_clip
 from glc_train.weights import build_codec
+from tests.codecs.video_harness import CLIP, FRAMES, QUALITY, REPEATED, build
 
 
 def scaled_codec(config: dict[str, Any], gain: float) -> ImageCodec:
@@ -38,3 +39,25 @@ def codec(tiny_config: dict[str, Any]) -> ImageCodec:
 def photograph() -> np.ndarray:
     """uint8 (400, 448, 3)."""
     return np.ascontiguousarray(data.astronaut()[:400, :448])
+
+
+@pytest.fixture(scope="module")
+def video_codec(codec: ImageCodec) -> VideoCodec:
+    return build(codec)
+
+
+@pytest.fixture(scope="module")
+def frames(photograph: np.ndarray) -> list[np.ndarray]:
+    moving = [photograph[100 + 2 * t : 140 + 2 * t, 80 + 3 * t : 130 + 3 * t] for t in range(FRAMES)]
+    moving[REPEATED] = moving[REPEATED - 1]
+    return moving
+
+
+@pytest.fixture(scope="module")
+def coded(video_codec: VideoCodec, frames: list[np.ndarray]) -> ClipResult:
+    return compress_clip(video_codec, frames, QUALITY, CLIP)
+
+
+@pytest.fixture(scope="module")
+def decoded(video_codec: VideoCodec, coded: ClipResult) -> list[np.ndarray]:
+    return decompress_clip(video_codec, coded.data)

@@ -1,0 +1,137 @@
+"""The command `glc`: pictures and clips to files and back, and what is in a file."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import re
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from glc_train import __version__
+from glc_train.cli import clips, pictures
+from glc_train.cli.files import CommandError, explain
+from glc_train.cli.info import info
+
+
+def _compress(args: argparse.Namespace) -> int:
+    if args.output == clips.PIPE or args.output.suffix.lower() == clips.SUFFIX:
+        return clips.compress(args)
+    for option in ("size", "fps"):
+        if getattr(args, option) is not None:
+            raise CommandError(f"--{option}: only a clip has it; name a {clips.SUFFIX} file to write.")
+    return pictures.compress(args)
+
+
+def _decompress(args: argparse.Namespace) -> int:
+    if clips.is_clip(args.input):
+        return clips.decompress(args)
+    if args.start:
+        raise CommandError(f"--start: only a clip has frames, and {args.input} is none.")
+    return pictures.decompress(args)
+
+
+def _fetch_weights(args: argparse.Namespace) -> int:
+    from glc_train import backbones  # a second of imports that the other commands do not need
+
+    return backbones.main()
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9]\d{0,4})[xX×]([1-9]\d{0,4})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text} is not a size such as 416x240")
+    return int(match[1]), int(match[2])
+
+
+def _rate(text: str) -> Fraction:
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if rate <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a frame rate such as 25 or 30000/1001")
+    return rate
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="glc", description="Generative Latent Coding: pictures and clips to files and back."
+    )
+    parser.add_argument("--version", action="version", version=f"glc_train {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    coding = argparse.ArgumentParser(add_help=False)
+    coding.add_argument("--weights", type=Path, metavar="FILE", help="export or checkpoint of train.py, or .pth")
+    coding.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: cuda if there")
+    coding.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the auto-encoder")
+
+    compress = commands.add_parser(
+        "compress", parents=[coding], help="picture or clip to file, or a folder of pictures"
+    )
+    compress.add_argument(
+        "input", type=Path, metavar="IN", help="a picture, a folder of them, a video, a folder of frames"
+    )
+    compress.add_argument(
+        "output", type=Path, metavar="OUT", help="a .glc file or a folder; a .glcv file or - for a clip"
+    )
+    rate = compress.add_mutually_exclusive_group()
+    rate.add_argument("--quality", type=int, metavar="Q", help="0 (fewest bits) and up; default: the middle")
+    rate.add_argument("--target-bpp", type=_positive, metavar="B", help="the largest file of at most B bits per pixel")
+    compress.add_argument("--size", type=_size, metavar="WxH", help="of a clip that is raw .yuv, 8-bit 4:2:0")
+    compress.add_argument(
+        "--fps", type=_rate, metavar="F", help="frames per second of a clip that does not say, or not right"
+    )
+    compress.set_defaults(run=_compress)
+
+    decompress = commands.add_parser("decompress", parents=[coding], help="the way back")
+    decompress.add_argument(
+        "input", type=Path, metavar="IN", help="a .glc file, a folder of them, a .glcv file, - for a clip"
+    )
+    decompress.add_argument(
+        "output", type=Path, metavar="OUT", help="a picture (.png keeps all) or a folder of them; a video"
+    )
+    decompress.add_argument("--start", type=int, default=0, metavar="FRAME", help="of a clip: the first frame, from 0")
+    decompress.set_defaults(run=_decompress)
+
+    show = commands.add_parser("info", help="what .glc, .glcv and weights files hold")
+    show.add_argument("files", type=Path, nargs="+", metavar="FILE", help=".glc, .glcv, .safetensors, .ckpt or .pth")
+    show.set_defaults(run=info)
+
+    fetch = commands.add_parser("fetch-weights", help="fetch the ImageNet weights of LPIPS and DISTS, for use offline")
+    fetch.set_defaults(run=_fetch_weights)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs `glc`.
+
+    Args:
+        arguments: of the command line; None: those of this process.
+
+    Returns:
+        Exit code: 0; 1 if a file failed, named on stderr; 130 if interrupted. argparse exits with 2 by itself.
+    """
+    args = _parser().parse_args(arguments)
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, and Python would complain again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError) as error:
+        print(f"glc: {explain(error)}", file=sys.stderr)
+        return 1

@@ -1,0 +1,138 @@
+"""What the commands share: errors, files that appear whole or not at all, weights, devices."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import torch
+
+from glc_train.codecs import ImageCodec, VideoCodec
+from glc_train.data.whole_files import discard, temporary_beside
+from glc_train.weights import WeightsError
+
+PACKAGED = Path(__file__).parent.parent / "pretrained"
+Codec = TypeVar("Codec", ImageCodec, VideoCodec)
+
+
+class CommandError(ValueError):
+    """What was asked cannot be done; says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to read and the file to make of it."""
+
+    source: Path
+    target: Path
+
+
+def default_weights() -> Path:
+    """The weights that this installation carries.
+
+    Raises:
+        WeightsError: there are none, or several.
+    """
+    found = sorted(PACKAGED.glob("*.safetensors"))
+    if not found:
+        raise WeightsError(
+            "This installation carries no weights: give --weights FILE, an export or checkpoint of train.py or the "
+            "published .pth."
+        )
+    if len(found) > 1:
+        raise WeightsError(f"Name the weights with --weights, one of: {', '.join(map(str, found))}")
+    return found[0]
+
+
+def plan(source: Path, target: Path, find: Callable[[Path], list[Path]], suffix: str) -> list[Job]:
+    """Files to make.
+
+    Args:
+        source: a file, or a folder that is searched with `find`.
+        target: a file, or a folder; always a folder where `source` is one. The names below it are those below `source`
+            with `suffix`, which is appended where two files would get one name (a.png and a.jpg).
+
+    Raises:
+        CommandError: `source` is missing, or `target` of the wrong kind.
+    """
+    if not source.exists():
+        raise CommandError(f"{source}: no such file or folder; check the path.")
+    if not source.is_dir():
+        return [Job(source, target / source.with_suffix(suffix).name if target.is_dir() else target)]
+    if target.exists() and not target.is_dir():
+        raise CommandError(f"{target} is a file, but {source} is a folder: name a folder to write to.")
+    names = [path.relative_to(source) for path in find(source)]
+    renamed = [name.with_suffix(suffix) for name in names]
+    return [
+        Job(source / name, target / (new if renamed.count(new) == 1 else name.with_name(name.name + suffix)))
+        for name, new in zip(names, renamed, strict=True)
+    ]
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes its place, and that of what was there, when the block ends without an exception.
+
+    Makes missing folders. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+        os.replace(temporary, path)
+    except BaseException:
+        discard(temporary)
+        raise
+
+
+def explain(error: Exception, path: Path | None = None) -> str:
+    """One sentence for an error; names `path` where the error itself does not."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or path}: {error.strerror}; check the path and its rights."
+    for subject in ("The data ", "The file ", "The coded data "):
+        if path is not None and text.startswith(subject):
+            return f"{path} {text.removeprefix(subject)}"
+    return text if path is None or str(path) in text else f"{path}: {text}"
+
+
+def failure(error: Exception, path: Path) -> str:
+    """One sentence about why `path` failed; raises `error` again if it is none that a user can do something about."""
+    if isinstance(error, BrokenPipeError):
+        raise error
+    if isinstance(error, ValueError | OSError):
+        return explain(error, path)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error).lower()):
+        return f"{path}: too large for the memory of this device; use --device cpu, or a smaller picture."
+    raise error
+
+
+def load(args: argparse.Namespace, loader: Callable[..., Codec]) -> Codec:
+    """The codec that the command line names, made by `load_codec` or `load_video`.
+
+    Raises:
+        CommandError: there is no such device.
+        WeightsError: see the loader.
+    """
+    device = args.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise CommandError("--device cuda: PyTorch finds no CUDA device here; use --device cpu.")
+    codec = loader(args.weights or default_weights(), device=device, dtype=getattr(torch, args.dtype))
+    _ = codec.fingerprint  # prepares the exact arithmetic, which would count as the first file's time
+    return codec
+
+
+def chosen_quality(args: argparse.Namespace, codec: ImageCodec | VideoCodec) -> int:
+    """The quality that the command line names, or the middle one. Raises CommandError if there is no such."""
+    quality: int = codec.quality_levels // 2 if args.quality is None else args.quality
+    if not 0 <= quality < codec.quality_levels:
+        raise CommandError(f"--quality {quality}: these weights have the qualities 0 to {codec.quality_levels - 1}.")
+    return quality

@@ -1,0 +1,174 @@
+"""Pictures to `.glc` files and back."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from glc_train.bitstream import unpack_image
+from glc_train.cli.files import CommandError, Job, chosen_quality, failure, load, plan, whole_file
+from glc_train.codecs import ImageCodec
+from glc_train.data import find_pictures, read_picture, write_picture
+from glc_train.data.pictures import SUFFIXES
+from glc_train.weights import load_codec
+
+SUFFIX = ".glc"
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of one file: size in pixels, bytes of the `.glc` file, quality, seconds in the codec, a remark."""
+
+    width: int
+    height: int
+    size: int
+    quality: int
+    seconds: float
+    remark: str = ""
+
+    @property
+    def bpp(self) -> float:
+        """Bits of the file per pixel of the picture."""
+        return 8 * self.size / (self.width * self.height)
+
+
+def find_coded(root: Path) -> list[Path]:
+    """The `.glc` files below a folder, sorted. Raises CommandError if there is none."""
+    found = sorted(p for p in root.rglob("*" + SUFFIX) if p.is_file() and not p.name.startswith("."))
+    if not found:
+        raise CommandError(f"{root}: no {SUFFIX} file in this folder; name the folder that `glc compress` wrote.")
+    return found
+
+
+def compress_to_target(codec: ImageCodec, picture: np.ndarray, target_bpp: float) -> tuple[bytes, int, str]:
+    """The largest file of at most `target_bpp` bits per pixel, else the smallest there is.
+
+    Args:
+        codec: the codec.
+        picture: uint8 (H, W, 3).
+        target_bpp: > 0, counted over the whole file.
+
+    Returns:
+        The file, its quality, and a remark about what was reached.
+    """
+    pixels = picture.shape[0] * picture.shape[1]
+    files = [codec.compress(picture, quality) for quality in range(codec.quality_levels)]
+    fitting = [q for q, data in enumerate(files) if 8 * len(data) <= target_bpp * pixels]
+    if fitting:
+        best = max(fitting, key=lambda q: len(files[q]))
+        return files[best], best, f"target {target_bpp:g} bpp"
+    best = min(range(len(files)), key=lambda q: len(files[q]))
+    return files[best], best, f"over the target of {target_bpp:g} bpp"
+
+
+def _read_with_remarks(path: Path) -> np.ndarray:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        picture = read_picture(path)
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        print(f"glc: {text}", file=sys.stderr)
+    return picture
+
+
+def _compress_one(codec: ImageCodec, job: Job, quality: int, target_bpp: float | None) -> Done:
+    picture = _read_with_remarks(job.source)
+    start, remark = time.perf_counter(), ""
+    if target_bpp is None:
+        data = codec.compress(picture, quality)
+    else:
+        data, quality, remark = compress_to_target(codec, picture, target_bpp)
+    seconds = time.perf_counter() - start
+    with whole_file(job.target) as file:
+        file.write(data)
+    done = Done(picture.shape[1], picture.shape[0], len(data), quality, seconds, remark)
+    if target_bpp is not None and done.bpp > target_bpp:
+        print(f"glc: {job.source}: even the smallest file has {done.bpp:.4f} bpp, above the target.", file=sys.stderr)
+    return done
+
+
+def _decompress_one(codec: ImageCodec, job: Job) -> Done:
+    data = job.source.read_bytes()
+    quality = unpack_image(data)[0].quality
+    start = time.perf_counter()
+    picture = codec.decompress(data)
+    seconds = time.perf_counter() - start
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    write_picture(job.target, picture)
+    return Done(picture.shape[1], picture.shape[0], len(data), quality, seconds)
+
+
+def _guarded(work: Callable[[Job], Done], job: Job) -> Done | str:
+    """What `work` makes of the job, or one sentence about why it failed."""
+    try:
+        return work(job)
+    except Exception as error:
+        return failure(error, job.source)
+
+
+def _line(job: Job, done: Done) -> str:
+    remark = f"  ({done.remark})" if done.remark else ""
+    return (
+        f"{job.source} -> {job.target}  {done.width}x{done.height}  {done.size} bytes  {done.bpp:.4f} bpp  "
+        f"quality {done.quality}  {done.seconds:.2f} s{remark}"
+    )
+
+
+def _run_all(jobs: Sequence[Job], work: Callable[[Job], Done], folder: bool) -> int:
+    """Does every job, failed ones aside; prints a line for each; returns the exit code."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    progress: AbstractContextManager[Progress | None] = nullcontext()
+    if folder and console.is_terminal:
+        columns = (TextColumn("{task.percentage:3.0f}%"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        progress = Progress(*columns, console=console, redirect_stderr=sys.stderr.isatty())
+    finished: list[Done] = []
+    with progress as bar:
+        task = bar.add_task("", total=len(jobs)) if bar else None
+        for job in jobs:
+            outcome = _guarded(work, job)
+            if isinstance(outcome, str):
+                print(f"glc: {outcome}", file=sys.stderr)
+            else:
+                finished.append(outcome)
+                console.print(_line(job, outcome))
+            if bar and task is not None:
+                bar.advance(task)
+    failed = len(jobs) - len(finished)
+    if folder:
+        mean = f", mean {sum(done.bpp for done in finished) / len(finished):.4f} bpp" if finished else ""
+        console.print(f"{len(finished)} of {len(jobs)} files done{mean}")
+        if failed:
+            print(f"glc: {failed} of {len(jobs)} files failed; they are named above.", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def compress(args: argparse.Namespace) -> int:
+    """`glc compress` of a picture or a folder of them; returns the exit code. Raises CommandError."""
+    jobs = plan(args.input, args.output, find_pictures, SUFFIX)
+    folder = args.input.is_dir()
+    if jobs[0].target.suffix != SUFFIX:
+        raise CommandError(f"{args.output}: the name of a compressed picture ends in {SUFFIX}.")
+    codec = load(args, load_codec)
+    quality = chosen_quality(args, codec)
+    return _run_all(jobs, lambda job: _compress_one(codec, job, quality, args.target_bpp), folder)
+
+
+def decompress(args: argparse.Namespace) -> int:
+    """`glc decompress` of a `.glc` file or a folder; returns the exit code. Raises CommandError, FormatError."""
+    jobs = plan(args.input, args.output, find_coded, ".png")
+    folder = args.input.is_dir()
+    if jobs[0].target.suffix.lower() not in SUFFIXES:
+        raise CommandError(f"{args.output}: the name of a picture ends in one of {', '.join(SUFFIXES)}.")
+    if not folder:
+        unpack_image(args.input.read_bytes(), str(args.input))  # a foreign file is no reason to load the weights
+    codec = load(args, load_codec)
+    return _run_all(jobs, lambda job: _decompress_one(codec, job), folder)

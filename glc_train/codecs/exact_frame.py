@@ -1,0 +1,67 @@
+"""Symbols of the video transform codec ⇄ bytes, in arithmetic that is the same everywhere; see `exact_stream`."""
+
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from glc_train.bitstream import IMPLIED, ContentCheck, GaussianTables
+from glc_train.codecs.exact_stream import ExactSymbols, StreamReport, symbol_map
+from glc_train.layers import exact_copy
+from glc_train.transform import FrameDecoder, VideoTransform
+
+
+class ExactFrameCoder:
+    """Writes and reads the symbols of one conditional frame at a time, given the decoded latent of the one before.
+
+    Args:
+        transform: the trained transform codec; its decoder is copied.
+        fingerprint: 16 bits that stand for all weights that decode a clip.
+    """
+
+    def __init__(self, transform: VideoTransform, fingerprint: int) -> None:
+        self.fingerprint = fingerprint
+        self.decoder = cast(FrameDecoder, exact_copy(transform.decoder))
+        tables = GaussianTables()
+        self.symbols = ExactSymbols(symbol_map(transform.z_quantiser, transform.z_counts, tables), tables, IMPLIED)
+        self.transform = transform  # the encoder's side needs no exact copy
+
+    def encode(
+        self, latent: Tensor, previous: Tensor, adaptor: int | None, quality: int, check: ContentCheck
+    ) -> tuple[StreamReport, Tensor]:
+        """Codes a latent (1, N, h, w).
+
+        Args:
+            latent: of the frame.
+            previous: (1, N, h, w) float64, the exact decoded latent of the frame before.
+            adaptor: see `GOP.adaptor`.
+            quality: index.
+            check: to go on with.
+
+        Returns:
+            The payload, and latent_hat (1, N, h, w) float64 as a decoder will have it.
+        """
+        decoder, level = self.decoder, torch.tensor([quality], device=previous.device)
+        given = decoder.context_of(previous, adaptor)
+        context, weight_map = given.context.float(), given.weight_map.float()
+        y = self.transform.analysis(torch.cat([latent, context], dim=1), level)
+        z_indices = self.transform.z_quantiser.nearest(self.transform.tokenizer(y, context, weight_map))
+        parameters_of = partial(decoder.parameters_of, given=given)
+        report = self.symbols.write(y, z_indices, check, parameters_of, decoder.decode_y)
+        return report, decoder(report.decoded, given, level)
+
+    def decode(
+        self, payload: bytes, previous: Tensor, adaptor: int | None, quality: int, check: ContentCheck
+    ) -> Tensor:
+        """latent_hat (1, N, h, w) float64 of a payload; arguments as of `encode`.
+
+        Raises:
+            FormatError: no encoder writes such a payload.
+        """
+        decoder, level = self.decoder, torch.tensor([quality], device=previous.device)
+        given = decoder.context_of(previous, adaptor)
+        parameters_of, z_size = partial(decoder.parameters_of, given=given), (self.transform.tokens, 1)
+        y_hat = self.symbols.read(payload, z_size, previous.device, check, parameters_of, decoder.decode_y)
+        latent: Tensor = decoder(y_hat, given, level)
+        return latent

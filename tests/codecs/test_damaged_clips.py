@@ -1,0 +1,151 @@
+"""Damaged, forged and foreign streams: what is left is right, and what is lost is said."""
+
+import copy
+import io
+import time
+
+import numpy as np
+import pytest
+
+from glc_train.bitstream import ClipFormat, FormatError, VideoReader, VideoWriter, WeightsMismatchError
+from glc_train.bitstream.video_container import pack_conditional, pack_intra
+from glc_train.codecs import (
+    GOP,
+    ClipResult,
+    ImageCodec,
+    VideoCodec,
+    VideoDecoder,
+    VideoEncoder,
+    compress_clip,
+    decompress_clip,
+)
+from tests.codecs.video_harness import (
+    CLIP,
+    FRAMES,
+    REPEATED,
+    build,
+    offsets,
+    read,
+    same,
+)
+
+
+def test_truncations(video_codec: VideoCodec, coded: ClipResult, decoded: list[np.ndarray]) -> None:
+    """At every byte in the tests of the container; here at edges of records."""
+    places = offsets(coded.data)
+    for frame in (0, 1, 5, REPEATED, FRAMES):
+        for length in (places[frame], places[frame] + 3):
+            found, damages = read(video_codec, coded.data[:length])
+            assert same(found, decoded)
+            assert list(found) == list(range(frame + (frame == REPEATED and length > places[frame])))
+            assert damages[-1].end is None
+            assert "cut short" in str(damages[-1]) or "damaged" in str(damages[-1])
+
+
+def test_flipped_bits(video_codec: VideoCodec, coded: ClipResult, decoded: list[np.ndarray]) -> None:
+    """Every one in the tests of the container; here some, by chance and in lengths, checks and markers."""
+    places, rng = offsets(coded.data), np.random.default_rng(0)
+    bits = {8 * places[frame] + bit for frame in (2, 5, REPEATED) for bit in (0, 7, 12)}
+    bits |= {int(bit) for bit in rng.integers(8 * places[0], 8 * len(coded.data), 12)}
+    for bit in sorted(bits):
+        damaged = bytearray(coded.data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        found, damages = read(video_codec, bytes(damaged))
+        assert damages, bit
+        hit = sum(place <= bit // 8 for place in places) - 1  # the frame whose record was hit
+        for index, picture in found.items():
+            if index < hit or index >= 5 * (hit // 5 + 1):
+                assert np.array_equal(picture, decoded[index]), (bit, index)
+        assert {index // 5 for index in range(FRAMES) if index not in found} <= {min(hit, FRAMES - 1) // 5}
+
+
+def test_a_damaged_frame_is_left_out_with_those_that_need_it(
+    video_codec: VideoCodec, coded: ClipResult, decoded: list[np.ndarray]
+) -> None:
+    damaged = bytearray(coded.data)
+    damaged[offsets(coded.data)[6] + 9] ^= 4
+    found, damages = read(video_codec, bytes(damaged))
+    assert list(found) == [0, 1, 2, 3, 4, 5, 10]
+    assert same(found, decoded)
+    assert [(damage.first, damage.end) for damage in damages] == [(6, 10)]
+    assert str(damages[0]).startswith("frames 6 to 9: the record is damaged")
+    with pytest.raises(FormatError, match="frames 6 to 9"):
+        decompress_clip(video_codec, bytes(damaged))
+
+
+def test_random_payloads_under_right_checks(video_codec: VideoCodec, frames: list[np.ndarray]) -> None:
+    """A forger's stream: nothing but damage reports and pictures comes of it."""
+    rng = np.random.default_rng(3)
+    header = VideoEncoder(video_codec, 0, CLIP, io.BytesIO()).header
+    for _ in range(6):
+        out = io.BytesIO()
+        writer = VideoWriter(out, header)
+        writer.intra(rng.bytes(30), 0)
+        for _ in range(3):
+            writer.conditional(rng.bytes(20), int(rng.integers(65536)))
+        writer.close(0)
+        found, damages = read(video_codec, out.getvalue())
+        assert damages
+        assert set(found) <= {0, 1, 2, 3}
+
+
+def test_a_decoder_that_computes_differently_is_found_out(codec: ImageCodec, coded: ClipResult) -> None:
+    other = build(codec)
+    coder = other.frame_coder()
+    coder.decoder.get_buffer("temporal_prior.bias").add_(0.01)
+    found, damages = read(other, coded.data)
+    assert other.fingerprint == VideoReader(io.BytesIO(coded.data)).header.fingerprint
+    assert {0, 5, 10} <= set(found)  # intra frames do not need that layer
+    assert {damage.first // 5 for damage in damages} == {0, 1}
+
+
+def test_a_huge_claim_is_refused_before_any_work(video_codec: VideoCodec) -> None:
+    claim = ClipFormat(width=65536, height=65536)
+    for length in (0, 1, 1000):
+        out = io.BytesIO()
+        VideoEncoder(video_codec, 0, claim, out)
+        out.write(pack_intra(0, b"\x55" * length, 0) + pack_conditional(b"\x55" * length, 0))
+        start = time.perf_counter()
+        found, damages = read(video_codec, out.getvalue())
+        assert found == {}
+        assert [(damage.first, damage.end) for damage in damages] == [(0, None)]
+        assert time.perf_counter() - start < 5
+
+
+def test_other_weights_are_refused(codec: ImageCodec, video_codec: VideoCodec, coded: ClipResult) -> None:
+    for change in (
+        "image.autoencoder.decoder",
+        "own_autoencoder.decoder",
+        "transform.decoder",
+        "image.transform.decoder",
+    ):
+        other = copy.deepcopy(video_codec)
+        next(other.get_submodule(change).parameters()).add_(0.1)
+        assert other.fingerprint != video_codec.fingerprint
+        with pytest.raises(WeightsMismatchError, match=r"clip\.glcv was written with weights of fingerprint"):
+            VideoDecoder(other, io.BytesIO(coded.data), "clip.glcv")
+
+
+def test_adaptors_and_qualities_that_the_weights_do_not_have(
+    codec: ImageCodec, video_codec: VideoCodec, frames: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = compress_clip(video_codec, frames[:1], 63, CLIP, GOP(5, (0, 2))).data
+    monkeypatch.setattr(VideoCodec, "fingerprint", video_codec.fingerprint)
+    fewer = build(codec, gop=GOP(5, (0, 1)), quality_levels=4, adaptors=2)
+    with pytest.raises(FormatError, match="quality 63, but the loaded weights know only 0 to 3"):
+        VideoDecoder(fewer, io.BytesIO(data))
+    data = compress_clip(video_codec, frames[:1], 3, CLIP, GOP(5, (0, 2))).data
+    with pytest.raises(FormatError, match="adaptor 2, but the loaded weights know only 0 to 1"):
+        VideoDecoder(fewer, io.BytesIO(data))
+
+
+def test_frames_that_do_not_fit(video_codec: VideoCodec, frames: list[np.ndarray]) -> None:
+    encoder = VideoEncoder(video_codec, 0, CLIP, io.BytesIO())
+    encoder.write(frames[0])
+    for wrong in (frames[1][:39], frames[1][:, :, :2], frames[1][None]):
+        with pytest.raises(ValueError, match="frames must not change size"):
+            encoder.write(wrong)
+    assert encoder.write(frames[1]).index == 1
+    for quality in (-1, 64):
+        with pytest.raises(ValueError, match="quality must be 0 to 63"):
+            VideoEncoder(video_codec, quality, CLIP, io.BytesIO())
