@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from glc_train.data import find_pictures, packaged_pictures
 from glc_train.evaluation.baselines import PillowBaseline
-from glc_train.evaluation.bd_rate import BDRateError, bd_rate
-from glc_train.evaluation.curves import Curve, load_published
+from glc_train.evaluation.comparison import as_curve, compare
+from glc_train.evaluation.curves import load_published
 from glc_train.evaluation.grid import write_picture_grid
 from glc_train.evaluation.plots import plot_rate_distortion
 from glc_train.evaluation.results import (
@@ -27,36 +25,9 @@ from glc_train.evaluation.results import (
     write_json,
 )
 from glc_train.evaluation.runner import Codec, evaluate_codec
-from glc_train.metrics import METRIC_NAMES, PatchDistribution, PictureMetrics, check_patch_count, load_inception
+from glc_train.evaluation.settings import EvaluationSettings
+from glc_train.metrics import PatchDistribution, PictureMetrics, check_patch_count, load_inception
 from glc_train.weights import load_codec
-
-
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """What ``conf/evaluation`` says; see the comments there.
-
-    ``data`` holds ``name``, ``root`` (``None``: the photographs that scikit-image and scikit-learn ship), ``expected``
-    (number of pictures or ``None``) and ``published`` (name of published curves or ``None``).
-    """
-
-    ckpt: str | None
-    data: dict[str, Any]
-    out: str
-    qualities: Sequence[int] | None = None
-    limit: int | None = None
-    metrics: Sequence[str] = METRIC_NAMES
-    baselines: Sequence[str] = ()
-    device: str = "auto"
-    dtype: str = "float32"
-    save_pictures: bool = True
-    inception: str | None = None
-    patch_size: int = 256
-    progress: bool = True
-
-    @property
-    def torch_device(self) -> str:
-        """``auto`` resolved."""
-        return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
 
 
 def _pictures(settings: EvaluationSettings) -> list[Path]:
@@ -78,34 +49,8 @@ def _pictures(settings: EvaluationSettings) -> list[Path]:
 def _load_codec(settings: EvaluationSettings) -> Codec:
     if settings.ckpt is None:
         raise EvaluationError("No checkpoint was named: give ckpt=FILE.")
-    dtype = getattr(torch, settings.dtype, None)
-    if not isinstance(dtype, torch.dtype):
-        raise EvaluationError(f"There is no dtype {settings.dtype!r}: give float32 or bfloat16.")
-    codec: Codec = load_codec(settings.ckpt, device=settings.torch_device, dtype=dtype)
+    codec: Codec = load_codec(settings.ckpt, device=settings.torch_device, dtype=settings.torch_dtype)
     return codec
-
-
-def as_curve(results: CodecResults) -> Curve:
-    """Means of a codec as a curve over bytes on disk."""
-    points = ({k: v for k, v in asdict(mean).items() if v is not None} for mean in results.means)
-    return Curve(results.codec, tuple(points), "rate: bytes on disk")
-
-
-def compare(ours: Curve, anchors: Sequence[Curve]) -> list[dict[str, Any]]:
-    """BD-rates of ``ours`` against each anchor and metric both have; where refused, ``percent`` is ``None``."""
-    found = []
-    for anchor in anchors:
-        for metric in (*METRIC_NAMES, "fid"):
-            (rates, values), (our_rates, our_values) = anchor.series(metric), ours.series(metric)
-            if not rates or not our_rates:
-                continue
-            entry: dict[str, Any] = {"codec": ours.name, "anchor": anchor.name, "metric": metric}
-            try:
-                entry |= asdict(bd_rate(rates, values, our_rates, our_values))
-            except BDRateError as reason:
-                entry |= {"percent": None, "reason": str(reason)}
-            found.append(entry)
-    return found
 
 
 _COLUMNS = {

@@ -15,13 +15,13 @@ from glc_train.evaluation import (
     Curve,
     EvaluationError,
     EvaluationSettings,
+    compare,
     load_published,
     plot_rate_distortion,
     run_evaluation,
 )
 from glc_train.evaluation import results as results_module
 from glc_train.evaluation.results import PictureResult, QualityMeans, fingerprint, write_text
-from glc_train.evaluation.run import compare
 from tests.evaluation.fake_codec import ReportingCodec
 from tests.metrics.rendered import render
 

@@ -1,6 +1,7 @@
 """What all stages share: accumulation, memory saving, bad steps, codebooks, going further and branching."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,20 @@ def test_recomputed_activations_change_nothing(tmp_path: Path) -> None:
     option = "stages.autoencoder.module.settings.checkpoint_activations"
     curves = [_curve(tmp_path / str(on), "train/grad_norm", f"{option}={on}", steps=2) for on in (False, True)]
     assert curves[0] == pytest.approx(curves[1], rel=1e-5)
+
+
+def test_float16_scales_the_loss_and_lowers_the_scale_after_an_overflow(tmp_path: Path) -> None:
+    scaler = "{_target_: torch.amp.GradScaler, device: cpu, init_scale: 1.0e12, backoff_factor: 1.0e-8}"
+    kind = "_target_: lightning.pytorch.plugins.precision.MixedPrecision, precision: 16-mixed, device: cpu"
+    plugin = f"{{{kind}, scaler: {scaler}}}"
+    half = ["trainer.precision=null", f"+trainer.plugins=[{plugin}]"]
+    norms = _curve(tmp_path / "half", "train/grad_norm", *half)
+    whole = _curve(tmp_path / "whole", "train/grad_norm")
+    assert not math.isfinite(norms[0])
+    assert [math.isfinite(norms[step]) for step in (1, 2, 3)] == [True] * 3
+    assert norms[1] == pytest.approx(whole[0], rel=0.2)
+    skipped = logged(tmp_path / "half" / "autoencoder", "train/skipped_steps")
+    assert list(skipped.values()) == [1.0] * 4
 
 
 def test_bad_steps_are_skipped_counted_and_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

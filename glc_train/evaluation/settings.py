@@ -1,0 +1,51 @@
+"""What an evaluation is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from glc_train.evaluation.results import EvaluationError
+from glc_train.metrics import METRIC_NAMES
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What ``conf/evaluation`` says; see the comments there.
+
+    ``data`` holds ``name``, ``root`` (``None``: the photographs that scikit-image and scikit-learn ship), ``expected``
+    (number of pictures or ``None``) and ``published`` (name of published curves or ``None``). Where ``clips`` is true
+    it is a data set of clips, with ``frames`` (how many of each count, or ``None``), ``only`` (their names, or
+    ``None``) and ``size`` (width and height of raw video, or ``None``).
+    """
+
+    ckpt: str | None
+    data: dict[str, Any]
+    out: str
+    qualities: Sequence[int] | None = None
+    limit: int | None = None
+    metrics: Sequence[str] = METRIC_NAMES
+    baselines: Sequence[str] = ()
+    device: str = "auto"
+    dtype: str = "float32"
+    save_pictures: bool = True
+    inception: str | None = None
+    patch_size: int = 256
+    workers: int = 1
+    progress: bool = True
+
+    @property
+    def torch_device(self) -> str:
+        """``auto`` resolved."""
+        return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """Arithmetic of the auto-encoder. Raises EvaluationError for an unknown name."""
+        dtype = getattr(torch, self.dtype, None)
+        if not isinstance(dtype, torch.dtype):
+            raise EvaluationError(f"There is no dtype {self.dtype!r}: give float32 or bfloat16.")
+        return dtype
