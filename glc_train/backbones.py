@@ -38,6 +38,8 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from glc_train.files import replacing
+
 BackboneName = Literal["alexnet", "vgg16"]
 
 _TIMEOUT_SECONDS = 10.0
@@ -171,16 +173,8 @@ def convert_pickle(net: BackboneName, file: IO[bytes]) -> dict[str, Tensor]:
 
 
 def _save(state: dict[str, Tensor], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(handle)
-    try:
+    with replacing(path) as temporary:
         save_file(state, temporary)
-        os.chmod(temporary, 0o644)  # mkstemp gives 0600; a cache may be shared
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _download_sdist(net: BackboneName) -> Path:

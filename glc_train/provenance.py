@@ -1,4 +1,4 @@
-"""Where a result comes from: commit, hardware, command; and files that are written whole or not at all."""
+"""Where a result comes from: commit, hardware, command."""
 
 from __future__ import annotations
 
@@ -7,25 +7,10 @@ import platform
 import shlex
 import subprocess
 import sys
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def commit() -> str | None:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from glc_train.autoencoder import VQVAE
 from glc_train.codecs import GOP, ImageCodec, VideoCodec
+from glc_train.files import replacing
 from glc_train.transform import ImageTransform, VideoTransform
 
 Config = dict[str, Any]
@@ -379,18 +379,10 @@ def save_codec(codec: Codec, config: Mapping[str, Any], path: str | os.PathLike[
         half: store floating-point tensors in 16 bits.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {}
     for name, tensor in codec.state_dict().items():
         tensor = tensor.detach().cpu()
         state[name] = (tensor.half() if half and tensor.is_floating_point() else tensor.clone()).contiguous()
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    os.close(handle)
-    try:
-        kind = VIDEO_FORMAT if isinstance(codec, VideoCodec) else FORMAT
+    kind = VIDEO_FORMAT if isinstance(codec, VideoCodec) else FORMAT
+    with replacing(path) as temporary:
         save_file(state, temporary, metadata={"format": kind, "config": json.dumps(config)})
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

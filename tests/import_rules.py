@@ -38,17 +38,18 @@ RULES: dict[str, Rule] = {
     "transform": Rule(_units("layers"), never=FRAMEWORKS),
     "bitstream": Rule(frozenset(), only=frozenset({"numpy", "constriction"})),
     "codecs": Rule(_units("layers autoencoder transform bitstream"), never=FRAMEWORKS),
-    "backbones": Rule(frozenset(), never=FRAMEWORKS),
+    "files": Rule(frozenset(), only=frozenset()),
+    "backbones": Rule(_units("files"), never=FRAMEWORKS),
     "provenance": Rule(frozenset(), only=frozenset({"torch"})),
     "losses": Rule(_units("layers autoencoder backbones")),
     "metrics": Rule(_units("backbones")),
-    "data": Rule(frozenset()),
-    "weights": Rule(_units("layers autoencoder transform codecs")),
+    "data": Rule(_units("files")),
+    "weights": Rule(_units("layers autoencoder transform codecs files")),
     "training": Rule(
-        _units("layers autoencoder transform codecs losses data metrics backbones weights provenance glc_train")
+        _units("layers autoencoder transform codecs losses data metrics backbones weights files provenance glc_train")
     ),
-    "evaluation": Rule(_units("codecs metrics data backbones weights provenance glc_train")),
-    "cli": Rule(_units("codecs bitstream data weights backbones glc_train")),
+    "evaluation": Rule(_units("codecs metrics data backbones weights files provenance glc_train")),
+    "cli": Rule(_units("codecs bitstream data weights backbones files glc_train")),
     "glc_train": Rule(_units("codecs weights")),
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import BinaryIO, TypeVar
 import torch
 
 from glc_train.codecs import ImageCodec, VideoCodec
-from glc_train.data.whole_files import discard, temporary_beside
+from glc_train.files import replacing
 from glc_train.weights import WeightsError
 
 PACKAGED = Path(__file__).parent.parent / "pretrained"
@@ -76,19 +75,9 @@ def plan(source: Path, target: Path, find: Callable[[Path], list[Path]], suffix:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes its place, and that of what was there, when the block ends without an exception.
-
-    Makes missing folders. Raises OSError.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-        os.replace(temporary, path)
-    except BaseException:
-        discard(temporary)
-        raise
+    """A file to write; it takes its place when the block ends without an exception. Raises OSError."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        yield file
 
 
 def explain(error: Exception, path: Path | None = None) -> str:

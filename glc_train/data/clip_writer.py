@@ -12,8 +12,8 @@ import numpy as np
 from glc_train.data.clip_colour import MATRIX_TAG, Colours
 from glc_train.data.clip_info import ClipError, ClipInfo
 from glc_train.data.pictures import PathLike, Picture, PictureError, write_picture
-from glc_train.data.whole_files import discard, temporary_beside
 from glc_train.data.y4m import Y4mWriter
+from glc_train.files import discard, temporary_beside
 
 DEFAULT_CRF = 10.0
 # suffix -> (encoder, its options)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from glc_train.data.whole_files import discard, temporary_beside
+from glc_train.files import replacing
 
 try:  # 1.7 times as fast as Pillow on JPEG, with the same pixels; everything works without it
     import simplejpeg
@@ -82,12 +82,8 @@ def write_picture(path: PathLike, picture: Picture) -> None:
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
         raise PictureError(f"{path}: expected a uint8 array (H, W, 3), got {picture.dtype} {picture.shape}.")
     try:
-        temporary = temporary_beside(path)
-        try:
+        with replacing(path) as temporary:
             Image.fromarray(np.ascontiguousarray(picture)).save(temporary, **_SAVE_OPTIONS.get(suffix, {}))
-            os.replace(temporary, path)
-        finally:
-            discard(temporary)
     except OSError as error:
         raise PictureError(f"{path}: cannot be written ({error}); check the folder and its rights.") from error
 

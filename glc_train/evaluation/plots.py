@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from glc_train.evaluation.curves import Curve
+from glc_train.files import replacing
 
 _PANELS = {
     "lpips": "LPIPS (AlexNet) ↓",
@@ -41,6 +41,5 @@ def plot_rate_distortion(ours: Sequence[Curve], published: Sequence[Curve], path
         axes.legend(fontsize=7)
     note = "solid: bytes on disk; dashed: read off published figures, rate as estimated by the models"
     figure.suptitle(f"{title}\n{note}" if published else title, fontsize=9)
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, format="png", dpi=130)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)

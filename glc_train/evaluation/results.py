@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from glc_train import provenance
-from glc_train.provenance import write_text
+from glc_train.files import write_text
 
 SCHEMA_VERSION = 1
 

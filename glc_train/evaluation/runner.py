@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from glc_train.data.pictures import read_picture, write_picture
 from glc_train.evaluation.results import CodecResults, EvaluationError, PictureResult, mean_of
+from glc_train.files import write_bytes
 from glc_train.metrics import PatchDistribution, PictureMetrics
 
 
@@ -43,18 +42,6 @@ def _labels(paths: Sequence[Path]) -> list[str]:
     return labels
 
 
-def _write_bytes(path: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def _compress(codec: Codec, picture: np.ndarray, quality: int) -> tuple[bytes, float | None, float | None, float]:
     """File, estimated bits, bits under the coder's tables, seconds."""
     report: Any = getattr(codec, "compress_with_report", None)
@@ -71,7 +58,7 @@ def _evaluate_picture(
     codec: Codec, name: str, label: str, original: np.ndarray, quality: int, file: Path, metrics: PictureMetrics
 ) -> tuple[PictureResult, np.ndarray]:
     data, estimated_bits, ideal_bits, encode_seconds = _compress(codec, original, quality)
-    _write_bytes(file, data)
+    write_bytes(file, data)
     stored = file.read_bytes()
     start = time.perf_counter()
     decoded = codec.decompress(stored)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from glc_train.codecs import ClipFormat, VideoCodec, VideoDecoder, VideoEncoder
 from glc_train.data.clip_colour import Colours
 from glc_train.data.clip_info import ClipInfo
 from glc_train.evaluation.results import EvaluationError
+from glc_train.files import replacing, write_bytes
 
 Frames = Callable[[], Iterable[np.ndarray]]
 
@@ -75,14 +75,16 @@ class GLCClips:
         fps = (info.fps.numerator, info.fps.denominator)
         clip = ClipFormat(info.width, info.height, fps, info.matrix, info.full_range)
         reports, seconds = [], 0.0
-        temporary = path.with_name(f".{path.name}")
-        with open(temporary, "wb") as file, VideoEncoder(self.codec, quality, clip, file) as encoder:
+        with (
+            replacing(path) as temporary,
+            open(temporary, "wb") as file,
+            VideoEncoder(self.codec, quality, clip, file) as encoder,
+        ):
             for frame in frames():
                 start = time.perf_counter()
                 report = encoder.write(frame)
                 seconds += time.perf_counter() - start
                 reports.append(EncodedFrame(report.kind, report.size, report.estimated_bits, report.ideal_bits))
-        os.replace(temporary, path)
         return EncodedClip(tuple(reports), seconds)
 
     def decode(self, path: Path) -> Iterator[np.ndarray]:
@@ -130,9 +132,7 @@ class X26xClips:
             else:
                 high = middle - 1
         data, clip = best
-        temporary = path.with_name(f".{path.name}")
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        write_bytes(path, data)
         return clip
 
     def decode(self, path: Path) -> Iterator[np.ndarray]:

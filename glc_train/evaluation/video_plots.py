@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from PIL import Image, ImageDraw
 from glc_train.data import write_clip
 from glc_train.data.clip_info import ClipInfo
 from glc_train.evaluation.video_results import SequenceResult
+from glc_train.files import replacing
 
 _PANELS = {
     "bytes": "bytes of the frame",
@@ -44,9 +44,8 @@ def plot_over_frames(results: Sequence[SequenceResult], path: Path) -> None:
             axes.set_yscale("log")
             axes.legend(fontsize=6)
     figure.suptitle(results[0].sequence, fontsize=9)
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, format="png", dpi=130)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)
 
 
 def _labelled(picture: np.ndarray, text: str) -> np.ndarray:

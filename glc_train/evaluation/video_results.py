@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from glc_train.evaluation.results import SCHEMA_VERSION, RunFacts
-from glc_train.provenance import write_text
+from glc_train.files import write_text
 
 FRAME_SCORES = ("psnr", "ms_ssim", "lpips", "dists", "flicker")
 

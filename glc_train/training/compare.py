@@ -4,7 +4,6 @@ A RUN is the folder of a stage (``outputs/NAME/joint``), or of a run with a sing
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from glc_train.files import replacing
 from glc_train.training.logs import LogError, columns, read_curve
 
 DEFAULT_METRICS = ("train/loss", "train/psnr", "val/psnr/stage_I", "val/lpips/stage_I")
@@ -106,13 +106,8 @@ def draw(curves: Sequence[RunCurve], path: Path) -> None:
         axes.set_xlabel("training step")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def table(curves: Sequence[RunCurve]) -> str:

@@ -11,6 +11,7 @@ from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from glc_train import provenance
+from glc_train.files import write_text
 from glc_train.training.stage import Stage
 
 CARD = "model_card.md"
@@ -155,5 +156,5 @@ def write_model_card(folder: Path, facts: TrainingFacts) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    provenance.write_text(folder / CONFIG, OmegaConf.to_yaml(facts.config, resolve=True))
-    provenance.write_text(folder / CARD, card(facts))
+    write_text(folder / CONFIG, OmegaConf.to_yaml(facts.config, resolve=True))
+    write_text(folder / CARD, card(facts))

@@ -13,7 +13,8 @@ from lightning.pytorch.profilers import Profiler
 from torch import nn
 from torch.profiler import ProfilerActivity, record_function
 
-from glc_train.provenance import hardware, write_text
+from glc_train.files import write_text
+from glc_train.provenance import hardware
 from glc_train.training.stage import Stage, TrainingError
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import shutil
 import warnings
 from pathlib import Path
@@ -16,6 +15,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from glc_train.files import replacing, write_text
 from glc_train.losses import CodePredictor
 from glc_train.training.checkpoint import KeepLast
 from glc_train.training.family import EXPORT, Family, family_of
@@ -78,9 +78,8 @@ def _profiler(profile: bool | int, folder: Path, stage: Stage) -> dict[str, Step
 def _publish(weights: Path, final: Path) -> None:
     for name in (CARD, CONFIG, final.name):
         if (weights.parent / name).is_file():  # weights from elsewhere may have no card
-            temporary = final.with_name(f"{name}.tmp")
-            shutil.copyfile(weights.parent / name, temporary)
-            os.replace(temporary, final.parent / name)
+            with replacing(final.parent / name) as temporary:
+                shutil.copyfile(weights.parent / name, temporary)
     log.info("weights: %s", final)
 
 
@@ -207,8 +206,8 @@ def _export(stage: Stage, config: DictConfig, family: Family, name: str, folder:
         fit_z_prior(codec.to(stage.device).eval(), data, config.prior_batches)
     write_model_card(folder, training_facts(stage, stage.trainer, config, name))
     if predictor_state is not None:
-        torch.save(predictor_state, folder / f"{PREDICTOR}.tmp")
-        os.replace(folder / f"{PREDICTOR}.tmp", folder / PREDICTOR)
+        with replacing(folder / PREDICTOR) as temporary:
+            torch.save(predictor_state, temporary)
     save_codec(codec, stage.codec_config, folder / EXPORT)
     facts = {
         "stage": type(stage).__name__,
@@ -216,5 +215,5 @@ def _export(stage: Stage, config: DictConfig, family: Family, name: str, folder:
         "minutes": round(float(stage.seconds) / 60, 2),
     }
     facts["skipped_steps"] = int(stage.bad_steps)
-    (folder / SUMMARY).write_text(json.dumps(facts, indent=1) + "\n")
+    write_text(folder / SUMMARY, json.dumps(facts, indent=1) + "\n")
     log.info("stage exported to %s: %s", folder / EXPORT, facts)

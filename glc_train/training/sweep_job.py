@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from glc_train import provenance
+from glc_train.files import write_text
 from glc_train.training.family import family_of
 from glc_train.training.logs import read_curve
 from glc_train.training.stage import TrainingError
@@ -34,7 +34,7 @@ def claim_job_folder(folder: Path, overrides: Sequence[str]) -> None:
             )
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        provenance.write_text(note, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+        write_text(note, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
 
 
 def read_objective(config: DictConfig) -> float | None:

@@ -7,7 +7,6 @@ of the sweep; where the jobs differ in the weights or targets of the rate, also 
 import argparse
 import csv
 import io
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from yaml import YAMLError
 
+from glc_train.files import replacing, write_text
 from glc_train.training.family import FAMILIES
 from glc_train.training.logs import LogError, columns, read_curve
 
@@ -135,21 +135,15 @@ def draw(jobs: Sequence[Job], path: Path) -> bool:
         axes.set_title(_PANELS[metric])
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return True
 
 
 def _write_csv(table: Sequence[Sequence[str]], path: Path) -> None:
     text = io.StringIO(newline="")
     csv.writer(text).writerows(table)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
-    os.replace(temporary, path)
+    write_text(path, text.getvalue())
 
 
 def _show(table: Sequence[Sequence[str]]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -31,3 +33,29 @@ def discard(temporary: Path) -> None:
         shutil.rmtree(temporary)
     else:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """An empty file beside `path` that takes its place when the block ends without an exception; else it is removed.
+
+    Makes missing folders. Raises: OSError if it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        discard(temporary)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file. Raises: OSError."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, line ends as they are. Raises: OSError."""
+    write_bytes(path, text.encode())
