@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from glc_train.layers import Quantised, VectorQuantiser
-from glc_train.training import AutoencoderStage, JointStage, Losses, PictureLoss, TransformStage
+from glc_train.training import AutoencoderStage, Draws, JointStage, Losses, PictureLoss, TransformStage
 from glc_train.training.stage import Stage
 
 
@@ -61,7 +61,8 @@ class _PlainGradient(Stage):
         self.adversary.discriminator.requires_grad_(False)
         if self.adversary.per_sample:
             pairs = zip(losses.x_hat.split(1), losses.x.split(1), strict=True)
-            weight = torch.stack([self._weight(self.picture(x_hat, x)[0], x_hat) for x_hat, x in pairs])
+            draws = Draws(self.settings.seed, step, self.global_rank, self.trainer.world_size)
+            weight = torch.stack([self._weight(self.picture(x_hat, x, draws)[0], x_hat) for x_hat, x in pairs])
         else:
             weight = self._weight(losses.picture, losses.x_hat)[None]
         logits = self.adversary.discriminator(losses.x_hat)

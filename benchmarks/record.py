@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from glc_train import provenance
+from glc_train.files import write_text
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "benchmarks"
 
@@ -38,5 +39,5 @@ def write_record(
         "options": dict(options),
         "results": dict(results),
     }
-    provenance.write_text(path, json.dumps(content, indent=1, default=str, allow_nan=False) + "\n")
+    write_text(path, json.dumps(content, indent=1, default=str, allow_nan=False) + "\n")
     print(f"written to {path}")

@@ -1,5 +1,6 @@
 """The stations assembled: picture ⇄ file."""
 
+from glc_train.bitstream import ClipFormat
 from glc_train.codecs.image import (
     CompressResult,
     ImageCodec,
@@ -21,6 +22,7 @@ from glc_train.codecs.video_stream import (
 
 __all__ = [
     "GOP",
+    "ClipFormat",
     "ClipResult",
     "CompressResult",
     "DecodedFrame",

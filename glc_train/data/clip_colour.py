@@ -6,6 +6,8 @@ back within 2 of 255 in each channel. BITEXACT keeps them the same on every proc
 
 from __future__ import annotations
 
+from typing import Any
+
 import av
 import numpy as np
 import numpy.typing as npt
@@ -95,7 +97,8 @@ def planes_of(frame: av.VideoFrame) -> list[npt.NDArray[np.uint8]]:
 
 def _upright(pixels: Picture, frame: av.VideoFrame) -> Picture:
     """Apply the display matrix [a b u; c d v; x y w], which takes a stored place (x, y) to (ax + cy, bx + dy)."""
-    data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    side_data: Any = frame.side_data  # its annotation knows only names as keys
+    data = side_data.get(SideDataType.DISPLAYMATRIX)
     if data is None:
         return pixels
     a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()

@@ -100,7 +100,8 @@ class FolderClips:
         stride = fitting[int(chosen * len(fitting))]
         first = int(start * (length - (self.frames - 1) * stride))
         pictures = self._store.frames(path, range(first, first + (self.frames - 1) * stride + 1, stride))
-        crop = self._crops.draw(*pictures[0].shape[:2], random)
+        height, width = pictures[0].shape[:2]
+        crop = self._crops.draw(height, width, random)
         cut = np.stack([crop.cut(picture) for picture in pictures])
         if self.reverse and backwards < 0.5:
             cut = cut[::-1]

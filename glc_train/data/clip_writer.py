@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 import av
 import numpy as np
@@ -137,7 +137,9 @@ class _Encoded:
         odd = info.width % 2 or info.height % 2
         self._pixel_format = "yuv444p" if odd and encoder == "libx264" else "yuv420p"
         self._container = av.open(f"file:{path}", "w")
-        self._stream: Any = self._container.add_stream(encoder, rate=info.fps, options={**options, "crf": str(crf)})
+        self._stream = cast(
+            Any, self._container.add_stream(encoder, rate=info.fps, options={**options, "crf": str(crf)})
+        )
         self._stream.width, self._stream.height = info.width, info.height
         self._stream.pix_fmt = self._pixel_format
         context = self._stream.codec_context

@@ -60,8 +60,9 @@ class FolderCrops:
         Raises: PictureError if no picture at all can be read.
         """
         picture = self._passes.read(index, self._picture)
-        crop = self._crops.draw(*picture.shape[:2], sample_generator(self.seed, "folder crop", index)).cut(picture)
-        return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))
+        height, width = picture.shape[:2]
+        crop = self._crops.draw(height, width, sample_generator(self.seed, "folder crop", index))
+        return torch.from_numpy(np.ascontiguousarray(crop.cut(picture).transpose(2, 0, 1)))
 
     def name(self, index: int) -> str:
         """File that crop number `index` is cut from (or its replacement, if that cannot be read)."""

@@ -45,7 +45,7 @@ class VideoFile:
         except ClipError:
             self.close()
             raise
-        self.stream.thread_type = "AUTO"  # type: ignore[assignment]
+        self.stream.thread_type = "AUTO"
         self.stream.thread_count = threads
 
     def close(self) -> None:

@@ -72,8 +72,13 @@ class GLCClips:
 
     def encode(self, frames: Frames, info: ClipInfo, quality: int, path: Path) -> EncodedClip:
         """See :class:`ClipCodec`."""
-        fps = (info.fps.numerator, info.fps.denominator)
-        clip = ClipFormat(info.width, info.height, fps, info.matrix, info.full_range)
+        clip = ClipFormat(
+            width=info.width,
+            height=info.height,
+            fps=info.fps.as_integer_ratio(),
+            matrix=info.matrix,
+            full_range=info.full_range,
+        )
         reports, seconds = [], 0.0
         with (
             replacing(path) as temporary,

@@ -23,6 +23,7 @@ from glc_train.bitstream import (
     pack_image,
 )
 from glc_train.codecs import ImageCodec, exact_stream, pad_to_multiple, picture_to_tensor, tensor_to_picture
+from glc_train.codecs.exact_stream import ExactLatentCoder
 from glc_train.transform import PriorParameters, SymbolStep
 from glc_train.weights import save_codec
 from tests.codecs.conftest import scaled_codec
@@ -32,6 +33,13 @@ SIZES = [(1, 1), (1, 70), (63, 65), (64, 64), (200, 120)]
 FUSION = "hyper_synthesis.fusion.1.1.conv_out"
 CONTEXT = "context.shared.0.1.conv_out"
 FIXED_COST = 16  # bytes beyond the ideal code length: header, checks, and the end of the entropy code
+
+
+def latent_coder(codec: ImageCodec) -> ExactLatentCoder:
+    """The exact coder of a codec with a transform."""
+    coder = codec._coder()
+    assert isinstance(coder, ExactLatentCoder)
+    return coder
 
 
 def digest(latent: torch.Tensor) -> str:
@@ -65,7 +73,7 @@ def test_encoder_and_decoder_agree_on_every_value(
 ) -> None:
     """The encoder's own decoded y, not only its symbols, is what the decoder gets."""
     seen: list[torch.Tensor] = []
-    decoder = codec._coder().decoder
+    decoder = latent_coder(codec).decoder
     original = decoder.decode_y
 
     def decode_y(prior: PriorParameters, step: SymbolStep) -> torch.Tensor:
@@ -110,7 +118,7 @@ def test_the_estimate_is_what_symbols_of_the_model_cost(
         conv = codec.transform.decoder.get_submodule(layer)
         conv.get_parameter("bias")[first : first + channels] = centre * torch.linspace(0.5, 1.5, channels)
         conv.get_parameter("weight")[first : first + channels] *= 0.1 * centre
-    report = codec._coder().write(torch.zeros(1, channels, 32, 32), torch.randint(64, (1, 8, 8)))
+    report = latent_coder(codec).write(torch.zeros(1, channels, 32, 32), torch.randint(64, (1, 8, 8)))
     assert report.estimated_bits_y > 800
     assert report.ideal_bits == pytest.approx(report.estimated_bits_y + report.estimated_bits_z, rel=0.01)
     assert len(report.payload) <= report.ideal_bits / 8 + 4
@@ -118,7 +126,7 @@ def test_the_estimate_is_what_symbols_of_the_model_cost(
 
 def test_escapes_come_back(tiny_config: dict[str, Any], photograph: np.ndarray) -> None:
     codec = scaled_codec(tiny_config, 40.0)
-    coder = codec._coder()
+    coder = latent_coder(codec)
     y, z = torch.randn(1, 32, 8, 8) * 300, torch.randint(64, (1, 2, 2))
     y[0, 0, 0, 0] = 1e6
     report = coder.write(y, z)
@@ -255,7 +263,7 @@ def test_a_decoder_that_computes_differently_is_found_out(codec: ImageCodec, pho
     other = copy.deepcopy(codec)
     file = codec.compress(photograph[:128, :128], 1)
     # The fingerprint is that of the weights: unchanged.
-    other._coder().decoder.get_buffer(f"{FUSION}.bias").add_(0.01)
+    latent_coder(other).decoder.get_buffer(f"{FUSION}.bias").add_(0.01)
     assert other.fingerprint == codec.fingerprint
     with pytest.raises(FormatError, match=r"did not decode to what was encoded|damaged"):
         other.decompress(file)

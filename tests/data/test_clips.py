@@ -82,7 +82,7 @@ def test_mp4_holds_the_values_and_tags_of_the_standard(tmp_path: Path, matrix: s
         frame = next(container.decode(video=0))
     assert (frame.colorspace, frame.color_range) == (6 if matrix == "bt601" else 1, 2 if full_range else 1)
     assert frame.format.name in ("yuv420p", "yuvj420p")
-    luma = np.frombuffer(frame.planes[0], np.uint8).reshape(HEIGHT, -1)[:, :WIDTH]
+    luma = np.frombuffer(bytes(frame.planes[0]), np.uint8).reshape(HEIGHT, -1)[:, :WIDTH]
     assert np.abs(centres(luma) - yuv(colours(), matrix, full_range)[0]).max() < 2.5
 
 

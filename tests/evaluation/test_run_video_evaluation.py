@@ -1,0 +1,173 @@
+"""Evaluation on clips: files, figures over frames, baselines at the same bytes, workers."""
+
+import csv
+import json
+from dataclasses import fields, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+from glc_train.codecs import VideoDecoder
+from glc_train.data import ClipInfo, open_clip, write_clip
+from glc_train.evaluation import EvaluationError, EvaluationSettings, run_video_evaluation
+from glc_train.evaluation.video_codecs import X26xClips
+from glc_train.evaluation.video_results import FrameResult, SequenceResult
+from glc_train.evaluation.video_run import default_qualities
+from glc_train.weights import build_video, load_video, save_codec
+from tests.moving_clips import moving_clip
+
+FRAMES, SIDE = 5, 64
+
+
+def section(path: Path) -> dict[str, Any]:
+    config: Any = OmegaConf.to_container(OmegaConf.load(path))
+    return {str(k): v for k, v in config.items()}
+
+
+@pytest.fixture(scope="module")
+def weights(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(2)
+    conf = repository / "conf/model"
+    config = {
+        "image": section(conf / "tiny.yaml"),
+        "transform": section(conf / "video/tiny.yaml"),
+        "gop": {"intra_period": 4},
+    }
+    path = tmp_path_factory.mktemp("weights") / "video.safetensors"
+    save_codec(build_video(config), config, path)
+    return path
+
+
+@pytest.fixture
+def settings(weights: Path, tmp_path: Path) -> EvaluationSettings:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for number in range(2):
+        pictures = (moving_clip(FRAMES + 1, SIDE, number) * 0.5 + 0.5).mul(255).round().byte().permute(0, 2, 3, 1)
+        info = ClipInfo(SIDE, SIDE, Fraction(10), "bt709", False)
+        with write_clip(folder / f"c{number}.y4m", info) as clip:
+            for picture in pictures.numpy():
+                clip.write(picture)
+    return EvaluationSettings(
+        ckpt=str(weights),
+        data={"name": "video", "clips": True, "root": str(folder), "frames": FRAMES, "published": "video/uvg"},
+        out=str(tmp_path / "out"),
+        qualities=[0, 63],
+        metrics=["psnr"],
+        device="cpu",
+        progress=False,
+    )
+
+
+def test_figures_are_those_of_the_files(settings: EvaluationSettings, capsys: pytest.CaptureFixture[str]) -> None:
+    (results,) = run_video_evaluation(settings)
+    out = Path(settings.out)
+    assert [(s.sequence, s.quality) for s in results.sequences] == [("c0", 0), ("c0", 63), ("c1", 0), ("c1", 63)]
+    codec = load_video(str(settings.ckpt))
+    for sequence in results.sequences:
+        file = out / "files" / f"q{sequence.quality}" / f"{sequence.sequence}.glcv"
+        assert sequence.bytes == file.stat().st_size
+        assert sequence.bpp == 8 * sequence.bytes / (FRAMES * SIDE * SIDE)
+        assert sequence.kbps == pytest.approx(8 * sequence.bytes * 10 / FRAMES / 1000)
+        assert [frame.kind for frame in sequence.per_frame] == ["intra", *["conditional"] * 3, "intra"]
+        assert 0 < sequence.bytes - sum(frame.bytes for frame in sequence.per_frame) < 60, "header, end and index"
+        with open(file, "rb") as stream:
+            decoded = np.stack([frame.picture for frame in VideoDecoder(codec, stream)]).astype(float)
+        with open_clip(Path(settings.data["root"]) / f"{sequence.sequence}.y4m") as reader:
+            original = np.stack(list(reader)[:FRAMES]).astype(float)
+        error = (decoded - original) / 255
+        psnr = -10 * np.log10((error**2).mean((1, 2, 3)))
+        assert [f.psnr for f in sequence.per_frame] == pytest.approx(psnr.tolist(), abs=1e-3)
+        flicker = np.sqrt(((error[1:] - error[:-1]) ** 2).mean((1, 2, 3)))
+        assert sequence.per_frame[0].flicker is None
+        assert [f.flicker for f in sequence.per_frame[1:]] == pytest.approx(flicker.tolist(), rel=1e-4)
+        assert sequence.flicker == pytest.approx(flicker.mean(), rel=1e-4)
+    assert "GLC" in capsys.readouterr().out
+
+
+def test_the_report_is_complete_and_workers_change_nothing(settings: EvaluationSettings) -> None:
+    settings = replace(settings, baselines=["x264"], workers=2)
+    ours, theirs = run_video_evaluation(settings)
+    out = Path(settings.out)
+    content = json.loads((out / "results.json").read_text())
+    assert set(content["codecs"]) == {"GLC", "x264"}
+    entry = content["codecs"]["GLC"]["sequences"]["c1"]["63"]
+    assert set(entry) >= {f.name for f in fields(SequenceResult)} - {"per_frame"}
+    assert all(len(entry[f"frame_{name}"]) == FRAMES for name in ("kind", "bpp", "psnr", "flicker"))
+    assert {f.name for f in fields(FrameResult)} >= {"kind", "bytes", "flicker"}
+    assert len(list(csv.DictReader((out / "results.csv").open()))) == 8
+    for name in ("rate_distortion.png", "frames/c0.png", "frames/c1.png"):
+        with Image.open(out / name) as plot:
+            assert plot.width > 300
+    with av.open(str(out / "clips/c0.mp4")) as shown:
+        frames = list(shown.decode(video=0))
+    assert len(frames) == FRAMES
+    assert frames[0].width == 4 * SIDE  # original, lowest, highest, x264
+    for mine, other in zip(ours.sequences, theirs.sequences, strict=True):
+        assert (mine.sequence, mine.quality) == (other.sequence, other.quality)
+        assert other.bytes <= mine.bytes or other.bytes < 1500, "no larger than ours, or as small as x264 can"
+        assert other.estimated_bpp is None
+    again = run_video_evaluation(replace(settings, baselines=[], workers=1, save_pictures=False))[0]
+    assert [(s.bytes, s.psnr) for s in again.sequences] == [(s.bytes, s.psnr) for s in ours.sequences]
+
+
+@pytest.mark.parametrize("name", ["x264", "x265"])
+def test_baselines_grow_to_their_target_and_come_back_whole(name: str, tmp_path: Path) -> None:
+    pictures = (moving_clip(8, 96, 3) * 0.5 + 0.5).mul(255).round().byte().permute(0, 2, 3, 1).numpy()
+    codec = X26xClips(name, 4, {0: 1, 1: 12_000})
+    info = ClipInfo(96, 96, Fraction(25), "bt709", False)
+    sizes, errors = [], []
+    for quality in (0, 1):
+        path = tmp_path / f"q{quality}{codec.suffix}"
+        encoded = codec.encode(lambda: iter(pictures), info, quality, path)
+        decoded = np.stack(list(codec.decode(path)))
+        sizes.append(path.stat().st_size)
+        errors.append(float(np.abs(decoded.astype(float) - pictures).mean()))
+        assert decoded.shape == pictures.shape
+        assert sum(frame.bytes for frame in encoded.frames) == sizes[-1]
+        assert [f.kind for f in encoded.frames].count("intra") >= 2
+    assert sizes[0] < sizes[1] <= 12_000
+    assert errors[1] < errors[0]
+    assert errors[1] < 4
+
+
+def test_four_qualities_are_those_of_the_protocol() -> None:
+    assert default_qualities(64) == [0, 21, 42, 63]
+    assert default_qualities(4) == [0, 1, 2, 3]
+    assert default_qualities(1) == [0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ckpt": None}, "give ckpt=FILE"),
+        ({"qualities": [64]}, "distinct integers from 0 to 63"),
+        ({"limit": 0}, "leaves no clip"),
+        ({"baselines": ["vp8"]}, "no baseline 'vp8'"),
+        ({"data": {"name": "video", "clips": True, "root": None}}, "give data.root=FOLDER"),
+        ({"data": {"only": ["c0", "c9"]}}, "no clip called c9"),
+        ({"data": {"size": [64, 64]}}, "holds none of the clips"),
+    ],
+)
+def test_wrong_settings_are_one_sentence(settings: EvaluationSettings, change: dict[str, Any], message: str) -> None:
+    if "data" in change:
+        change = {"data": settings.data | change["data"]}
+    with pytest.raises(EvaluationError, match=message):
+        run_video_evaluation(replace(settings, **change))
+    assert not Path(settings.out).exists()
+
+
+def test_an_image_codec_is_refused(settings: EvaluationSettings, repository: Path, tmp_path: Path) -> None:
+    from glc_train.weights import build_codec
+
+    config = section(repository / "conf/model/tiny.yaml")
+    save_codec(build_codec(config), config, tmp_path / "image.safetensors")
+    with pytest.raises(EvaluationError, match="needs a video codec"):
+        run_video_evaluation(replace(settings, ckpt=str(tmp_path / "image.safetensors")))
