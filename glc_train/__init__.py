@@ -1,6 +1,6 @@
-"""Generative Latent Coding: image compression below 0.04 bits per pixel, trained, coded to files, and evaluated."""
+"""Generative Latent Coding: images and video below 0.04 bits per pixel, trained, coded to files, and evaluated."""
 
-from glc_train.weights import WeightsError, load_codec, save_codec
+from glc_train.weights import WeightsError, load_any_codec, load_codec, load_video, save_codec
 
 __version__ = "0.1.0"
-__all__ = ["WeightsError", "__version__", "load_codec", "save_codec"]
+__all__ = ["WeightsError", "__version__", "load_any_codec", "load_codec", "load_video", "save_codec"]

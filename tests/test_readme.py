@@ -40,7 +40,11 @@ BLOCKS = [
     for found in re.finditer(r"(?:<!-- (test[^>]*) -->\n)?```(\w*)\n(.*?)```\n", README, flags=re.DOTALL)
 ]
 COMMANDS = [
-    line.split("   #")[0].strip() for block in BLOCKS if block.language == "bash" for line in block.text.splitlines()
+    command.strip()
+    for block in BLOCKS
+    if block.language == "bash"
+    for line in block.text.splitlines()
+    for command in line.split("   #")[0].split(" | ")
 ]
 
 
