@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import hydra
@@ -10,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from glc_train.training import TrainingError, claim_job_folder, read_objective, run_recipe
+from glc_train.training import TrainingError, as_single_run, claim_job_folder, read_objective, run_recipe
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -22,11 +23,14 @@ def main(config: DictConfig) -> float | None:
     """
     try:
         hydra_config = HydraConfig.get()
+        job: AbstractContextManager[None] = nullcontext()
         if hydra_config.mode == RunMode.MULTIRUN:
             config.out = hydra_config.runtime.output_dir  # each job of a sweep in a folder of its own
             claim_job_folder(Path(config.out), hydra_config.overrides.task)
-        run_recipe(config)
-        return read_objective(config)
+            job = as_single_run(Path(config.out), hydra_config.overrides.task)
+        with job:
+            run_recipe(config)
+            return read_objective(config)
     except (TrainingError, ValueError, OSError, OmegaConfBaseException) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise

@@ -12,7 +12,7 @@ from glc_train.training.schedule import WarmupCosine
 from glc_train.training.sharding import Sharding
 from glc_train.training.stage import Losses, Stage, StageSettings, TrainingError
 from glc_train.training.stages import AutoencoderStage, JointStage, PictureLoss, TransformStage
-from glc_train.training.sweep_job import claim_job_folder, read_objective
+from glc_train.training.sweep_job import as_single_run, claim_job_folder, read_objective
 from glc_train.training.validation import Validate
 from glc_train.training.video_stages import ClipSettings, VideoPixelStage, VideoStage
 
@@ -39,6 +39,7 @@ __all__ = [
     "VideoPixelStage",
     "VideoStage",
     "WarmupCosine",
+    "as_single_run",
     "claim_job_folder",
     "fit_z_prior",
     "read_curve",

@@ -1,8 +1,12 @@
 """One job of a sweep: its folder, and the number that a sweep optimises."""
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import torch.distributed as dist
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -35,6 +39,27 @@ def claim_job_folder(folder: Path, overrides: Sequence[str]) -> None:
     else:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(note, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+
+
+@contextmanager
+def as_single_run(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
+    """Makes this process look like one that runs the job in `folder` alone, and afterwards like the sweep again.
+
+    Lightning starts the other ranks with a copy of the command line: from that of the sweep they would begin a sweep of
+    their own. And it leaves a process group and variables behind, by which the next job would look for dead ranks.
+    """
+    argv, environment = sys.argv, dict(os.environ)
+    own = [override for override in overrides if not override.startswith("hparams_search=")]
+    sys.argv = [argv[0], *own, f"out={folder}"]
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment)
 
 
 def read_objective(config: DictConfig) -> float | None:

@@ -81,6 +81,21 @@ def test_launchers(launcher: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_two_ranks_work_on_every_job(tmp_path: Path) -> None:
+    lr = "stages.autoencoder.module.settings.lr=1e-4,1e-3"
+    ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
+    sweep(["-m", *tiny_overrides(tmp_path, 2), *NO_LPIPS, *ranks, "run=[autoencoder]", lr])
+    jobs = sweep_table.read_sweep(tmp_path)
+    assert [float(job.overrides["stages.autoencoder.module.settings.lr"]) for job in jobs] == [1e-4, 1e-3]
+    for job in "01":
+        facts = OmegaConf.load(tmp_path / job / "config.yaml")
+        assert facts.trainer.devices == 2
+        assert (tmp_path / job / "weights.safetensors").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "multirun.yaml"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_optuna_optimises_the_objective(tmp_path: Path) -> None:
     output = sweep(
         [
