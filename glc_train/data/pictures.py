@@ -71,7 +71,7 @@ def write_picture(path: PathLike, picture: Picture) -> None:
     """Write `picture`, uint8 (H, W, 3) RGB, in the format of the suffix.
 
     PNG, BMP, TIFF, PPM and WebP are lossless; JPEG and AVIF are written at quality 95. The file appears whole or not
-    at all.
+    at all; missing folders are made.
 
     Raises: PictureError for another suffix, an array that is no picture, or a place that cannot be written.
     """

@@ -179,9 +179,10 @@ def test_write_refuses_what_is_no_picture(tmp_path: Path) -> None:
             write_picture(tmp_path / "x.png", wrong)
     with pytest.raises(PictureError, match=r"cannot write '\.gif' pictures"):
         write_picture(tmp_path / "x.gif", gradient())
+    (tmp_path / "file").touch()
     with pytest.raises(PictureError, match="cannot be written"):
-        write_picture(tmp_path / "no" / "x.png", gradient())
-    assert os.listdir(tmp_path) == []
+        write_picture(tmp_path / "file" / "x.png", gradient())
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_find_pictures_is_sorted_and_recursive(tmp_path: Path) -> None:

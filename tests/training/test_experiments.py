@@ -34,6 +34,8 @@ def _overrides(path: Path, out: Path) -> list[str]:
     ]
     if stages.joint.module.pixel_predictor is not None:
         overrides.append("~stages.joint.module.pixel_predictor")
+    if "scale_probability" in composed([f"experiment={path.stem}", "data=rendered"]).data.train:
+        overrides.append("~data.train.scale_probability")  # of photographs; the tiny run has rendered pictures
     return [f"experiment={path.stem}", *overrides, *NO_LPIPS]
 
 
