@@ -19,12 +19,21 @@ _PANELS = {
 }
 
 
+def _metrics_of(curves: Sequence[Curve]) -> list[str]:
+    return [metric for metric in _PANELS if any(curve.series(metric)[0] for curve in curves)]
+
+
+def has_metric(curves: Sequence[Curve]) -> bool:
+    """Whether there is anything to plot."""
+    return bool(_metrics_of(curves))
+
+
 def plot_rate_distortion(ours: Sequence[Curve], published: Sequence[Curve], path: Path, title: str = "") -> None:
     """Draw a PNG with a panel for each metric that any of our curves has; raises ``ValueError`` where none has.
 
     Published rates are the models' estimates, ours are bytes on disk: the plot says so.
     """
-    panels = [metric for metric in _PANELS if any(curve.series(metric)[0] for curve in ours)]
+    panels = _metrics_of(ours)
     if not panels:
         raise ValueError("There is nothing to plot: no curve has a metric.")
     figure = Figure(figsize=(4.2 * len(panels), 3.9), layout="constrained")

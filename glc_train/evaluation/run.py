@@ -15,12 +15,10 @@ from glc_train.evaluation.baselines import PillowBaseline
 from glc_train.evaluation.comparison import as_curve, compare
 from glc_train.evaluation.curves import load_published
 from glc_train.evaluation.grid import write_picture_grid
-from glc_train.evaluation.plots import plot_rate_distortion
+from glc_train.evaluation.plots import has_metric, plot_rate_distortion
 from glc_train.evaluation.results import (
     CodecResults,
     EvaluationError,
-    RunFacts,
-    fingerprint,
     write_csv,
     write_json,
 )
@@ -129,17 +127,10 @@ def run_evaluation(settings: EvaluationSettings, codec: Codec | None = None) -> 
         all_results.append(results)
     curves = [as_curve(each) for each in all_results]
     bd_rates = compare(curves[0], [*published, *curves[1:]])
-    facts = RunFacts(
-        dataset=data["name"],
-        checkpoint=settings.ckpt,
-        weights_sha256=fingerprint(settings.ckpt) if settings.ckpt else None,
-        device=settings.torch_device,
-        dtype=settings.dtype,
-    )
-    write_json(out / "results.json", facts, all_results, bd_rates)
+    write_json(out / "results.json", settings.facts(), all_results, bd_rates)
     write_csv(out / "results.csv", all_results)
     title = f"{data['name']}, {len(pictures)} pictures"
-    if any(set(curve.points[0]) & {"psnr", "ms_ssim", "lpips", "dists"} for curve in curves):
+    if has_metric(curves):
         plot_rate_distortion(curves, published, out / "rate_distortion.png", title)
     if settings.save_pictures:
         write_picture_grid(pictures, ours, out / "decoded", out / "pictures.png")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from glc_train.evaluation.results import EvaluationError
+from glc_train.evaluation.results import EvaluationError, RunFacts, fingerprint
 from glc_train.metrics import METRIC_NAMES
 
 
@@ -41,6 +41,16 @@ class EvaluationSettings:
     def torch_device(self) -> str:
         """``auto`` resolved."""
         return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+
+    def facts(self) -> RunFacts:
+        """What makes the results of this evaluation, read when they are written."""
+        return RunFacts(
+            dataset=self.data["name"],
+            checkpoint=self.ckpt,
+            weights_sha256=fingerprint(self.ckpt) if self.ckpt else None,
+            device=self.torch_device,
+            dtype=self.dtype,
+        )
 
     @property
     def torch_dtype(self) -> torch.dtype:

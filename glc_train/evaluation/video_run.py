@@ -19,8 +19,8 @@ from glc_train.codecs import VideoCodec
 from glc_train.data import find_clips
 from glc_train.evaluation.comparison import as_curve, compare
 from glc_train.evaluation.curves import load_published
-from glc_train.evaluation.plots import plot_rate_distortion
-from glc_train.evaluation.results import EvaluationError, RunFacts, fingerprint
+from glc_train.evaluation.plots import has_metric, plot_rate_distortion
+from glc_train.evaluation.results import EvaluationError
 from glc_train.evaluation.settings import EvaluationSettings
 from glc_train.evaluation.video_codecs import ClipCodec, GLCClips, X26xClips
 from glc_train.evaluation.video_plots import plot_over_frames, write_side_by_side
@@ -100,7 +100,8 @@ def _evaluate_sequence(
         baseline = X26xClips(name, codec.gop.intra_period, targets)
         folder = out / "baselines" / name
         measured = [evaluate_clip(clip, baseline, name, q, folder / f"q{q}", metrics, advance) for q in job.qualities]
-        columns.append(_column(max(measured, key=lambda r: r.bytes), baseline, folder / f"q{shown[-1].quality}"))
+        best = max(measured, key=lambda r: r.bytes)
+        columns.append(_column(best, baseline, folder / f"q{best.quality}"))
         results += measured
     if job.settings.save_pictures:
         (out / "clips").mkdir(parents=True, exist_ok=True)
@@ -195,17 +196,11 @@ def run_video_evaluation(settings: EvaluationSettings) -> list[VideoResults]:
     ]
     curves = [as_curve(each) for each in results]
     bd_rates = compare(curves[0], [*published, *curves[1:]])
-    facts = RunFacts(
-        dataset=data["name"],
-        checkpoint=settings.ckpt,
-        weights_sha256=fingerprint(settings.ckpt) if settings.ckpt else None,
-        device=settings.torch_device,
-        dtype=settings.dtype,
-    )
-    write_video_json(out / "results.json", facts, results, bd_rates)
+    write_video_json(out / "results.json", settings.facts(), results, bd_rates)
     write_video_csv(out / "results.csv", results)
     title = f"{data['name']}, {len(clips)} clips"
-    plot_rate_distortion(curves, published, out / "rate_distortion.png", title)
+    if has_metric(curves):  # bytes alone can be evaluated too
+        plot_rate_distortion(curves, published, out / "rate_distortion.png", title)
     (out / "frames").mkdir(exist_ok=True)
     for clip in clips:
         plot_over_frames([r for r in measured if r.sequence == clip.name], out / "frames" / f"{clip.name}.png")

@@ -138,6 +138,13 @@ def test_baselines_grow_to_their_target_and_come_back_whole(name: str, tmp_path:
     assert errors[1] < 4
 
 
+def test_bytes_alone_can_be_evaluated(settings: EvaluationSettings) -> None:
+    (results,) = run_video_evaluation(replace(settings, metrics=[], limit=1, qualities=[0]))
+    assert results.sequences[0].psnr is None
+    assert results.sequences[0].bytes > 0
+    assert not (Path(settings.out) / "rate_distortion.png").exists()
+
+
 def test_four_qualities_are_those_of_the_protocol() -> None:
     assert default_qualities(64) == [0, 21, 42, 63]
     assert default_qualities(4) == [0, 1, 2, 3]
