@@ -6,7 +6,6 @@ float32 networks: its files could not be read on another machine.
 
 import argparse
 import copy
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
+from benchmarks.measures import model_config, peak_megabytes, seconds
 from benchmarks.record import RESULTS, machine_load, spread, write_record
 from glc_train import load_codec
 from glc_train.codecs import ImageCodec
@@ -26,8 +25,6 @@ from glc_train.transform import LatentDecoder
 from glc_train.transform.modules import PriorParameters
 from glc_train.transform.passes import SymbolStep
 from glc_train.weights import build_codec
-
-CONF = Path(__file__).resolve().parents[1] / "conf" / "model"
 
 
 class FloatDecoder:
@@ -62,48 +59,8 @@ def build_model(name: str, weights: Path | None, device: str) -> ImageCodec:
     """The codec of conf/model/NAME.yaml with random weights, or of a weights file."""
     if weights is not None:
         return load_codec(weights, device=device)
-    path = CONF / f"{name}.yaml"
-    if not path.is_file():
-        raise SystemExit(
-            f"there is no model {name}: choose among {', '.join(p.stem for p in sorted(CONF.glob('*.yaml')))}"
-        )
     torch.manual_seed(0)
-    config: Any = OmegaConf.to_container(OmegaConf.load(path))
-    return build_codec(config).to(device).eval().requires_grad_(False)
-
-
-def _resident(key: str) -> int | None:
-    """Megabytes of a line of /proc/self/status; None where there is no such file."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith(key + ":")), None)
-
-
-def peak_megabytes(action: Callable[[], Any], device: str) -> dict[str, int | None]:
-    """Largest memory during the action, and that before it: allocated on the GPU, else resident in the process."""
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated() >> 20
-        action()
-        return {"peak_mb": torch.cuda.max_memory_allocated() >> 20, "before_mb": before}
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # lets VmHWM start anew
-    except OSError:
-        action()
-        return {"peak_mb": None, "before_mb": None}  # not Linux, or not allowed
-    resident = _resident("VmHWM")  # VmRSS lags behind on kernels that count it for each core
-    action()
-    return {"peak_mb": _resident("VmHWM"), "before_mb": resident}
-
-
-def _seconds(action: Callable[[], Any], device: str) -> float:
-    start = time.perf_counter()
-    action()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return build_codec(model_config(name)).to(device).eval().requires_grad_(False)
 
 
 def measure(codec: ImageCodec, picture: np.ndarray, repeats: int, device: str) -> dict[str, Any]:
@@ -127,7 +84,7 @@ def measure(codec: ImageCodec, picture: np.ndarray, repeats: int, device: str) -
         times: dict[str, list[float]] = {name: [] for name in by_path}
         for number in range(repeats):
             for name in list(by_path) if number % 2 == 0 else reversed(list(by_path)):
-                times[name].append(_seconds(by_path[name], device))
+                times[name].append(seconds(by_path[name], device))
         results[operation] = {
             "seconds": {name: spread(values) for name, values in times.items()},
             "exact_over_plain": spread([e / p for e, p in zip(times["exact"], times["plain"], strict=True)]),

@@ -12,6 +12,13 @@ from torch.utils.checkpoint import checkpoint
 from glc_train.layers import SpatialAttention, conv1x1, conv3x3, norm_layer
 
 
+def _start_at_zero(conv: nn.Module) -> None:
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)
+
+
 class ResBlock(nn.Module):
     """Normalisation · swish · 3×3 convolution, twice, with a skip: (B, in, h, w) → (B, out, h, w)."""
 
@@ -22,6 +29,7 @@ class ResBlock(nn.Module):
         self.norm2 = norm_layer(out_channels, groups)
         self.conv2 = conv3x3(out_channels, out_channels)
         self.conv_out = nn.Identity() if in_channels == out_channels else conv1x1(in_channels, out_channels)
+        _start_at_zero(self.conv2)  # a deep stack starts as its skips, and learns faster
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.conv1(F.silu(self.norm1(x)))
@@ -159,13 +167,6 @@ class LappedSynthesis(_LappedTransform):
         tiles = F.conv2d(padded, self.weight.transpose(0, 1).flip(2, 3) / self.scale)
         edge = self.factor // 2
         return F.pixel_shuffle(tiles, self.factor)[..., edge:-edge, edge:-edge]
-
-
-def _start_at_zero(conv: nn.Module) -> None:
-    assert isinstance(conv, nn.Conv2d)
-    assert conv.bias is not None
-    nn.init.zeros_(conv.weight)
-    nn.init.zeros_(conv.bias)
 
 
 class Encoder(_Stack):

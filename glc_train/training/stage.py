@@ -35,6 +35,9 @@ class StageSettings:
         minutes: if set, the stage also ends after so many minutes of training (resumed time included), with the
             schedules reaching their end then; such a run cannot be repeated exactly.
         lr, weight_decay, betas: of AdamW.
+        lr_fan_in: if set, weights with more inputs than that learn slower, by `lr_fan_in` over their inputs (the rule
+            of μP for Adam, Yang et al. 2022). A step of Adam moves a layer's mean output by about lr times its inputs:
+            at rates that 1×1 layers need, wide 3×3 layers drift, until a constant hides the picture.
         clip: largest norm of the gradient.
         accumulate: batches whose gradients make one training step.
         checkpoint_activations: recompute the auto-encoder's activations in the backward pass, to save memory.
@@ -47,6 +50,7 @@ class StageSettings:
     steps: int
     minutes: float | None = None
     lr: float = 1e-4
+    lr_fan_in: int | None = None
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 1.0
@@ -160,7 +164,7 @@ class Stage(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW for the codec and, with an adversary, another for the discriminator."""
         s = self.settings
-        groups = parameter_groups(p for m in self.trained_modules() for p in m.parameters())
+        groups = parameter_groups((p for m in self.trained_modules() for p in m.parameters()), s.lr_fan_in)
         optimisers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(groups, lr=s.lr, betas=s.betas, weight_decay=s.weight_decay)
         ]
@@ -229,7 +233,7 @@ class Stage(lightning.LightningModule):
         base = [self.settings.lr] + ([] if self.adversary is None else [self.adversary.lr])
         for optimiser, lr in zip(optimisers, base, strict=True):
             for group in optimiser.param_groups:
-                group["lr"] = lr * factor
+                group["lr"] = lr * factor * group.get("lr_scale", 1.0)
         norm = self._clip_and_step(optimisers[0], [p for m in self.trained_modules() for p in m.parameters()])
         self._count_bad(norm)
         terms = {

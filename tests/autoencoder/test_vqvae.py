@@ -6,7 +6,7 @@ import scipy.fft
 import torch
 
 from glc_train.autoencoder import VQVAE, PatchDiscriminator
-from glc_train.autoencoder.networks import lapped_kernels, lapped_transform
+from glc_train.autoencoder.networks import ResBlock, lapped_kernels, lapped_transform
 
 SMALL: dict[str, Any] = {
     "widths": [8, 16], "latent_channels": 12, "codes": 20, "res_blocks": 1, "patch": 2, "attention": True, "groups": 4,
@@ -113,6 +113,13 @@ def test_lapped_transform_is_orthonormal_and_keeps_constants_in_one_coefficient(
     half = size // 2
     folded = rows[:, half:-half] + torch.cat([rows[:, :half].flip(1), rows[:, -half:].flip(1)], 1)
     assert torch.allclose(folded[::2], torch.from_numpy(scipy.fft.dct(np.eye(size), norm="ortho", axis=0))[::2])
+
+
+def test_residual_blocks_start_as_their_skips() -> None:
+    x = torch.randn(1, 8, 5, 7)
+    assert torch.equal(ResBlock(8, 8, 4)(x), x)
+    wider = ResBlock(8, 16, 4)
+    assert torch.equal(wider(x), wider.conv_out(x))
 
 
 def test_with_a_shortcut_a_fresh_model_is_a_linear_transform() -> None:
