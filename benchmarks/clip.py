@@ -10,6 +10,7 @@ import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from benchmarks.measures import model_config, peak_megabytes, seconds
 from benchmarks.record import RESULTS, machine_load, spread, write_record
 from glc_train.bitstream import ClipFormat, FrameKind
 from glc_train.codecs import VideoCodec
-from glc_train.codecs.video_stream import VideoDecoder, VideoEncoder, compress_clip
+from glc_train.codecs.video_stream import DecodedFrame, FrameReport, VideoDecoder, VideoEncoder, compress_clip
 from glc_train.data import render_clip
 from glc_train.weights import build_video, load_video
 
@@ -64,10 +65,10 @@ def summary(times: Times, memory: dict[str, int | None]) -> dict[str, Any]:
     return {"seconds": {kind: spread([s for k, s in times if k == kind]) for kind in kinds}, **memory}
 
 
-def _timed(times: Times, device: str, step: Callable[[], FrameKind]) -> None:
-    kinds: list[FrameKind] = []
-    taken = seconds(lambda: kinds.append(step()), device)
-    times.append((kinds[0], taken))
+def _timed(times: Times, device: str, step: Callable[[], FrameReport | DecodedFrame]) -> None:
+    frames: list[FrameReport | DecodedFrame] = []
+    taken = seconds(lambda: frames.append(step()), device)
+    times.append((frames[0].kind, taken))
 
 
 def measure_encoder(case: Case) -> tuple[bytes, dict[str, Any]]:
@@ -80,7 +81,7 @@ def measure_encoder(case: Case) -> tuple[bytes, dict[str, Any]]:
     def encode() -> None:
         with VideoEncoder(codec, QUALITY, case.clip_format(), out) as encoder:
             for frame in clip:
-                _timed(times, case.device, lambda frame=frame: encoder.write(frame).kind)
+                _timed(times, case.device, partial(encoder.write, frame))
 
     memory = peak_megabytes(encode, case.device)
     return out.getvalue(), summary(times, memory)
@@ -100,7 +101,7 @@ def measure_decoder(case: Case, data: bytes) -> dict[str, Any]:
     def decode() -> None:
         frames = iter(VideoDecoder(codec, io.BytesIO(data)))
         for _ in range(case.frames):
-            _timed(times, case.device, lambda: next(frames).kind)
+            _timed(times, case.device, partial(next, frames))
         if next(frames, None) is not None:
             raise RuntimeError("the decoder found more frames than were encoded")
 

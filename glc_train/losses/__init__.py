@@ -4,7 +4,6 @@ from glc_train.losses.adversarial import Adversary, GeneratorGradient
 from glc_train.losses.code_prediction import CodePredictor
 from glc_train.losses.perceptual import PerceptualLoss
 from glc_train.losses.rate import RateWeights
-from glc_train.losses.texture import texture_loss
 from glc_train.losses.vector_quantisation import BetaPlacement, vq_loss
 
 __all__ = [
@@ -14,6 +13,5 @@ __all__ = [
     "GeneratorGradient",
     "PerceptualLoss",
     "RateWeights",
-    "texture_loss",
     "vq_loss",
 ]

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from glc_train.codecs import ImageCodec
 from glc_train.layers import Quantised
-from glc_train.losses import Adversary, CodePredictor, PerceptualLoss, texture_loss
+from glc_train.losses import Adversary, CodePredictor, PerceptualLoss
 from glc_train.training.codebook import CodebookSettings, CodebookWatch
 from glc_train.training.distributed import Draws
 from glc_train.training.latent_stage import Coded, LatentStage, as_vectors, latent_variance, pixel_code_loss
@@ -23,10 +23,10 @@ def psnr_of(x_hat: Tensor, x: Tensor) -> Tensor:
 
 
 class PictureLoss:
-    """l1·L1 + lpips·LPIPS + texture·`losses.texture_loss`.
+    """l1·L1 + lpips·LPIPS.
 
     Args:
-        l1, lpips, texture: weights; 0 switches a term off.
+        l1, lpips: weights; 0 switches a term off.
         net: backbone of LPIPS, "alex" or "vgg".
         shift: LPIPS sees both pictures without their first 0 to `shift` rows and columns, drawn at every step. Its
             AlexNet looks at every fourth pixel, as a decoder with a patch of 4 writes them: with 3, no pattern of that
@@ -34,16 +34,10 @@ class PictureLoss:
     """
 
     def __init__(
-        self,
-        l1: float = 1.0,
-        lpips: float = 1.0,
-        net: Literal["alex", "vgg"] = "vgg",
-        shift: int = 0,
-        texture: float = 0.0,
+        self, l1: float = 1.0, lpips: float = 1.0, net: Literal["alex", "vgg"] = "vgg", shift: int = 0
     ) -> None:
         self.l1 = l1
         self.lpips = lpips
-        self.texture = texture
         self.shift = shift
         self.perceptual = PerceptualLoss(net) if lpips else None
 
@@ -52,10 +46,6 @@ class PictureLoss:
         l1 = F.l1_loss(x_hat.float(), x)
         terms = {"loss/l1": l1.detach(), "psnr": psnr_of(x_hat, x)}
         total = self.l1 * l1
-        if self.texture:
-            texture = texture_loss(x_hat, x)
-            terms["loss/texture"] = texture.detach()
-            total = total + self.texture * texture
         if self.perceptual is not None:
             if self.shift:
                 top, left = torch.randint(self.shift + 1, (2,), generator=draws.common).tolist()
