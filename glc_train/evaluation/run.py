@@ -7,9 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from glc_train.data import find_pictures, packaged_pictures
 from glc_train.evaluation.baselines import PillowBaseline
 from glc_train.evaluation.comparison import as_curve, compare
@@ -24,6 +21,7 @@ from glc_train.evaluation.results import (
 )
 from glc_train.evaluation.runner import Codec, evaluate_codec
 from glc_train.evaluation.settings import EvaluationSettings
+from glc_train.evaluation.table import COLUMNS, print_means
 from glc_train.metrics import PatchDistribution, PictureMetrics, check_patch_count, load_inception
 from glc_train.weights import load_codec
 
@@ -51,31 +49,11 @@ def _load_codec(settings: EvaluationSettings) -> Codec:
     return codec
 
 
-_COLUMNS = {
-    "bpp": "bpp",
-    "estimated_bpp": "estimate",
-    "psnr": "PSNR",
-    "ms_ssim": "MS-SSIM",
-    "lpips": "LPIPS",
-    "dists": "DISTS",
-    "fid": "FID",
-    "encode_seconds": "encode s",
-    "decode_seconds": "decode s",
-}
-
-
-def _print_means(codecs: Sequence[CodecResults], bd_rates: Sequence[dict[str, Any]], title: str) -> None:
-    used = [name for name in _COLUMNS if any(getattr(m, name) is not None for each in codecs for m in each.means)]
-    table = Table("codec", "q", *(_COLUMNS[name] for name in used), title=title)
-    for each in codecs:
-        for mean in each.means:
-            values = (getattr(mean, name) for name in used)
-            table.add_row(each.codec, str(mean.quality), *("-" if v is None else f"{v:.4f}" for v in values))
-    console = Console(width=max(Console().width, 110), highlight=False)  # narrower would cut the numbers
-    console.print(table)
+def _print(codecs: Sequence[CodecResults], bd_rates: Sequence[dict[str, Any]], title: str) -> None:
+    console = print_means(codecs, title)
     refused = []
     for entry in bd_rates:
-        what = f"{_COLUMNS[entry['metric']]} against {entry['anchor']}"
+        what = f"{COLUMNS[entry['metric']]} against {entry['anchor']}"
         if entry["percent"] is None:
             refused.append(what)
         else:
@@ -134,5 +112,5 @@ def run_evaluation(settings: EvaluationSettings, codec: Codec | None = None) -> 
         plot_rate_distortion(curves, published, out / "rate_distortion.png", title)
     if settings.save_pictures:
         write_picture_grid(pictures, ours, out / "decoded", out / "pictures.png")
-    _print_means(all_results, bd_rates, title)
+    _print(all_results, bd_rates, title)
     return all_results

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from glc_train.codecs import VideoCodec
 from glc_train.data import find_clips
@@ -22,6 +20,7 @@ from glc_train.evaluation.curves import load_published
 from glc_train.evaluation.plots import has_metric, plot_rate_distortion
 from glc_train.evaluation.results import EvaluationError
 from glc_train.evaluation.settings import EvaluationSettings
+from glc_train.evaluation.table import print_means
 from glc_train.evaluation.video_codecs import ClipCodec, GLCClips, X26xClips
 from glc_train.evaluation.video_plots import plot_over_frames, write_side_by_side
 from glc_train.evaluation.video_results import SequenceResult, VideoResults, write_video_csv, write_video_json
@@ -157,22 +156,6 @@ def _measure_all(jobs: Sequence[Job], settings: EvaluationSettings, codec: Video
     return [result for job in jobs for result in results[job.clip.name]]
 
 
-_COLUMNS = {
-    "bpp": "bpp", "kbps": "kbit/s", "estimated_bpp": "estimate", "psnr": "PSNR", "ms_ssim": "MS-SSIM", "lpips": "LPIPS",
-    "dists": "DISTS", "flicker": "flicker", "encode_seconds": "encode s", "decode_seconds": "decode s",
-}  # fmt: skip
-
-
-def _print_means(results: Sequence[VideoResults], title: str) -> None:
-    means = [(each.codec, mean) for each in results for mean in each.means]
-    used = [name for name in _COLUMNS if any(getattr(mean, name) is not None for _, mean in means)]
-    table = Table("codec", "q", *(_COLUMNS[name] for name in used), title=title)
-    for codec, mean in means:
-        values = (getattr(mean, name) for name in used)
-        table.add_row(codec, str(mean.quality), *("-" if v is None else f"{v:.4f}" for v in values))
-    Console(width=max(Console().width, 130), highlight=False).print(table)
-
-
 def run_video_evaluation(settings: EvaluationSettings) -> list[VideoResults]:
     """Evaluate on clips; write ``results.json``, ``results.csv``, plots, the files, and clips to look at.
 
@@ -204,5 +187,5 @@ def run_video_evaluation(settings: EvaluationSettings) -> list[VideoResults]:
     (out / "frames").mkdir(exist_ok=True)
     for clip in clips:
         plot_over_frames([r for r in measured if r.sequence == clip.name], out / "frames" / f"{clip.name}.png")
-    _print_means(results, title)
+    print_means(results, title)
     return results
