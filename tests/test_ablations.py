@@ -78,7 +78,8 @@ def test_files(named: tuple[Config, ImageCodec], height: int, width: int) -> Non
     header, latent = codec.decompress_latent(result.data)
     assert (header.height, header.width, header.quality) == (height, width, quality)
     assert codec.decompress(result.data).shape == picture.shape
-    assert result.ideal_bits / 8 <= len(result.data) <= result.ideal_bits / 8 + FIXED_COST
+    # Less than the ideal is possible: zero bytes at the end are not written, and signs of escaped symbols come last.
+    assert abs(len(result.data) - result.ideal_bits / 8) <= FIXED_COST
     out = codec(picture_to_tensor(picture), quality)
     assert codec.quality_levels == 1 or int(out.symbols.abs().max()) > 0
     error = (latent.float() - out.latent_hat).square().mean().sqrt() / out.latent_hat.std()
