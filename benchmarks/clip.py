@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.measures import model_config, peak_megabytes, seconds
-from benchmarks.record import RESULTS, machine_load, spread, write_record
+from benchmarks.record import checked, machine_load, machine_options, spread, write_record
 from glc_train.bitstream import ClipFormat, FrameKind
 from glc_train.codecs import VideoCodec
 from glc_train.codecs.video_stream import DecodedFrame, FrameReport, VideoDecoder, VideoEncoder, compress_clip
@@ -132,15 +132,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, help="a weights file instead of --models")
     parser.add_argument("--sizes", type=_size, nargs="+", default=[(416, 240), (1280, 720)], metavar="WIDTHxHEIGHT")
     parser.add_argument("--frames", type=int, default=5, help="of a clip, the intra frame included (default 5)")
-    parser.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--out", type=Path, help="JSON file (default below results/benchmarks)")
+    machine_options(parser)
     options = parser.parse_args(arguments)
-    if options.frames < 2 or options.threads < 1 or min(map(min, options.sizes)) < 1:
-        parser.error("--frames must be 2 or more, --threads and --sizes positive")
-    if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: torch finds no GPU here")
-    return options
+    if min(map(min, options.sizes)) < 1:
+        parser.error("--sizes must be positive")
+    return checked(parser, options, frames=2)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -154,16 +150,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             measured = results.setdefault(name, {})[f"{width}x{height}"] = measure(case)
             for operation in ("encode", "decode"):
                 figures = measured[operation]
-                times = ", ".join(f"{kind} {spread['median']:.2f} s" for kind, spread in figures["seconds"].items())
+                times = ", ".join(f"{kind} {taken['median']:.2f} s" for kind, taken in figures["seconds"].items())
                 print(
                     f"{name:10} {width}x{height} {operation} {times} a frame, peak {figures['peak_mb']} MB "
                     f"({figures['before_mb']} MB before)",
                     flush=True,
                 )
     names = "weights" if options.weights else "_".join(options.models)
-    out = options.out or RESULTS / f"clip_{names}_{options.device}.json"
-    shown = {key: value for key, value in vars(options).items() if key != "out"}
-    write_record(out, options.device, load, shown, results)
+    write_record(options, f"clip_{names}", load, results)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measures import model_config, peak_megabytes, seconds
-from benchmarks.record import RESULTS, machine_load, spread, write_record
+from benchmarks.record import checked, machine_load, machine_options, spread, write_record
 from glc_train import load_codec
 from glc_train.codecs import ImageCodec
 from glc_train.codecs.exact_stream import ExactLatentCoder
@@ -101,15 +101,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, help="a weights file instead of --models")
     parser.add_argument("--size", type=int, nargs=2, default=(768, 512), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--repeats", type=int, default=3, help="measurements of each path (default 3)")
-    parser.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--out", type=Path, help="JSON file (default below results/benchmarks)")
+    machine_options(parser)
     options = parser.parse_args(arguments)
-    if min(options.repeats, options.threads, *options.size) < 1:
-        parser.error("--repeats, --threads and --size must be positive")
-    if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: torch finds no GPU here")
-    return options
+    if min(options.size) < 1:
+        parser.error("--size must be positive")
+    return checked(parser, options, repeats=1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -133,9 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 flush=True,
             )
     names = "weights" if options.weights else "_".join(options.models)
-    out = options.out or RESULTS / f"codec_{names}_{options.device}.json"
-    shown = {key: value for key, value in vars(options).items() if key != "out"}
-    write_record(out, options.device, load, shown, results)
+    write_record(options, f"codec_{names}", load, results)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What every benchmark writes beside its figures, and how repeated figures are summed up."""
 
+import argparse
 import json
 import os
 import statistics
@@ -25,18 +26,34 @@ def machine_load() -> float | None:
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
-def write_record(
-    path: Path, device: str, load: float | None, options: Mapping[str, Any], results: Mapping[str, Any]
-) -> None:
-    """Writes a JSON file: command, commit, hardware, date, load, options and results."""
+def machine_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what every benchmark asks of the machine, and where its record goes."""
+    parser.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--out", type=Path, help="JSON file (default below results/benchmarks)")
+
+
+def checked(parser: argparse.ArgumentParser, options: argparse.Namespace, **least: int) -> argparse.Namespace:
+    """The options, once they are no less than `least` (threads: 1) and the device is there; else exits with 2."""
+    for name, bound in {"threads": 1, **least}.items():
+        if getattr(options, name) < bound:
+            parser.error(f"--{name} must be {bound} or more")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch finds no GPU here")
+    return options
+
+
+def write_record(options: argparse.Namespace, name: str, load: float | None, results: Mapping[str, Any]) -> None:
+    """Writes a JSON file: command, commit, hardware, date, load, options and results; to `--out` or after `name`."""
+    path = options.out or RESULTS / f"{name}_{options.device}.json"
     content = {
         "command": provenance.command(),
         "commit": provenance.commit(),
         "date": provenance.now(),
-        "hardware": provenance.hardware(device),
+        "hardware": provenance.hardware(options.device),
         "torch": str(torch.__version__),
         "load_at_start": load,
-        "options": dict(options),
+        "options": {key: value for key, value in vars(options).items() if key != "out"},
         "results": dict(results),
     }
     write_text(path, json.dumps(content, indent=1, default=str, allow_nan=False) + "\n")

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks.plain import with_plain_quantisers
-from benchmarks.record import RESULTS, machine_load, spread, write_record
+from benchmarks.record import checked, machine_load, machine_options, spread, write_record
 from glc_train.training.stage import Stage
 from glc_train.weights import build_codec
 
@@ -196,18 +196,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="pairs of blocks (default 5)")
     parser.add_argument("--steps", type=int, default=3, help="measured steps in a block (default 3)")
     parser.add_argument("--gan-weight", choices=("sample", "batch"), default="sample", help="adaptive weights per")
-    parser.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--compile", action="store_true", help="torch.compile our formulation")
     parser.add_argument("--peak-tflops", type=float, help="of the device, for the share of its peak")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="further configuration overrides")
-    parser.add_argument("--out", type=Path, help="JSON file (default below results/benchmarks)")
+    machine_options(parser)
     options = parser.parse_args(arguments)
-    if min(options.rounds, options.steps, options.threads) < 1:
-        parser.error("--rounds, --steps and --threads must be positive")
-    if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: torch finds no GPU here")
-    return options
+    return checked(parser, options, rounds=1, steps=1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -231,9 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     smallest = min(result["ratio"]["median"] for result in results.values())
     print(f"smallest ratio {smallest:.2f}, asked for on a CPU: {BAR}; load before the start {load}")
-    out = options.out or RESULTS / f"step_{options.model}_{options.device}.json"
-    shown = {key: value for key, value in vars(options).items() if key != "out"}
-    write_record(out, options.device, load, shown, results)
+    write_record(options, f"step_{options.model}", load, results)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ COLUMNS = {
     "bpp": "bpp", "kbps": "kbit/s", "estimated_bpp": "estimate", "psnr": "PSNR", "ms_ssim": "MS-SSIM", "lpips": "LPIPS",
     "dists": "DISTS", "fid": "FID", "flicker": "flicker", "encode_seconds": "encode s", "decode_seconds": "decode s",
 }  # fmt: skip
-_NARROWEST = 120  # characters; fewer would cut the numbers
+_NARROWEST = 130  # characters; fewer would cut the numbers
 
 
 def print_means(results: Sequence[CodecResults | VideoResults], title: str) -> Console:
