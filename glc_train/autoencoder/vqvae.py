@@ -32,8 +32,6 @@ class VQVAE(nn.Module):
             alike: for models trained on small crops.
         fsq_levels: if given, finite scalar quantisation with these levels takes the place of the codebook; their
             product must be `codes`.
-        shortcut: a linear path beside encoder and decoder, a lapped transform at first, for short trainings; not in the
-            published model.
         window: side of the attention windows when pictures are coded; published 32. Training attends over the map.
     """
 
@@ -48,7 +46,6 @@ class VQVAE(nn.Module):
         groups: int | None = 32,
         window: int | None = 32,
         fsq_levels: Sequence[int] | None = None,
-        shortcut: bool = False,
     ) -> None:
         super().__init__()
         bad = [width for width in widths if groups is not None and width % groups]
@@ -57,7 +54,7 @@ class VQVAE(nn.Module):
         self.factor = patch * 2 ** (len(widths) - 1)
         self.latent_channels = latent_channels
         self.window = window
-        self.encoder = Encoder(widths, latent_channels, res_blocks, patch, attention, groups, shortcut)
+        self.encoder = Encoder(widths, latent_channels, res_blocks, patch, attention, groups)
         self.quantiser: VectorQuantiser | FiniteScalarQuantiser = VectorQuantiser(codes, latent_channels)
         if fsq_levels is not None:
             self.quantiser = FiniteScalarQuantiser(fsq_levels, latent_channels)
@@ -66,7 +63,7 @@ class VQVAE(nn.Module):
                     f"autoencoder.codes={codes} must be the product of fsq_levels={list(fsq_levels)}, "
                     f"{self.quantiser.codes}"
                 )
-        self.decoder = Decoder(widths, latent_channels, res_blocks + 1, patch, attention, groups, shortcut)
+        self.decoder = Decoder(widths, latent_channels, res_blocks + 1, patch, attention, groups)
 
     def forward(self, x: Tensor) -> VQVAEOutput:
         """Reconstructs x (B, 3, H, W) in [-1, 1] from its nearest codes; attention over the whole map."""

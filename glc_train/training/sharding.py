@@ -4,7 +4,6 @@ The blocks that hold nearly all parameters are sharded one by one, so what else 
 decoder's last convolution, at which the adaptive weight is measured) stays whole on every rank.
 """
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -58,17 +57,12 @@ def full_state(module: nn.Module) -> dict[str, Tensor]:
     return {name: x.full_tensor() if isinstance(x, DTensor) else x for name, x in state.items()}
 
 
-def parameter_groups(parameters: Iterable[nn.Parameter], fan_in: int | None = None) -> list[dict[str, Any]]:
-    """Parameters in groups for an optimiser: either all sharded or all whole, and with one `lr_scale` each.
-
-    It is 1, or `fan_in` over the inputs of the weight where it has more than `fan_in`.
-    """
-    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+def parameter_groups(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
+    """Parameters in groups for an optimiser, each either all sharded or all whole."""
+    groups: dict[bool, list[nn.Parameter]] = {}
     for parameter in parameters:
-        inputs = math.prod(parameter.shape[1:]) if parameter.dim() > 1 else 1
-        scale = 1.0 if fan_in is None else min(1.0, fan_in / inputs)
-        groups.setdefault((is_sharded(parameter), scale), []).append(parameter)
-    return [{"params": group, "lr_scale": scale} for (_, scale), group in groups.items()]
+        groups.setdefault(is_sharded(parameter), []).append(parameter)
+    return [{"params": group} for group in groups.values()]
 
 
 def squared_norm(gradients: Iterable[Tensor]) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 import copy
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from torch.profiler import record_function
 
 from glc_train.losses import Adversary
 from glc_train.training.distributed import Draws, all_mean, all_sum, average_gradients, from_rank_zero
+from glc_train.training.muon import Muon, matrices
 from glc_train.training.schedule import WarmupCosine
 from glc_train.training.sharding import is_sharded, local, parameter_groups, shard, squared_norm
 from glc_train.weights import CHECKPOINT_CONFIG, Codec
@@ -35,9 +36,8 @@ class StageSettings:
         minutes: if set, the stage also ends after so many minutes of training (resumed time included), with the
             schedules reaching their end then; such a run cannot be repeated exactly.
         lr, weight_decay, betas: of AdamW.
-        lr_fan_in: if set, weights with more inputs than that learn slower, by `lr_fan_in` over their inputs (the rule
-            of μP for Adam, Yang et al. 2022). A step of Adam moves a layer's mean output by about lr times its inputs:
-            at rates that 1×1 layers need, wide 3×3 layers drift, until a constant hides the picture.
+        muon_lr: if set, the weights of linear layers and convolutions are trained by `Muon` with this rate, all else by
+            AdamW: more progress per step, for 10 to 30% more time.
         clip: largest norm of the gradient.
         accumulate: batches whose gradients make one training step.
         checkpoint_activations: recompute the auto-encoder's activations in the backward pass, to save memory.
@@ -50,7 +50,7 @@ class StageSettings:
     steps: int
     minutes: float | None = None
     lr: float = 1e-4
-    lr_fan_in: int | None = None
+    muon_lr: float | None = None
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 1.0
@@ -162,12 +162,16 @@ class Stage(lightning.LightningModule):
             averaged.copy_(current)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW for the codec and, with an adversary, another for the discriminator."""
+        """AdamW for the codec, with `muon_lr` also Muon, and with an adversary AdamW for the discriminator."""
         s = self.settings
-        groups = parameter_groups((p for m in self.trained_modules() for p in m.parameters()), s.lr_fan_in)
+        weights = [] if s.muon_lr is None else matrices(self.trained_modules())
+        apart = {id(weight) for weight in weights}
+        others = (p for m in self.trained_modules() for p in m.parameters() if id(p) not in apart)
         optimisers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(groups, lr=s.lr, betas=s.betas, weight_decay=s.weight_decay)
+            torch.optim.AdamW(parameter_groups(others), lr=s.lr, betas=s.betas, weight_decay=s.weight_decay)
         ]
+        if s.muon_lr is not None:
+            optimisers.append(Muon([{"params": weights, "lr_scale": s.muon_lr / s.lr}], lr=s.muon_lr))
         if self.adversary is not None:
             optimisers.append(
                 torch.optim.AdamW(self.adversary.parameters(), lr=self.adversary.lr, betas=(0.5, 0.9), weight_decay=0.0)
@@ -228,13 +232,14 @@ class Stage(lightning.LightningModule):
     def _optimise(self, step: int, against: bool) -> dict[str, Tensor]:
         """Steps the optimisers; returns what there is to log."""
         optimisers = self.optimizers()
-        optimisers = optimisers if isinstance(optimisers, list) else [optimisers]
+        optimisers = list(optimisers) if isinstance(optimisers, list) else [optimisers]
         factor = self.settings.schedule(step, self.progress)
-        base = [self.settings.lr] + ([] if self.adversary is None else [self.adversary.lr])
-        for optimiser, lr in zip(optimisers, base, strict=True):
+        discriminator = [] if self.adversary is None else [optimisers.pop()]
+        for optimiser in optimisers + discriminator:
+            lr = self.adversary.lr if self.adversary is not None and optimiser in discriminator else self.settings.lr
             for group in optimiser.param_groups:
                 group["lr"] = lr * factor * group.get("lr_scale", 1.0)
-        norm = self._clip_and_step(optimisers[0], [p for m in self.trained_modules() for p in m.parameters()])
+        norm = self._clip_and_step(optimisers, [p for m in self.trained_modules() for p in m.parameters()])
         self._count_bad(norm)
         terms = {
             "grad_norm": norm,
@@ -243,7 +248,7 @@ class Stage(lightning.LightningModule):
         }
         if against:
             assert self.adversary is not None
-            terms["grad_norm/discriminator"] = self._clip_and_step(optimisers[1], list(self.adversary.parameters()))
+            terms["grad_norm/discriminator"] = self._clip_and_step(discriminator, list(self.adversary.parameters()))
         return terms
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -268,7 +273,7 @@ class Stage(lightning.LightningModule):
         self.manual_backward(share * (carrier if losses.other is None else carrier + losses.other))
         return terms | {"loss/generator": through.loss, "adaptive_weight": through.weight}
 
-    def _clip_and_step(self, optimiser: Any, parameters: list[nn.Parameter]) -> Tensor:
+    def _clip_and_step(self, optimisers: Sequence[Any], parameters: list[nn.Parameter]) -> Tensor:
         """Averages over ranks, clips and steps, unless the gradient is not finite; returns its norm."""
         average_gradients(p for p in parameters if not is_sharded(p))
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # float16 only
@@ -281,8 +286,10 @@ class Stage(lightning.LightningModule):
             torch._foreach_mul_([local(g) for g in gradients], float(factor))
         # The float16 scaler skips such steps itself, and must see them to lower its scale.
         if scaler is not None or bool(torch.isfinite(norm)):
-            optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+            for optimiser in optimisers:
+                optimiser.step()
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
         return norm.detach()
 
     def _count_bad(self, norm: Tensor) -> None:

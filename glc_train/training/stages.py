@@ -23,7 +23,7 @@ def psnr_of(x_hat: Tensor, x: Tensor) -> Tensor:
 
 
 class PictureLoss:
-    """l1·L1 + lpips·LPIPS.
+    """l1·L1 + lpips·LPIPS + vgg·LPIPS-VGG of some pictures.
 
     Args:
         l1, lpips: weights; 0 switches a term off.
@@ -31,28 +31,39 @@ class PictureLoss:
         shift: LPIPS sees both pictures without their first 0 to `shift` rows and columns, drawn at every step. Its
             AlexNet looks at every fourth pixel, as a decoder with a patch of 4 writes them: with 3, no pattern of that
             period stays unseen.
+        vgg: weight of LPIPS with VGG16 beside `net`. vgg_pictures: so many pictures of the batch have it (None: all),
+            because it costs six times as much as AlexNet.
     """
 
     def __init__(
-        self, l1: float = 1.0, lpips: float = 1.0, net: Literal["alex", "vgg"] = "vgg", shift: int = 0
+        self,
+        l1: float = 1.0,
+        lpips: float = 1.0,
+        net: Literal["alex", "vgg"] = "vgg",
+        shift: int = 0,
+        vgg: float = 0.0,
+        vgg_pictures: int | None = None,
     ) -> None:
         self.l1 = l1
-        self.lpips = lpips
         self.shift = shift
-        self.perceptual = PerceptualLoss(net) if lpips else None
+        self._terms: list[tuple[str, float, PerceptualLoss, int | None]] = []  # name, weight, network, pictures
+        if lpips:
+            self._terms.append(("loss/lpips", lpips, PerceptualLoss(net), None))
+        if vgg:
+            self._terms.append(("loss/lpips_vgg", vgg, PerceptualLoss("vgg"), vgg_pictures))
 
     def __call__(self, x_hat: Tensor, x: Tensor, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         """Scalar loss and its terms for x_hat and x, (B, 3, H, W) in [-1, 1]."""
         l1 = F.l1_loss(x_hat.float(), x)
         terms = {"loss/l1": l1.detach(), "psnr": psnr_of(x_hat, x)}
         total = self.l1 * l1
-        if self.perceptual is not None:
-            if self.shift:
-                top, left = torch.randint(self.shift + 1, (2,), generator=draws.common).tolist()
-                x_hat, x = x_hat[..., top:, left:], x[..., top:, left:]
-            lpips = self.perceptual(x_hat, x)
-            terms["loss/lpips"] = lpips.detach()
-            total = total + self.lpips * lpips
+        if self.shift and self._terms:
+            top, left = torch.randint(self.shift + 1, (2,), generator=draws.common).tolist()
+            x_hat, x = x_hat[..., top:, left:], x[..., top:, left:]
+        for name, weight, network, pictures in self._terms:
+            lpips = network(x_hat[:pictures], x[:pictures])
+            terms[name] = lpips.detach()
+            total = total + weight * lpips
         return total, terms
 
 
@@ -65,6 +76,12 @@ class AutoencoderStage(Stage):
         codebook: how the codebook is trained.
         free_steps: so many first steps go without quantisation; then the codebook gets its entries from the recent
             latents. Encoders that start under a codebook tend to crowd on few entries (Łańcucki et al. 2020).
+        quantised_share: probability that a crop is quantised; the decoder sees the latent of the others as it is
+            (Mimi, Défossez et al. 2024, section 3.3). Below 1 directions of little variance, which a codebook would
+            cut off before the decoder learns what they are for, stay alive.
+
+    Raises:
+        ValueError: `quantised_share` is not above 0 and at most 1.
     """
 
     def __init__(
@@ -76,11 +93,15 @@ class AutoencoderStage(Stage):
         codebook: CodebookSettings,
         adversary: Adversary | None = None,
         free_steps: int = 0,
+        quantised_share: float = 1.0,
     ) -> None:
         super().__init__(codec, codec_config, settings, adversary)
+        if not 0 < quantised_share <= 1:
+            raise ValueError(f"quantised_share must be above 0 and at most 1, not {quantised_share}")
         self.picture = picture
         self.codebook = codebook
         self.free_steps = free_steps
+        self.quantised_share = quantised_share
         self.watch = CodebookWatch(codec.autoencoder.quantiser, codebook)
         self._last: tuple[Quantised, Tensor] | None = None
 
@@ -97,10 +118,14 @@ class AutoencoderStage(Stage):
         if self.fresh and step == self.free_steps:
             self.watch.initialise(as_vectors(latent), draws.common)
         quantised = model.quantiser(latent)
-        x_hat = model.decoder(latent if free else quantised.straight_through)
+        chosen = torch.full((len(x), 1, 1, 1), not free, device=x.device)
+        if self.quantised_share < 1:
+            chosen &= (draws.uniform(len(x), 1, 1, 1) < self.quantised_share).to(x.device)
+        x_hat = model.decoder(torch.where(chosen, quantised.straight_through, latent))
         self._last = (quantised, latent)
         picture, terms = self.picture(x_hat, x, draws)
-        quantiser = self.codebook.loss(latent, quantised.vectors, model.quantiser) * (not free)
+        attracted = torch.where(chosen, latent, quantised.vectors.detach())
+        quantiser = self.codebook.loss(attracted, quantised.vectors, model.quantiser)
         terms |= {
             "loss/vq": quantiser.detach(),
             "codebook/used": self.watch.used,

@@ -1,12 +1,10 @@
 from typing import Any
 
-import numpy as np
 import pytest
-import scipy.fft
 import torch
 
 from glc_train.autoencoder import VQVAE, PatchDiscriminator
-from glc_train.autoencoder.networks import ResBlock, lapped_kernels, lapped_transform
+from glc_train.autoencoder.networks import ResBlock
 
 SMALL: dict[str, Any] = {
     "widths": [8, 16], "latent_channels": 12, "codes": 20, "res_blocks": 1, "patch": 2, "attention": True, "groups": 4,
@@ -102,39 +100,8 @@ def test_discriminator_gives_a_map_of_logits(channels: int, layers: int) -> None
     assert torch.allclose(alone, logits[:1], atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [2, 4, 16])
-def test_lapped_transform_is_orthonormal_and_keeps_constants_in_one_coefficient(size: int) -> None:
-    rows = lapped_transform(size)
-    overlap = rows[:, size:] @ rows[:, :size].t()
-    assert torch.allclose(rows @ rows.t(), torch.eye(size, dtype=torch.float64), atol=1e-12)
-    assert float(overlap.abs().max()) < 1e-12, "orthogonal to its neighbours"
-    of_constant = rows.sum(1)
-    assert float(of_constant[0]) == pytest.approx(size**0.5)
-    assert float(of_constant[1:].abs().max()) < 1e-12
-    # Without the overlap it is the DCT: the first and last halves fold back onto the block.
-    half = size // 2
-    folded = rows[:, half:-half] + torch.cat([rows[:, :half].flip(1), rows[:, -half:].flip(1)], 1)
-    assert torch.allclose(folded[::2], torch.from_numpy(scipy.fft.dct(np.eye(size), norm="ortho", axis=0))[::2])
-
-
 def test_residual_blocks_start_as_their_skips() -> None:
     x = torch.randn(1, 8, 5, 7)
     assert torch.equal(ResBlock(8, 8, 4)(x), x)
     wider = ResBlock(8, 16, 4)
     assert torch.equal(wider(x), wider.conv_out(x))
-
-
-def test_with_a_shortcut_a_fresh_model_is_a_linear_transform() -> None:
-    torch.manual_seed(0)
-    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 4, 6) * 2 - 1, size=(32, 48), mode="bicubic")
-    model = VQVAE(**(SMALL | {"latent_channels": 20, "shortcut": True}))
-    latent = model.encoder(smooth)
-    assert 0.1 < float(latent.detach().std()) < 10
-    assert float((model.decoder(latent) - smooth).abs().mean()) < 0.2 * float(smooth.abs().mean())
-    kernels = lapped_kernels(4, 20)
-    expected = torch.nn.functional.conv2d(torch.nn.functional.pad(smooth, (2,) * 4, "replicate"), kernels, stride=4)
-    assert torch.allclose(latent, expected / 4, atol=1e-5)
-    inside = torch.nn.functional.conv_transpose2d(latent * 4, kernels, stride=4)[..., 6:-6, 6:-6]
-    assert torch.allclose(model.decoder(latent)[..., 4:-4, 4:-4], inside, atol=1e-5)
-    with pytest.raises(ValueError, match="fewer than 200 frequencies"):
-        VQVAE(**(SMALL | {"latent_channels": 200, "shortcut": True}))

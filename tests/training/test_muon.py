@@ -1,0 +1,99 @@
+"""Muon: what it does to a matrix, what it trains, and that a run with it goes on where it stopped."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from glc_train.training.muon import Muon, matrices, orthogonalised
+from glc_train.weights import load_codec
+from tests.training_harness import curve_overrides, train
+
+ONE_STAGE = "run=[autoencoder]"
+NO_ADVERSARY = "stages.autoencoder.module.adversary=null"
+SETTINGS = "stages.autoencoder.module.settings"
+RATE = [f"{SETTINGS}.muon_lr=2e-3", f"{SETTINGS}.schedule.final=1"]  # the same at every step, whatever their number
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(1e-6, 1e6), st.integers(0, 2**31))
+def test_all_directions_get_one_length(rows: int, columns: int, scale: float, seed: int) -> None:
+    matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
+    u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+    matrix = (u * s.clamp_min(s.max() / 20)) @ vh  # directions of almost no length stay short
+    values = torch.linalg.svdvals(orthogonalised(scale * matrix).float())
+    assert values.min() > 0.5
+    assert values.max() < 1.35
+
+
+def test_a_gradient_of_zeros_moves_nothing() -> None:
+    weight = nn.Parameter(torch.ones(3, 4))
+    weight.grad = torch.zeros(3, 4)
+    Muon([weight], lr=1.0).step()
+    assert torch.equal(weight.detach(), torch.ones(3, 4))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_an_update_has_the_size_that_the_rate_says(memory_format: torch.memory_format) -> None:
+    weight = nn.Parameter(torch.zeros(64, 32, 3, 3).to(memory_format=memory_format))
+    weight.grad = torch.randn(64, 32, 3, 3, generator=torch.Generator().manual_seed(1)).to(memory_format=memory_format)
+    Muon([weight], lr=0.01).step()
+    assert float(weight.detach().square().mean().sqrt()) == pytest.approx(0.2 * 0.01, rel=0.25), "0.7 to 1.2 times"
+    along = torch.nn.functional.cosine_similarity(weight.detach().flatten(), -weight.grad.flatten(), dim=0)
+    assert along > 0.8, "each weight moves against its own gradient"
+
+
+def test_small_directions_are_learnt_as_fast_as_large_ones() -> None:
+    """Least squares with inputs of very different size: plain gradient descent leaves the small ones behind."""
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(512, 16, generator=generator) * torch.logspace(0, -2, 16)
+    target = torch.randn(16, 16, generator=generator)
+    layer = nn.Linear(16, 16, bias=False)
+    nn.init.zeros_(layer.weight)
+    optimiser = Muon(layer.parameters(), lr=0.5)
+    for step in range(150):
+        optimiser.param_groups[0]["lr"] = 0.5 * (1 - step / 150)
+        (x @ (layer.weight.t() - target)).square().mean().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    error = (layer.weight.detach().t() - target).square().mean(1) / target.square().mean(1)
+    assert error.max() < 0.1
+
+
+def test_bad_parameters_are_refused() -> None:
+    with pytest.raises(ValueError, match="two dimensions"):
+        Muon([nn.Parameter(torch.zeros(3))], lr=1.0)
+
+
+def test_only_layers_that_mix_their_inputs_count_as_matrices() -> None:
+    frozen = nn.Linear(2, 2).requires_grad_(False)
+    module = nn.ModuleDict(
+        {
+            "conv": nn.Conv2d(4, 6, 3),
+            "linear": nn.Linear(3, 5),
+            "depthwise": nn.Conv2d(4, 4, 3, groups=4),
+            "embedding": nn.Embedding(7, 3),
+            "norm": nn.GroupNorm(2, 4),
+            "frozen": frozen,
+        }
+    )
+    found = {tuple(weight.shape) for weight in matrices([module, module])}
+    assert found == {(6, 4, 3, 3), (5, 3)}
+    assert len(matrices([module, module])) == 2
+
+
+def test_a_resumed_run_with_muon_is_the_uninterrupted_one(tmp_path: Path) -> None:
+    def weights(out: Path) -> dict[str, torch.Tensor]:
+        return load_codec(out / "autoencoder" / "last.ckpt").state_dict()
+
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    train([*curve_overrides(once, 4), ONE_STAGE, NO_ADVERSARY, *RATE])
+    for steps in (2, 4):
+        train([*curve_overrides(twice, steps), ONE_STAGE, NO_ADVERSARY, *RATE])
+    assert all(torch.equal(a, b) for a, b in zip(weights(once).values(), weights(twice).values(), strict=True))
+    plain = tmp_path / "plain"
+    train([*curve_overrides(plain, 4), ONE_STAGE, NO_ADVERSARY, RATE[1]])
+    assert not all(torch.equal(a, b) for a, b in zip(weights(once).values(), weights(plain).values(), strict=True))
