@@ -14,6 +14,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
+import glc_train.weights
 from glc_train import backbones, cli, load_codec, save_codec
 from glc_train.bitstream import unpack_image
 from glc_train.codecs import ImageCodec
@@ -280,7 +281,6 @@ def test_bfloat16_files_are_read_by_float32(weights: Path, photo: Path, tmp_path
         ("compress photo.png x.glc --weights photo.png", "photo.png is no weights file"),
         ("compress photo.png x.glc --weights W --quality 4", "--quality 4: these weights have the qualities 0 to 3."),
         ("compress photo.png x.glc --weights W --quality -1", "--quality -1: these weights have the qualities 0 to 3."),
-        ("compress photo.png x.glc", "This installation carries no weights: give --weights FILE"),
         ("compress empty x --weights W", "empty: no pictures in this folder"),
         ("compress . photo.png --weights W", "photo.png is a file, but . is a folder"),
         ("compress photo.png photo.png/x.glc --weights W", "photo.png: File exists; check the path"),
@@ -344,12 +344,15 @@ def test_packaged_weights_are_the_default(
     folder = tmp_path / "pretrained"
     folder.mkdir()
     shutil.copy(weights, folder / "one.safetensors")
-    monkeypatch.setattr(cli.files, "PACKAGED", folder)
+    monkeypatch.setattr(glc_train.weights, "PRETRAINED", folder)
     assert glc("compress", photo, photo.with_suffix(".glc")) == 0
     shutil.copy(weights, folder / "two.safetensors")
     capsys.readouterr()
     assert glc("compress", photo, photo.with_suffix(".glc")) == 1
-    assert capsys.readouterr().err.startswith("glc: Name the weights with --weights, one of: ")
+    assert capsys.readouterr().err.startswith("glc: Which weights are meant? Name one of: ")
+    monkeypatch.setattr(glc_train.weights, "PRETRAINED", tmp_path / "none")
+    assert glc("compress", photo, photo.with_suffix(".glc")) == 1
+    assert capsys.readouterr().err.startswith("glc: This installation carries no weights: name an export")
 
 
 def test_fetch_weights_runs_the_fetcher(monkeypatch: pytest.MonkeyPatch) -> None:

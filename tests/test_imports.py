@@ -126,7 +126,7 @@ def test_the_table_has_no_cycle() -> None:
 
 def test_units_are_folders_modules_and_the_package_itself() -> None:
     assert unit_of(PurePosixPath("glc_train/layers/blocks/conv.py")) == "layers"
-    assert unit_of(PurePosixPath("glc_train/weights.py")) == "weights"
+    assert unit_of(PurePosixPath("glc_train/weights/__init__.py")) == "weights"
     assert unit_of(PurePosixPath("glc_train/__init__.py")) == "glc_train"
 
 
@@ -141,7 +141,7 @@ def test_units_are_folders_modules_and_the_package_itself() -> None:
     ],
 )
 def test_an_unsafe_load_is_found(source: str, count: int) -> None:
-    assert len(unsafe_load_violations(PurePosixPath("glc_train/weights.py"), source)) == count
+    assert len(unsafe_load_violations(PurePosixPath("glc_train/weights/__init__.py"), source)) == count
 
 
 @pytest.mark.parametrize(

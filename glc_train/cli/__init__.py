@@ -72,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     coding = argparse.ArgumentParser(add_help=False)
-    coding.add_argument("--weights", type=Path, metavar="FILE", help="export or checkpoint of train.py, or .pth")
+    coding.add_argument(
+        "--weights", type=Path, metavar="FILE", help="export or checkpoint (default: the installed ones)"
+    )
     coding.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: cuda if there")
     coding.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the auto-encoder")
 

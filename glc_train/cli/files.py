@@ -13,9 +13,7 @@ import torch
 
 from glc_train.codecs import ImageCodec, VideoCodec
 from glc_train.files import replacing
-from glc_train.weights import WeightsError
 
-PACKAGED = Path(__file__).parent.parent / "pretrained"
 Codec = TypeVar("Codec", ImageCodec, VideoCodec)
 
 
@@ -29,23 +27,6 @@ class Job:
 
     source: Path
     target: Path
-
-
-def default_weights() -> Path:
-    """The weights that this installation carries.
-
-    Raises:
-        WeightsError: there are none, or several.
-    """
-    found = sorted(PACKAGED.glob("*.safetensors"))
-    if not found:
-        raise WeightsError(
-            "This installation carries no weights: give --weights FILE, an export or checkpoint of train.py or the "
-            "published .pth."
-        )
-    if len(found) > 1:
-        raise WeightsError(f"Name the weights with --weights, one of: {', '.join(map(str, found))}")
-    return found[0]
 
 
 def plan(source: Path, target: Path, find: Callable[[Path], list[Path]], suffix: str) -> list[Job]:
@@ -114,7 +95,7 @@ def load(args: argparse.Namespace, loader: Callable[..., Codec]) -> Codec:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise CommandError("--device cuda: PyTorch finds no CUDA device here; use --device cpu.")
-    codec = loader(args.weights or default_weights(), device=device, dtype=getattr(torch, args.dtype))
+    codec = loader(args.weights, device=device, dtype=getattr(torch, args.dtype))
     _ = codec.fingerprint  # prepares the exact arithmetic, which would count as the first file's time
     return codec
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from glc_train.evaluation.runner import Codec, evaluate_codec
 from glc_train.evaluation.settings import EvaluationSettings
 from glc_train.evaluation.table import COLUMNS, print_means
 from glc_train.metrics import PatchDistribution, PictureMetrics, check_patch_count, load_inception
-from glc_train.weights import load_codec
+from glc_train.weights import load_codec, pretrained_weights
 
 
 def _pictures(settings: EvaluationSettings) -> list[Path]:
@@ -40,13 +41,6 @@ def _pictures(settings: EvaluationSettings) -> list[Path]:
     if settings.limit is not None and settings.limit < 1:
         raise EvaluationError(f"limit={settings.limit} leaves no picture: give 1 or more.")
     return pictures[: settings.limit]
-
-
-def _load_codec(settings: EvaluationSettings) -> Codec:
-    if settings.ckpt is None:
-        raise EvaluationError("No checkpoint was named: give ckpt=FILE.")
-    codec: Codec = load_codec(settings.ckpt, device=settings.torch_device, dtype=settings.torch_dtype)
-    return codec
 
 
 def _print(codecs: Sequence[CodecResults], bd_rates: Sequence[dict[str, Any]], title: str) -> None:
@@ -74,7 +68,7 @@ def run_evaluation(settings: EvaluationSettings, codec: Codec | None = None) -> 
 
     Args:
         settings: what to evaluate.
-        codec: evaluated instead of the one in ``settings.ckpt``.
+        codec: evaluated instead of the one in ``settings.ckpt`` (``None``: the weights of the installation).
 
     Raises:
         EvaluationError, PictureError, BackboneError: each with a sentence that says what to change.
@@ -82,7 +76,9 @@ def run_evaluation(settings: EvaluationSettings, codec: Codec | None = None) -> 
     out, data = Path(settings.out), settings.data
     pictures = _pictures(settings)
     published = load_published(data["published"]) if data.get("published") else []
-    codec = codec if codec is not None else _load_codec(settings)
+    if codec is None:
+        settings = replace(settings, ckpt=settings.ckpt or str(pretrained_weights()))
+        codec = load_codec(settings.ckpt, device=settings.torch_device, dtype=settings.torch_dtype)
     qualities = list(range(codec.quality_levels)) if settings.qualities is None else list(settings.qualities)
     metrics = PictureMetrics(settings.metrics, settings.torch_device)
     new_patches = _new_patches(settings)

@@ -2,8 +2,7 @@
 
 import json
 import os
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +15,13 @@ from glc_train.autoencoder import VQVAE
 from glc_train.codecs import GOP, ImageCodec, VideoCodec
 from glc_train.files import replacing
 from glc_train.transform import ImageTransform, VideoTransform
+from glc_train.weights.published import (
+    IMAGE_MARKER,
+    PUBLISHED_VIDEO_NAMES,
+    VIDEO_MARKER,
+    rename_published,
+)
+from glc_train.weights.published import predictor_state as predictor_state
 
 Config = dict[str, Any]
 Codec = ImageCodec | VideoCodec
@@ -23,63 +29,8 @@ FORMAT = "glc_train.image.1"
 VIDEO_FORMAT = "glc_train.video.1"
 CHECKPOINT_CONFIG = "glc_config"  # key of the codec's configuration in a Lightning checkpoint
 CHECKPOINT_PREFIX = "codec."
+PRETRAINED = Path(__file__).parent.parent / "pretrained"  # weights that are installed with the package
 
-# Published name → ours, first match wins. `.block.` of the published blocks is dropped first.
-PUBLISHED_NAMES: tuple[tuple[str, str], ...] = (
-    (r"^vqgan\.generator\.", "autoencoder.decoder."),
-    (r"^vqgan\.quantize\.", "autoencoder.quantiser."),
-    (r"^vqgan\.encoder\.", "autoencoder.encoder."),
-    (r"^q_enc$", "transform.analysis.gain"),
-    (r"^q_dec$", "transform.decoder.synthesis.gain"),
-    (r"^enc\.enc_1\.", "transform.analysis.first."),
-    (r"^enc\.enc_2\.", "transform.analysis.second."),
-    (r"^dec\.dec_1\.", "transform.decoder.synthesis.first."),
-    (r"^dec\.dec_2\.", "transform.decoder.synthesis.second."),
-    (r"^hyper_enc\.", "transform.hyper_analysis."),
-    (r"^z_vq\.", "transform.z_quantiser."),
-    (r"^hyper_dec\.([01])\.subpel_conv\.0\.", r"transform.decoder.hyper_synthesis.upsample.\1.main.0."),
-    (r"^hyper_dec\.([01])\.upsample\.0\.", r"transform.decoder.hyper_synthesis.upsample.\1.skip.0."),
-    (r"^hyper_dec\.([01])\.conv\.", r"transform.decoder.hyper_synthesis.upsample.\1.conv."),
-    (r"^hyper_dec\.2\.", "transform.decoder.hyper_synthesis.refine."),
-    (r"^y_prior_fusion\.", "transform.decoder.hyper_synthesis.fusion."),
-    (r"^y_spatial_prior_reduction\.", "transform.decoder.context.reduction."),
-    (r"^y_spatial_prior_adaptor_1\.", "transform.decoder.context.adaptors.0."),
-    (r"^y_spatial_prior_adaptor_2\.", "transform.decoder.context.adaptors.1."),
-    (r"^y_spatial_prior_adaptor_3\.", "transform.decoder.context.adaptors.2."),
-    (r"^y_spatial_prior\.", "transform.decoder.context.shared."),
-)
-# Training heads of the published file; `predictor_state` gives them to the losses.
-PUBLISHED_HEADS = ("code_pred_loss.", "code_pred_pix_loss.")
-_MARKER = "vqgan.quantize.embedding.weight"
-# The same for the video model, whose file holds an auto-encoder of its own.
-PUBLISHED_VIDEO_NAMES: tuple[tuple[str, str], ...] = (
-    (r"^vqgan\.generator\.", "own_autoencoder.decoder."),
-    (r"^vqgan\.quantize\.", "own_autoencoder.quantiser."),
-    (r"^vqgan\.encoder\.", "own_autoencoder.encoder."),
-    (r"^y_q_enc$", "transform.analysis.gain"),
-    (r"^y_q_dec$", "transform.decoder.synthesis.gain"),
-    (r"^encoder\.enc_1\.", "transform.analysis.first."),
-    (r"^encoder\.enc_2\.", "transform.analysis.second."),
-    (r"^decoder\.dec_1\.", "transform.decoder.synthesis.first."),
-    (r"^decoder\.dec_2\.", "transform.decoder.synthesis.second."),
-    (r"^feature_adaptor_I\.", "transform.decoder.context_model.intra_adaptor."),
-    (r"^feature_adaptor\.", "transform.decoder.context_model.adaptors."),
-    (r"^feature_extractor\.context_refine\.", "transform.decoder.context_model.refine."),
-    (r"^weight_generator\.conv\.", "transform.decoder.weight_generator.layers."),
-    (r"^temporal_prior_encoder\.", "transform.decoder.temporal_prior."),
-    (r"^hyper_inv_tokenizer\.", "transform.decoder.inverse_tokenizer."),
-    (r"^prior_fusion_adaptor_([01])\.conv1\.", r"transform.decoder.fusion.adaptors.\1.0."),
-    (r"^prior_fusion_adaptor_([01])\.conv2\.", r"transform.decoder.fusion.adaptors.\1.1."),
-    (r"^y_prior_fusion\.conv\.", "transform.decoder.fusion.fusion."),
-    (r"^y_spatial_prior\.conv\.", "transform.decoder.spatial_context.layers."),
-    (r"^temporal_cond\.", "transform.tokenizer.condition."),
-    (r"^y_temporal_combine\.conv\.", "transform.tokenizer.combine."),
-    (r"^hyper_tokenizer\.prior_extraction\.", "transform.tokenizer.extraction."),
-    (r"^hyper_tokenizer\.proj\.", "transform.tokenizer.values."),
-    (r"^hyper_tokenizer\.", "transform.tokenizer."),
-    (r"^z_vq\.", "transform.z_quantiser."),
-)
-_VIDEO_MARKER = "hyper_inv_tokenizer.proj.weight"
 _Part = TypeVar("_Part")
 
 
@@ -135,31 +86,6 @@ def build_video(config: Mapping[str, Any]) -> VideoCodec:
 def build_any(config: Mapping[str, Any]) -> Codec:
     """A codec of either kind with fresh weights; the section `image` marks a video codec."""
     return build_video(config) if "image" in config else build_codec(config)
-
-
-def rename_published(
-    state: Mapping[str, Tensor], names: Sequence[tuple[str, str]] = PUBLISHED_NAMES
-) -> dict[str, Tensor]:
-    """Published state → our names, without the training heads. Unknown names stay and are reported as unexpected.
-
-    `names`: `PUBLISHED_NAMES` for the image model, `PUBLISHED_VIDEO_NAMES` for the video model.
-    """
-    renamed = {}
-    for name, tensor in state.items():
-        if name.startswith(PUBLISHED_HEADS):
-            continue
-        ours = name.replace(".block.", ".") if not name.startswith("vqgan.") else name
-        for pattern, replacement in names:
-            ours, count = re.subn(pattern, replacement, ours)
-            if count:
-                break
-        renamed[ours] = tensor
-    return renamed
-
-
-def predictor_state(state: Mapping[str, Tensor], head: str) -> dict[str, Tensor]:
-    """State of one published code predictor ("code_pred_loss" or "code_pred_pix_loss") for `losses.CodePredictor`."""
-    return {name.removeprefix(head + "."): t for name, t in state.items() if name.startswith(head + ".")}
 
 
 def load_strictly(
@@ -237,9 +163,9 @@ def _published_codec(state: dict[str, Tensor], path: Path) -> ImageCodec:
 
 def _from_table(content: Any, path: Path) -> ImageCodec:
     state = _unwrap(content, path)
-    if _VIDEO_MARKER in state:
+    if VIDEO_MARKER in state:
         raise WeightsError(f"{path} holds the published GLC video weights: load_video_codec takes them")
-    if _MARKER not in state:
+    if IMAGE_MARKER not in state:
         raise WeightsError(f"{path} is neither a checkpoint of glc_train nor the published GLC image weights")
     return _published_codec(state, path)
 
@@ -265,11 +191,27 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     return path
 
 
+def pretrained_weights() -> Path:
+    """The weights that this installation carries.
+
+    Raises:
+        WeightsError: there are none, or several.
+    """
+    found = sorted(PRETRAINED.glob("*.safetensors"))
+    if not found:
+        raise WeightsError(
+            "This installation carries no weights: name an export or checkpoint of train.py, or the published .pth."
+        )
+    if len(found) > 1:
+        raise WeightsError(f"Which weights are meant? Name one of: {', '.join(map(str, found))}")
+    return found[0]
+
+
 def load_any_codec(
-    path: str | os.PathLike[str], device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    path: str | os.PathLike[str] | None = None, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> Codec:
     """Loads an image codec or a whole video codec, whichever the file holds, for inference; see `load_codec`."""
-    path = Path(path)
+    path = pretrained_weights() if path is None else Path(path)
     if dtype not in (torch.float32, torch.bfloat16):
         raise WeightsError(f"dtype must be torch.float32 or torch.bfloat16, not {dtype}")
     path = _existing(path)
@@ -290,12 +232,13 @@ def load_any_codec(
 
 
 def load_codec(
-    path: str | os.PathLike[str], device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    path: str | os.PathLike[str] | None = None, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> ImageCodec:
     """Loads an image codec for inference.
 
     Args:
-        path: `weights.safetensors` of an export, a Lightning checkpoint (`.ckpt`), or the published `.pth`.
+        path: `weights.safetensors` of an export, a Lightning checkpoint (`.ckpt`), or the published `.pth`; None: the
+            weights that are installed with the package.
         device: where the codec runs.
         dtype: arithmetic of the auto-encoder, `torch.float32` or `torch.bfloat16`. Files do not depend on it.
 
@@ -352,7 +295,7 @@ def load_video_codec(
     """
     image, path = load_codec(image_path, dtype=dtype), Path(video_path)
     state = _unwrap(_read_pickle(path), path)
-    if _VIDEO_MARKER not in state:
+    if VIDEO_MARKER not in state:
         raise WeightsError(f"{path} does not hold the published GLC video weights")
     try:
         codec = VideoCodec(image, VideoTransform(), VQVAE())
