@@ -10,10 +10,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
+import glc_train.weights
 from glc_train.data import write_picture
 from glc_train.evaluation import (
     Curve,
-    EvaluationError,
     EvaluationSettings,
     compare,
     load_published,
@@ -22,8 +22,10 @@ from glc_train.evaluation import (
 )
 from glc_train.evaluation import results as results_module
 from glc_train.evaluation.results import PictureResult, QualityMeans, fingerprint, write_text
+from glc_train.weights import WeightsError
 from tests.evaluation.fake_codec import ReportingCodec
 from tests.metrics.rendered import render
+from tests.training_harness import tiny_image
 
 
 @pytest.fixture
@@ -107,8 +109,19 @@ def test_wrong_settings_are_one_sentence(settings: EvaluationSettings, change: d
     assert not (Path(settings.out) / "results.json").exists()
 
 
-def test_no_checkpoint_is_one_sentence(settings: EvaluationSettings) -> None:
-    with pytest.raises(EvaluationError, match="give ckpt=FILE"):
+def test_without_a_checkpoint_the_installed_weights_are_measured(
+    settings: EvaluationSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "installed" / "one.safetensors"
+    weights.parent.mkdir()
+    tiny_image(weights)
+    monkeypatch.setattr(glc_train.weights, "PRETRAINED", weights.parent)
+    run_evaluation(EvaluationSettings(**vars(settings) | {"ckpt": None, "baselines": [], "qualities": [0]}))
+    facts = json.loads((Path(settings.out) / "results.json").read_text())
+    assert facts["checkpoint"] == str(weights)
+    assert facts["weights_sha256"] == fingerprint(str(weights))
+    monkeypatch.setattr(glc_train.weights, "PRETRAINED", tmp_path / "none")
+    with pytest.raises(WeightsError, match="carries no weights: name an export"):
         run_evaluation(EvaluationSettings(**vars(settings) | {"ckpt": None}))
 
 
