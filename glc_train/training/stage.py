@@ -37,7 +37,7 @@ class StageSettings:
             schedules reaching their end then; such a run cannot be repeated exactly.
         lr, weight_decay, betas: of AdamW.
         muon_lr: if set, the weights of linear layers and convolutions are trained by `Muon` with this rate, all else by
-            AdamW: more progress per step, for 10 to 30% more time.
+            AdamW: more progress per step, for about 40% more time on a CPU.
         clip: largest norm of the gradient.
         accumulate: batches whose gradients make one training step.
         checkpoint_activations: recompute the auto-encoder's activations in the backward pass, to save memory.
