@@ -171,7 +171,7 @@ class Stage(lightning.LightningModule):
             torch.optim.AdamW(parameter_groups(others), lr=s.lr, betas=s.betas, weight_decay=s.weight_decay)
         ]
         if s.muon_lr is not None:
-            optimisers.append(Muon([{"params": weights, "lr_scale": s.muon_lr / s.lr}], lr=s.muon_lr))
+            optimisers.append(Muon(weights, lr=s.muon_lr))
         if self.adversary is not None:
             optimisers.append(
                 torch.optim.AdamW(self.adversary.parameters(), lr=self.adversary.lr, betas=(0.5, 0.9), weight_decay=0.0)
@@ -234,11 +234,11 @@ class Stage(lightning.LightningModule):
         optimisers = self.optimizers()
         optimisers = list(optimisers) if isinstance(optimisers, list) else [optimisers]
         factor = self.settings.schedule(step, self.progress)
-        discriminator = [] if self.adversary is None else [optimisers.pop()]
-        for optimiser in optimisers + discriminator:
-            lr = self.adversary.lr if self.adversary is not None and optimiser in discriminator else self.settings.lr
+        rates = [self.settings.lr, self.settings.muon_lr, None if self.adversary is None else self.adversary.lr]
+        for optimiser, lr in zip(optimisers, (lr for lr in rates if lr is not None), strict=True):
             for group in optimiser.param_groups:
-                group["lr"] = lr * factor * group.get("lr_scale", 1.0)
+                group["lr"] = lr * factor
+        discriminator = [] if self.adversary is None else [optimisers.pop()]
         norm = self._clip_and_step(optimisers, [p for m in self.trained_modules() for p in m.parameters()])
         self._count_bad(norm)
         terms = {

@@ -15,12 +15,7 @@ from glc_train.autoencoder import VQVAE
 from glc_train.codecs import GOP, ImageCodec, VideoCodec
 from glc_train.files import replacing
 from glc_train.transform import ImageTransform, VideoTransform
-from glc_train.weights.published import (
-    IMAGE_MARKER,
-    PUBLISHED_VIDEO_NAMES,
-    VIDEO_MARKER,
-    rename_published,
-)
+from glc_train.weights.published import IMAGE_MARKER, PUBLISHED_VIDEO_NAMES, VIDEO_MARKER, rename_published
 from glc_train.weights.published import predictor_state as predictor_state
 
 Config = dict[str, Any]
@@ -246,6 +241,7 @@ def load_codec(
         WeightsError: the file is missing, unreadable, holds a video codec, or does not fit; names what is missing,
             unexpected, mis-shaped.
     """
+    path = pretrained_weights() if path is None else path
     codec = load_any_codec(path, device, dtype)
     if isinstance(codec, VideoCodec):
         raise WeightsError(
@@ -255,13 +251,14 @@ def load_codec(
 
 
 def load_video(
-    path: str | os.PathLike[str], device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    path: str | os.PathLike[str] | None = None, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> VideoCodec:
     """Loads a whole video codec of ours, its image codec included, for inference; arguments as for `load_codec`.
 
     Raises:
         WeightsError: as for `load_codec`, and where the file holds an image codec.
     """
+    path = pretrained_weights() if path is None else path
     codec = load_any_codec(path, device, dtype)
     if isinstance(codec, ImageCodec):
         raise WeightsError(

@@ -47,6 +47,27 @@ def test_after_the_free_steps_the_codebook_starts_from_the_latents_seen(tmp_path
     assert logged(out / "autoencoder", "train/codebook/used")[3] > 0.1
 
 
+def test_only_a_share_of_the_crops_is_quantised(tmp_path: Path) -> None:
+    """The VQ loss is the mean over all crops, and those that are not quantised add nothing to it."""
+    share = "stages.autoencoder.module.quantised_share"
+    whole = _curve(tmp_path / "a", "train/loss/vq", steps=1)[0]
+    none = _curve(tmp_path / "b", "train/loss/vq", f"{share}=1e-9", steps=1)[0]
+    assert whole > 0
+    assert none == 0
+    with pytest.raises(ValueError, match="quantised_share must be above 0"):
+        train([*curve_overrides(tmp_path / "c", 1), ONE_STAGE, NO_ADVERSARY, f"{share}=0"])
+
+
+def test_lpips_vgg_of_some_pictures_is_that_of_these() -> None:
+    generator = torch.Generator().manual_seed(6)
+    x, x_hat = (torch.rand(3, 3, 64, 64, generator=generator) * 2 - 1 for _ in range(2))
+    draws = Draws(0, 0, 0, 1)
+    total, terms = PictureLoss(l1=0.0, lpips=0.0, vgg=2.0, vgg_pictures=2)(x_hat, x, draws)
+    alone, only = PictureLoss(l1=0.0, lpips=1.0, net="vgg")(x_hat[:2], x[:2], draws)
+    assert float(terms["loss/lpips_vgg"]) == pytest.approx(float(only["loss/lpips"]), rel=1e-5)
+    assert float(total) == pytest.approx(2 * float(alone), rel=1e-5)
+
+
 def test_shifted_lpips_sees_what_the_grid_hides() -> None:
     """A pattern of period 4 has another LPIPS for every phase; with shifts all of them count."""
     picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(5)) * 2 - 1
