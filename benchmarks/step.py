@@ -43,6 +43,8 @@ def configuration(case: str, options: argparse.Namespace) -> DictConfig:
     adversary = f"{{_target_: glc_train.losses.Adversary, start: 0, per_sample: {per_sample}}}" if gan else "null"
     overrides = [f"experiment={options.experiment}", f"model={options.model}", "data=rendered"]
     overrides += [f"stages.{stage}.module.settings.steps=1000000", f"stages.{stage}.module.settings.minutes=null"]
+    if stage == "autoencoder":
+        overrides.append(f"++stages.{stage}.module.free_steps=0")  # the usual step, not the first ones
     if stage != "transform":
         overrides.append(f"++stages.{stage}.module.adversary={adversary}")
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -62,9 +64,9 @@ def build(config: DictConfig, case: str, plain: bool) -> Stage:
     if plain:
         target = f"benchmarks.plain.Plain{target.rpartition('.')[2]}"
     stage: Stage = instantiate(section, _target_=target, _partial_=True)(codec=codec, codec_config=model)
-    perceptual = getattr(getattr(stage, "picture", None), "perceptual", None)
-    if plain and perceptual is not None:
-        perceptual.network.to(memory_format=torch.contiguous_format)
+    if plain:
+        for network in stage.perceptual_networks:
+            network.to(memory_format=torch.contiguous_format)
     stage.prepare()
     return stage
 
@@ -78,8 +80,7 @@ def compile_blocks(stage: Stage) -> None:
     torch._dynamo.config.recompile_limit = 64  # blocks of many widths share their code
     model = stage.codec.autoencoder
     modules: list[nn.Module] = [*model.encoder.blocks, *list(model.decoder.blocks)[:-1]]
-    perceptual = getattr(getattr(stage, "picture", None), "perceptual", None)
-    modules += [] if perceptual is None else [perceptual.network]
+    modules += stage.perceptual_networks
     modules += [] if stage.adversary is None else [stage.adversary.discriminator]
     for module in modules:
         module.compile()

@@ -77,7 +77,7 @@ def _modules(stage: Stage) -> dict[str, list[nn.Module]]:
         "quantiser": [model.quantiser],
         "decoder": [model.decoder],
         "transform": [stage.codec.transform],
-        "LPIPS": [getattr(getattr(getattr(stage, "picture", None), "perceptual", None), "network", None)],
+        "LPIPS": stage.perceptual_networks,
         "code prediction": [getattr(stage, "predictor", None), getattr(stage, "pixel_predictor", None)],
     }
     return {name: [module for module in modules if module is not None] for name, modules in found.items()}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -38,6 +38,7 @@ class StageSettings:
         lr, weight_decay, betas: of AdamW.
         muon_lr: if set, the weights of linear layers and convolutions are trained by `Muon` with this rate, all else by
             AdamW: more progress per step, for about 40% more time on a CPU.
+        muon_for: whose weights `Muon` trains: of every part, or of the auto-encoder alone.
         clip: largest norm of the gradient.
         accumulate: batches whose gradients make one training step.
         checkpoint_activations: recompute the auto-encoder's activations in the backward pass, to save memory.
@@ -51,6 +52,7 @@ class StageSettings:
     minutes: float | None = None
     lr: float = 1e-4
     muon_lr: float | None = None
+    muon_for: Literal["all", "autoencoder"] = "all"
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 1.0
@@ -164,7 +166,10 @@ class Stage(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW for the codec, with `muon_lr` also Muon, and with an adversary AdamW for the discriminator."""
         s = self.settings
-        weights = [] if s.muon_lr is None else matrices(self.trained_modules())
+        parts = self.trained_modules() if s.muon_for == "all" else [self.codec.autoencoder]
+        weights = [] if s.muon_lr is None else matrices(parts)
+        if s.muon_lr is not None and not weights:
+            raise TrainingError("this stage trains no layer of the auto-encoder: set muon_for=all or muon_lr=null")
         apart = {id(weight) for weight in weights}
         others = (p for m in self.trained_modules() for p in m.parameters() if id(p) not in apart)
         optimisers: list[torch.optim.Optimizer] = [
@@ -177,6 +182,12 @@ class Stage(lightning.LightningModule):
                 torch.optim.AdamW(self.adversary.parameters(), lr=self.adversary.lr, betas=(0.5, 0.9), weight_decay=0.0)
             )
         return optimisers
+
+    @property
+    def perceptual_networks(self) -> list[nn.Module]:
+        """The frozen networks of the pixel losses, none for a stage without such losses."""
+        picture = getattr(self, "picture", None)
+        return [] if picture is None else list(picture.networks)
 
     @property
     def progress(self) -> float:

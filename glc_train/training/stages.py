@@ -52,6 +52,11 @@ class PictureLoss:
         if vgg:
             self._terms.append(("loss/lpips_vgg", vgg, PerceptualLoss("vgg"), vgg_pictures))
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The frozen networks of the LPIPS terms."""
+        return [perceptual.network for _, _, perceptual, _ in self._terms]
+
     def __call__(self, x_hat: Tensor, x: Tensor, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         """Scalar loss and its terms for x_hat and x, (B, 3, H, W) in [-1, 1]."""
         l1 = F.l1_loss(x_hat.float(), x)

@@ -1,16 +1,20 @@
 """Muon: what it does to a matrix, what it trains, and that a run with it goes on where it stopped."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 from torch import nn
 
+from glc_train.training import TrainingError
 from glc_train.training.muon import Muon, matrices, orthogonalised
-from glc_train.weights import load_codec
-from tests.training_harness import curve_overrides, train
+from glc_train.weights import build_codec, load_codec
+from tests.training_harness import composed, curve_overrides, train
 
 ONE_STAGE = "run=[autoencoder]"
 NO_ADVERSARY = "stages.autoencoder.module.adversary=null"
@@ -97,3 +101,22 @@ def test_a_resumed_run_with_muon_is_the_uninterrupted_one(tmp_path: Path) -> Non
     plain = tmp_path / "plain"
     train([*curve_overrides(plain, 4), ONE_STAGE, NO_ADVERSARY, RATE[1]])
     assert not all(torch.equal(a, b) for a, b in zip(weights(once).values(), weights(plain).values(), strict=True))
+
+
+def test_muon_trains_the_parts_that_it_is_for(tmp_path: Path) -> None:
+    config = composed(curve_overrides(tmp_path, 1))
+
+    def trained(stage_name: str, muon_for: str) -> set[str]:
+        section = config.stages[stage_name].module
+        section.settings.muon_lr, section.settings.muon_for = 1e-3, muon_for
+        model: Any = OmegaConf.to_container(config.model)
+        stage = instantiate(section, _partial_=True)(codec=build_codec(model), codec_config=model)
+        stage.prepare()
+        optimisers = [o for o in stage.configure_optimizers() if isinstance(o, Muon)]
+        found = {id(p) for o in optimisers for group in o.param_groups for p in group["params"]}
+        return {name.partition(".")[0] for name, p in stage.codec.named_parameters() if id(p) in found}
+
+    assert trained("joint", "all") == {"autoencoder", "transform"}
+    assert trained("joint", "autoencoder") == {"autoencoder"}
+    with pytest.raises(TrainingError, match="trains no layer of the auto-encoder"):
+        trained("transform", "autoencoder")

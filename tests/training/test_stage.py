@@ -62,10 +62,12 @@ def test_lpips_vgg_of_some_pictures_is_that_of_these() -> None:
     generator = torch.Generator().manual_seed(6)
     x, x_hat = (torch.rand(3, 3, 64, 64, generator=generator) * 2 - 1 for _ in range(2))
     draws = Draws(0, 0, 0, 1)
-    total, terms = PictureLoss(l1=0.0, lpips=0.0, vgg=2.0, vgg_pictures=2)(x_hat, x, draws)
+    loss = PictureLoss(l1=0.0, lpips=0.0, vgg=2.0, vgg_pictures=2)
+    total, terms = loss(x_hat, x, draws)
     alone, only = PictureLoss(l1=0.0, lpips=1.0, net="vgg")(x_hat[:2], x[:2], draws)
     assert float(terms["loss/lpips_vgg"]) == pytest.approx(float(only["loss/lpips"]), rel=1e-5)
     assert float(total) == pytest.approx(2 * float(alone), rel=1e-5)
+    assert [sum(p.numel() for p in network.parameters()) for network in loss.networks] == [14_716_160]
 
 
 def test_shifted_lpips_sees_what_the_grid_hides() -> None:
