@@ -144,7 +144,8 @@ class LatentStage(Stage):
             weight: of the distortion (latent and code prediction).
         """
         bpp_y, bpp_z = out.bits_y / pixels, out.bits_z / pixels
-        weighted_rate = (self.rate(quality, int(self.train_step)) * (bpp_y + bpp_z)).mean()
+        priced = out.priced_bits_y / pixels + bpp_z
+        weighted_rate = (self.rate(quality, int(self.train_step)) * priced).mean()
         distortion = F.mse_loss(out.latent_hat.float(), latent.float()) / variance
         loss = weighted_rate + weight * self.mse * distortion
         terms = {

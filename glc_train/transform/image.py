@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from glc_train.layers import VectorQuantiser, snap
-from glc_train.transform.gaussian import gaussian_bits
 from glc_train.transform.hyper_prior import FactorisedGaussian, categorical_bits
 from glc_train.transform.modules import (
     FourPartContext,
@@ -35,6 +34,7 @@ class TransformOutput:
         prior: parameters of pass 0.
         y_hat: (B, C, h, w) after multiplying by the step. latent_hat: (B, N, h, w).
         bits_y, bits_z: (B,) estimated bits of each picture.
+        priced_bits_y: (B,) bits_y as training prices them: those of noisy symbols where the rounding says so.
     """
 
     y: Tensor
@@ -48,6 +48,7 @@ class TransformOutput:
     latent_hat: Tensor
     bits_y: Tensor
     bits_z: Tensor
+    priced_bits_y: Tensor
 
 
 class LatentDecoder(nn.Module):
@@ -214,6 +215,7 @@ class ImageTransform(nn.Module):
         prior = self.decoder.parameters_of(quantised.straight_through)
         step = QuantiseStep(y / prior.step, rounding, noise)
         y_hat = self.decoder.decode_y(prior, step)
+        bits_y, priced_bits_y = step.bits()
         return TransformOutput(
             y=y,
             z=z,
@@ -224,7 +226,8 @@ class ImageTransform(nn.Module):
             prior=prior,
             y_hat=y_hat,
             latent_hat=self.decoder(y_hat, quality),
-            bits_y=gaussian_bits(step.rate_symbols, step.scales).flatten(1).sum(1),
+            bits_y=bits_y,
+            priced_bits_y=priced_bits_y,
             bits_z=self._bits_of_z(z, quantised.indices, rounding, z_noise).flatten(1).sum(1),
         )
 

@@ -70,5 +70,6 @@ class IndexTransform(nn.Module):
             y_hat=none,
             latent_hat=quantised.straight_through,
             bits_y=latent.new_zeros(latent.shape[0]),
+            priced_bits_y=latent.new_zeros(latent.shape[0]),
             bits_z=categorical_bits(self.z_counts, quantised.indices).flatten(1).sum(1),
         )

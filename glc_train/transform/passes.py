@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from glc_train.layers import round_ste
+from glc_train.transform.gaussian import gaussian_bits
 
 Rounding = Literal["hard", "ste", "noise", "mixed"]
 
@@ -80,6 +81,17 @@ class QuantiseStep:
         self.rate_symbols = self.rate_symbols + rate_symbols * mask
         self.scales = self.scales + scale * mask
         return (symbols + mean) * mask
+
+    def bits(self) -> tuple[Tensor, Tensor]:
+        """Bits (B,) of the symbols, and those that training prices: the same, or those of the noisy symbols.
+
+        The former have no gradient where they differ.
+        """
+        priced = gaussian_bits(self.rate_symbols, self.scales).flatten(1).sum(1)
+        if self.rounding != "mixed":
+            return priced, priced
+        with torch.no_grad():
+            return gaussian_bits(self.symbols, self.scales).flatten(1).sum(1), priced
 
 
 class ZeroStep:

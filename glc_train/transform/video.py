@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from glc_train.layers import VectorQuantiser, block_c, conv3x3
-from glc_train.transform.gaussian import gaussian_bits
 from glc_train.transform.hyper_prior import categorical_bits
 from glc_train.transform.image import TransformOutput
 from glc_train.transform.modules import GainTransform, PriorParameters, split_parameters
@@ -197,6 +196,7 @@ class VideoTransform(nn.Module):
         prior = self.decoder.parameters_of(quantised.straight_through, given)
         step = QuantiseStep(y / prior.step, rounding, noise)
         y_hat = self.decoder.decode_y(prior, step)
+        bits_y, priced_bits_y = step.bits()
         return FrameTransformOutput(
             y=y,
             z=z,
@@ -207,7 +207,8 @@ class VideoTransform(nn.Module):
             prior=prior,
             y_hat=y_hat,
             latent_hat=self.decoder(y_hat, given, quality),
-            bits_y=gaussian_bits(step.rate_symbols, step.scales).flatten(1).sum(1),
+            bits_y=bits_y,
+            priced_bits_y=priced_bits_y,
             bits_z=self.z_bits(quantised.indices).flatten(1).sum(1),
             frame_context=given,
         )

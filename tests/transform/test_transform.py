@@ -138,6 +138,22 @@ def test_noise_goes_where_its_name_says(rounding: Rounding) -> None:
         passes(QuantiseStep(y, rounding))
 
 
+def test_mixed_rounding_prices_noise_and_reports_the_rounded_symbols() -> None:
+    y, noise = torch.full((2, 4, 4, 6), 0.4, requires_grad=True), torch.rand(2, 4, 4, 6) - 0.5
+    scale, mean = torch.full_like(noise, 0.3), torch.zeros_like(noise)
+    mixed, rounded = QuantiseStep(y, "mixed", noise), QuantiseStep(y, "ste")
+    for step in (mixed, rounded):
+        run_passes(four_part_masks(4, 4, 6), scale, mean, lambda _k, _decoded: (scale, mean), step)
+    bits, priced = mixed.bits()
+    expected, same = rounded.bits()
+    assert torch.equal(bits, expected)
+    assert same is expected
+    assert not bits.requires_grad
+    # At a rounded symbol of zero the rate has no gradient; that of the noisy ones pulls y towards the mean.
+    assert torch.autograd.grad(priced.sum(), y, retain_graph=True)[0].mean() > 0.1
+    assert torch.autograd.grad(expected.sum(), y)[0].abs().max() == 0
+
+
 def test_straight_through_rounding_passes_gradients_and_hard_does_not() -> None:
     y = torch.randn(2, 4, 4, 6, requires_grad=True)
     decoded, _ = passes(QuantiseStep(y, "ste"))
