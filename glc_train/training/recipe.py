@@ -4,11 +4,14 @@ import json
 import logging
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
+from filelock import FileLock, Timeout
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
@@ -53,6 +56,11 @@ def run_recipe(config: DictConfig) -> Path:
     _quieten()
     out, family = Path(config.out), family_of(config)
     _check_order(config, family, out)
+    with _alone_in(out):
+        return _run_stages(config, family, out)
+
+
+def _run_stages(config: DictConfig, family: Family, out: Path) -> Path:
     weights = None if config.init_from is None else Path(config.init_from)
     for name in family.stages:
         folder = out / name
@@ -65,6 +73,28 @@ def run_recipe(config: DictConfig) -> Path:
     assert weights is not None
     _publish(weights, out / EXPORT)
     return out / EXPORT
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Keeps a second training out of the folder; the lock goes with the process that holds it.
+
+    Raises:
+        TrainingError: another process trains there.
+    """
+    if rank_zero_only.rank != 0:
+        yield
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise TrainingError(f"{out}: another training writes here; stop it, or give out=FOLDER") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _profiler(profile: bool | int, folder: Path, stage: Stage) -> dict[str, StepProfiler]:

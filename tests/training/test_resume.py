@@ -5,8 +5,10 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from tests.training_harness import curve_overrides, logged, train_process
+from glc_train.training import TrainingError
+from tests.training_harness import curve_overrides, logged, train, train_process
 
 STEPS = 24
 
@@ -52,3 +54,11 @@ def test_finished_stages_are_not_trained_again(tmp_path: Path) -> None:
         output, _ = process.communicate(timeout=280)
         assert process.returncode == 0, output
         assert f"stage autoencoder {expected}" in output.replace(":", "") or expected in output
+
+
+def test_a_second_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    overrides = [*curve_overrides(tmp_path, 1), "run=[autoencoder]"]
+    with FileLock(tmp_path / ".lock"), pytest.raises(TrainingError, match=r"another training writes here; stop it"):
+        train(overrides)
+    assert not (tmp_path / "autoencoder").exists()
+    train(overrides)
