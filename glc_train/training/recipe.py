@@ -82,7 +82,7 @@ def _alone_in(out: Path) -> Iterator[None]:
     Raises:
         TrainingError: another process trains there.
     """
-    if rank_zero_only.rank != 0:
+    if getattr(rank_zero_only, "rank", 0) != 0:
         yield
         return
     out.mkdir(parents=True, exist_ok=True)
