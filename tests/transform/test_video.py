@@ -118,7 +118,8 @@ def test_noise_reaches_the_symbols() -> None:
     hard = transform(latent, previous, 0, torch.tensor([0, 1]))
     noisy = transform(latent, previous, 0, torch.tensor([0, 1]), "mixed", noise)
     assert torch.equal(hard.symbols, noisy.symbols.round())
-    assert not torch.allclose(hard.bits_y, noisy.bits_y)
+    assert torch.equal(hard.bits_y, noisy.bits_y)
+    assert not torch.allclose(hard.priced_bits_y, noisy.priced_bits_y)
 
 
 # ------------------------------------------------------------------ tokens, against sums written out
