@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import lightning
 import torch
@@ -21,6 +21,9 @@ from glc_train.training.muon import Muon, matrices
 from glc_train.training.schedule import WarmupCosine
 from glc_train.training.sharding import is_sharded, local, parameter_groups, shard, squared_norm
 from glc_train.weights import CHECKPOINT_CONFIG, Codec
+
+
+MuonFor = Literal["all", "autoencoder"]
 
 
 class TrainingError(RuntimeError):
@@ -46,13 +49,16 @@ class StageSettings:
         max_bad_steps: so many steps in a row whose loss or gradient is not finite stop the run.
         seed: of everything that training draws.
         schedule: factor of the learning rate.
+
+    Raises:
+        ValueError: `muon_for` is neither of its two values.
     """
 
     steps: int
     minutes: float | None = None
     lr: float = 1e-4
     muon_lr: float | None = None
-    muon_for: Literal["all", "autoencoder"] = "all"
+    muon_for: MuonFor = "all"
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 1.0
@@ -62,6 +68,10 @@ class StageSettings:
     max_bad_steps: int = 50
     seed: int = 0
     schedule: WarmupCosine = field(default_factory=WarmupCosine)
+
+    def __post_init__(self) -> None:
+        if self.muon_for not in get_args(MuonFor):
+            raise ValueError(f"settings.muon_for must be {' or '.join(get_args(MuonFor))}, not {self.muon_for}")
 
 
 @dataclass(frozen=True)

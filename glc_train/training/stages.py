@@ -183,7 +183,8 @@ class JointStage(TransformStage):
         picture: pixel losses.
         latent: weight of the loss of stage II.
         pixel_predictor: code predictor on the re-encoded reconstruction, or None. pixel_code_prediction: its weight.
-        train_encoder: whether the auto-encoder's encoder and codebook are trained as well as its decoder.
+        train_encoder: whether the auto-encoder's encoder is trained as well as its decoder. Its codebook stays as stage
+            I left it: the codes that code prediction asks for.
         options: as for `TransformStage`.
     """
 
