@@ -22,7 +22,6 @@ from glc_train.training.schedule import WarmupCosine
 from glc_train.training.sharding import is_sharded, local, parameter_groups, shard, squared_norm
 from glc_train.weights import CHECKPOINT_CONFIG, Codec
 
-
 MuonFor = Literal["all", "autoencoder"]
 
 
