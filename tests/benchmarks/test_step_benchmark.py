@@ -17,7 +17,7 @@ TINY = [
     "--model", "tiny", "--rounds", "2", "--steps", "1", "--threads", "1", "--peak-tflops", "2", "--set",
     *(f"stages.{s}.{key}" for s in STAGES for key in ("crop_size=64", "batch_size=2")),
     *(f"stages.{s}.module.predictor={{width: 32, heads: 4, mlp: 32, layers: 1, grid: 4}}" for s in STAGES[1:]),
-    *(f"+stages.{s}.module.adversary.{key}" for s in ("autoencoder", "joint") for key in ("channels=8", "layers=2")),
+    *(f"++stages.{s}.module.adversary.{key}" for s in ("autoencoder", "joint") for key in ("channels=8", "layers=2")),
     "stages.autoencoder.module.picture.lpips=0", "stages.joint.module.picture.lpips=0",
     "stages.joint.module.picture.vgg=0",
     # Muon's orthogonal updates make much of rounding errors in small directions.
