@@ -40,17 +40,14 @@ def configuration(case: str, options: argparse.Namespace) -> DictConfig:
     """The composed configuration of a case; its stage never ends by itself."""
     stage, _, gan = case.partition("+")
     per_sample = str(options.gan_weight == "sample").lower()
-    # All of it, since Hydra merges it with the discriminator that the experiment may have.
-    discriminator = "channels: 64, layers: 4, weight: 0.8, start: 0, warmup: 0, clamp: 1.0, lr: 1.0e-4"
-    adversary = (
-        f"{{_target_: glc_train.losses.Adversary, {discriminator}, per_sample: {per_sample}}}" if gan else "null"
-    )
+    adversary = f"{{_target_: glc_train.losses.Adversary, start: 0, per_sample: {per_sample}}}" if gan else "null"
     overrides = [f"experiment={options.experiment}", f"model={options.model}", "data=rendered"]
     overrides += [f"stages.{stage}.module.settings.steps=1000000", f"stages.{stage}.module.settings.minutes=null"]
     if stage == "autoencoder":
         overrides.append(f"++stages.{stage}.module.free_steps=0")  # the usual step, not the first ones
     if stage != "transform":
-        overrides.append(f"++stages.{stage}.module.adversary={adversary}")
+        # Null first: Hydra would merge it with the discriminator that the experiment may have.
+        overrides += [f"++stages.{stage}.module.adversary={value}" for value in ("null", adversary)]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose("train", overrides=[*overrides, *options.set])
 
