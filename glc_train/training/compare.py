@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from glc_train.files import replacing
 from glc_train.training.logs import LogError, columns, read_curve
 
-DEFAULT_METRICS = ("train/loss", "train/psnr", "val/psnr/stage_I", "val/lpips/stage_I")
+DEFAULT_METRICS = ("train/loss", "train/psnr", "val/psnr/stage_I", "val/lpips/stage_I", "val/psnr/q0", "val/lpips/q0")
 _FEW = 30  # curves of fewer points are drawn with markers
 
 

@@ -114,8 +114,8 @@ class ImageFamily(Family):
         return {}
 
     def decode(self, name: str) -> Decode:
-        """Stage I alone, and every quality once there is a transform codec."""
-        return partial(decode_in_all_ways, with_transform=name != "autoencoder")
+        """Indices before stage III, which trains encoder and decoder but no codebook; qualities from stage II on."""
+        return partial(decode_in_all_ways, indices=name != "joint", transform=name != "autoencoder")
 
     def codes_z(self, codec: Codec, name: str) -> bool:
         """From stage II on, and index coding at once."""

@@ -59,19 +59,23 @@ def decode_clip(codec: VideoCodec, clip: Tensor) -> list[Decoded]:
 
 
 @torch.no_grad()
-def decode_in_all_ways(codec: ImageCodec, x: Tensor, with_transform: bool) -> list[Decoded]:
-    """The stage I reconstruction of x (1, 3, H, W), then, with `with_transform`, every quality."""
+def decode_in_all_ways(codec: ImageCodec, x: Tensor, indices: bool, transform: bool) -> list[Decoded]:
+    """x (1, 3, H, W) from the auto-encoder's indices (with `indices`) and at every quality (with `transform`)."""
+    ways = [_decode_indices(codec, x)] if indices else []
+    pixels = x.shape[-1] * x.shape[-2]
+    for q in range(codec.quality_levels if transform else 0):
+        out = codec(x, q)
+        ways.append(Decoded(f"q{q}", out.x_hat, [float(out.bits_y + out.bits_z) / pixels]))
+    return ways
+
+
+def _decode_indices(codec: ImageCodec, x: Tensor) -> Decoded:
     model = codec.autoencoder
     with codec._autocast():
         quantised = model.quantiser(model.encoder(x, model.window))
         x_hat = model.decoder(quantised.vectors, model.window).float()
     bits = quantised.indices.numel() * torch.log2(torch.tensor(float(model.quantiser.codes)))
-    pixels = x.shape[-1] * x.shape[-2]
-    ways = [Decoded("stage I", x_hat, [float(bits) / pixels])]
-    for q in range(codec.quality_levels if with_transform else 0):
-        out = codec(x, q)
-        ways.append(Decoded(f"q{q}", out.x_hat, [float(out.bits_y + out.bits_z) / pixels]))
-    return ways
+    return Decoded("stage I", x_hat, [float(bits) / (x.shape[-1] * x.shape[-2])])
 
 
 def _set_arithmetic(codec: Codec, dtype: torch.dtype) -> None:
