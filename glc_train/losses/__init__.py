@@ -2,7 +2,7 @@
 
 from glc_train.losses.adversarial import Adversary, GeneratorGradient
 from glc_train.losses.code_prediction import CodePredictor
-from glc_train.losses.perceptual import PerceptualLoss
+from glc_train.losses.perceptual import PerceptualLoss, style_loss
 from glc_train.losses.rate import RateWeights
 from glc_train.losses.vector_quantisation import BetaPlacement, vq_loss
 
@@ -13,5 +13,6 @@ __all__ = [
     "GeneratorGradient",
     "PerceptualLoss",
     "RateWeights",
+    "style_loss",
     "vq_loss",
 ]

@@ -1,4 +1,4 @@
-"""LPIPS as a training loss."""
+"""LPIPS and a style loss as training losses."""
 
 from typing import Literal
 
@@ -25,3 +25,35 @@ class PerceptualLoss:
         self.network.to(x.device)
         value: Tensor = self.network(x_hat, x)
         return value.float().mean()
+
+    def with_style(self, x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As `__call__`, and the `style_loss` of the features that LPIPS compares, averaged over its five layers."""
+        features: list[Tensor] = []  # of x_hat, then of x
+        trunk = self.network.get_submodule("net")
+        layers = [module for name, module in trunk.named_children() if name.startswith("slice")]
+        hooks = [layer.register_forward_hook(lambda module, args, output: features.append(output)) for layer in layers]
+        try:
+            lpips = self(x_hat, x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        pairs = zip(features[: len(layers)], features[len(layers) :], strict=True)
+        return lpips, torch.stack([style_loss(of_x_hat, of_x) for of_x_hat, of_x in pairs]).mean()
+
+
+def style_loss(x_hat: Tensor, x: Tensor) -> Tensor:
+    """Scalar mean of ‖G(x_hat) - G(x)‖ / ‖G(x)‖ over the pictures, G the Gram matrix of the features.
+
+    It asks for the same texture, wherever the details lie (Gatys et al., CVPR 2016; as a loss for restoration: Sajjadi
+    et al., ICCV 2017). Channels are first brought to similar strength, or the few strong ones would be all of G.
+
+    Args:
+        x_hat, x: features (B, C, H, W); x gets no gradient.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        x_hat, x = x_hat.float().flatten(2), x.detach().float().flatten(2)
+        strength = x.square().mean((0, 2), keepdim=True).sqrt()
+        strength = strength + strength.mean() + 1e-8  # a channel that is silent in x stays weak
+        of_x_hat, of_x = (f @ f.mT / f.shape[-1] for f in (x_hat / strength, x / strength))
+        distance = torch.linalg.matrix_norm(of_x_hat - of_x) / (torch.linalg.matrix_norm(of_x) + 1e-8)
+        return distance.mean()

@@ -23,16 +23,18 @@ def psnr_of(x_hat: Tensor, x: Tensor) -> Tensor:
 
 
 class PictureLoss:
-    """l1·L1 + lpips·LPIPS + vgg·LPIPS-VGG of some pictures.
+    """l1·L1 + lpips·LPIPS + vgg·LPIPS-VGG + style·style loss, the last two of some pictures.
 
     Args:
-        l1, lpips: weights; 0 switches a term off.
+        l1, lpips: weights; 0 switches a term off, here and below.
         net: backbone of LPIPS, "alex" or "vgg".
         shift: LPIPS sees both pictures without their first 0 to `shift` rows and columns, drawn at every step. Its
             AlexNet looks at every fourth pixel, as a decoder with a patch of 4 writes them: with 3, no pattern of that
             period stays unseen.
-        vgg: weight of LPIPS with VGG16 beside `net`. vgg_pictures: so many pictures of the batch have it (None: all),
-            because it costs six times as much as AlexNet.
+        vgg: weight of LPIPS with VGG16 beside `net`.
+        style: weight of the `style_loss` of VGG16's features.
+        vgg_pictures: so many pictures of the batch go through VGG16 (None: all), because it costs six times as much as
+            AlexNet.
     """
 
     def __init__(
@@ -42,33 +44,45 @@ class PictureLoss:
         net: Literal["alex", "vgg"] = "vgg",
         shift: int = 0,
         vgg: float = 0.0,
+        style: float = 0.0,
         vgg_pictures: int | None = None,
     ) -> None:
         self.l1 = l1
+        self.lpips = lpips
         self.shift = shift
-        self._terms: list[tuple[str, float, PerceptualLoss, int | None]] = []  # name, weight, network, pictures
-        if lpips:
-            self._terms.append(("loss/lpips", lpips, PerceptualLoss(net), None))
-        if vgg:
-            self._terms.append(("loss/lpips_vgg", vgg, PerceptualLoss("vgg"), vgg_pictures))
+        self.vgg = vgg
+        self.style = style
+        self.vgg_pictures = vgg_pictures
+        self._lpips = PerceptualLoss(net) if lpips else None
+        self._vgg = PerceptualLoss("vgg") if vgg or style else None
 
     @property
     def networks(self) -> list[nn.Module]:
-        """The frozen networks of the LPIPS terms."""
-        return [perceptual.network for _, _, perceptual, _ in self._terms]
+        """The frozen networks behind the perceptual terms."""
+        return [perceptual.network for perceptual in (self._lpips, self._vgg) if perceptual is not None]
 
     def __call__(self, x_hat: Tensor, x: Tensor, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         """Scalar loss and its terms for x_hat and x, (B, 3, H, W) in [-1, 1]."""
         l1 = F.l1_loss(x_hat.float(), x)
         terms = {"loss/l1": l1.detach(), "psnr": psnr_of(x_hat, x)}
         total = self.l1 * l1
-        if self.shift and self._terms:
+        if self.shift and self.networks:
             top, left = torch.randint(self.shift + 1, (2,), generator=draws.common).tolist()
             x_hat, x = x_hat[..., top:, left:], x[..., top:, left:]
-        for name, weight, network, pictures in self._terms:
-            lpips = network(x_hat[:pictures], x[:pictures])
-            terms[name] = lpips.detach()
-            total = total + weight * lpips
+        if self._lpips is not None:
+            lpips = self._lpips(x_hat, x)
+            terms["loss/lpips"] = lpips.detach()
+            total = total + self.lpips * lpips
+        if self._vgg is not None:
+            some = slice(self.vgg_pictures)
+            if self.style:
+                vgg, style = self._vgg.with_style(x_hat[some], x[some])
+                terms["loss/style"] = style.detach()
+                total = total + self.style * style
+            else:
+                vgg = self._vgg(x_hat[some], x[some])
+            terms["loss/lpips_vgg"] = vgg.detach()
+            total = total + self.vgg * vgg
         return total, terms
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from glc_train.autoencoder import VQVAE
-from glc_train.losses import Adversary, RateWeights, vq_loss
+from glc_train.losses import Adversary, PerceptualLoss, RateWeights, style_loss, vq_loss
 
 
 @pytest.mark.parametrize(("placement", "on_input", "on_codes"), [("commitment", 0.25, 1.0), ("codebook", 1.0, 0.25)])
@@ -88,3 +88,36 @@ def test_generator_gradient_is_balanced_at_the_last_layer(clamp: float) -> None:
     (ours,) = torch.autograd.grad(x_hat, last, result.gradient)
     assert torch.allclose(ours, expected, rtol=1e-3, atol=1e-7)
     assert all(p.requires_grad and p.grad is None for p in adversary.parameters())
+
+
+def test_style_asks_for_the_texture_and_not_for_its_place() -> None:
+    x = torch.randn(2, 5, 6, 7, generator=torch.Generator().manual_seed(3)).relu()
+    moved = x.flatten(2)[..., torch.randperm(42)].view_as(x)
+    assert float(style_loss(x, x)) == 0
+    assert float(style_loss(moved, x)) == pytest.approx(0, abs=1e-6)
+    assert float(style_loss(torch.zeros_like(x), x)) == pytest.approx(1, rel=1e-4)
+    assert float(style_loss(2 * x, x)) == pytest.approx(3, rel=1e-4), "a Gram matrix is of the second order"
+    shuffled = x[:, torch.tensor([1, 0, 2, 3, 4])]
+    assert float(style_loss(shuffled, x)) > 0.01
+
+
+def test_style_does_not_leave_out_weak_channels() -> None:
+    strengths = torch.tensor([100.0, 10.0, 10.0, 10.0]).view(1, 4, 1, 1)
+    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(4)).relu() * strengths
+    without = x.clone()
+    without[:, 3] = 0
+    of_without, of_x = (f.flatten(2) @ f.flatten(2).mT for f in (without, x))
+    as_they_are = float((of_without - of_x).norm() / of_x.norm())
+    assert float(style_loss(without, x)) > 2 * as_they_are > 0
+
+
+def test_style_of_a_backbone_leaves_its_lpips_as_it_is() -> None:
+    generator = torch.Generator().manual_seed(6)
+    x, x_hat = (torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1 for _ in range(2))
+    x_hat.requires_grad_()
+    perceptual = PerceptualLoss("alex")
+    lpips, style = perceptual.with_style(x_hat, x)
+    assert float(lpips.detach()) == pytest.approx(float(perceptual(x_hat, x).detach()), rel=1e-6)
+    (gradient,) = torch.autograd.grad(style, x_hat)
+    assert float(gradient.norm()) > 0
+    assert float(perceptual.with_style(x, x)[1]) == 0
