@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glc_train.autoencoder import PatchDiscriminator
+from glc_train.autoencoder import DiscriminatorNorm, PatchDiscriminator
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Adversary(nn.Module):
     """A discriminator with hinge loss (GLC, CVPR 2024, stage I and III; weights as in VQGAN).
 
     Args:
-        channels, layers: of the `PatchDiscriminator`.
+        channels, layers, norm: of the `PatchDiscriminator`.
         weight: generator weight, multiplied by the adaptive weight.
         start: training step at which the generator begins to see the discriminator.
         warmup: steps that the discriminator learns before `start`.
@@ -47,9 +47,10 @@ class Adversary(nn.Module):
         clamp: float = 1.0,
         lr: float = 1e-4,
         per_sample: bool = False,
+        norm: DiscriminatorNorm = "group",
     ) -> None:
         super().__init__()
-        self.discriminator = PatchDiscriminator(channels, layers)
+        self.discriminator = PatchDiscriminator(channels, layers, norm)
         self.weight = weight
         self.start = start
         self.warmup = warmup

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from glc_train.autoencoder import VQVAE, PatchDiscriminator
+from glc_train.autoencoder import VQVAE, DiscriminatorNorm, PatchDiscriminator
 from glc_train.autoencoder.networks import ResBlock
 
 SMALL: dict[str, Any] = {
@@ -90,14 +90,29 @@ def test_the_last_layer_is_the_one_that_makes_the_picture() -> None:
     assert torch.equal(flat[..., ::2, ::2], flat[..., :1, :1].expand(-1, -1, 4, 4))  # the bias alone is left
 
 
+@pytest.mark.parametrize("norm", ["group", "spectral"])
 @pytest.mark.parametrize(("channels", "layers"), [(8, 1), (16, 3), (8, 4)])
-def test_discriminator_gives_a_map_of_logits(channels: int, layers: int) -> None:
-    network, x = PatchDiscriminator(channels, layers), torch.rand(2, 3, 64, 96)
+def test_discriminator_gives_a_map_of_logits(channels: int, layers: int, norm: DiscriminatorNorm) -> None:
+    network, x = PatchDiscriminator(channels, layers, norm).eval(), torch.rand(2, 3, 64, 96)
     logits = network(x)
     assert logits.shape[:2] == (2, 1)
     assert min(logits.shape[2:]) > 1
     alone = network(x[:1])  # nothing is shared between the pictures of a batch
     assert torch.allclose(alone, logits[:1], atol=1e-5)
+
+
+@pytest.mark.parametrize(("norm", "reaches_far"), [("group", True), ("spectral", False)])
+def test_a_spot_in_a_corner_sways_group_normalisation_alone(norm: DiscriminatorNorm, reaches_far: bool) -> None:
+    network, x = PatchDiscriminator(8, 3, norm).eval(), torch.rand(1, 3, 128, 128)
+    spot = x.clone()
+    spot[..., -8:, -8:] = 5
+    far = (network(spot) - network(x))[..., :4, :4].abs().max()
+    assert bool(far > 1e-3) == reaches_far
+
+
+def test_discriminator_has_two_norms() -> None:
+    with pytest.raises(ValueError, match="must be group or spectral, not batch"):
+        PatchDiscriminator(8, 2, "batch")  # type: ignore[arg-type]
 
 
 def test_residual_blocks_start_as_their_skips() -> None:

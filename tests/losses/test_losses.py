@@ -68,6 +68,25 @@ def test_hinge_loss_of_the_discriminator() -> None:
     assert all(p.grad is not None for p in adversary.parameters())
 
 
+def test_spectral_discriminator_learns_and_stays_bounded() -> None:
+    torch.manual_seed(0)
+    adversary = Adversary(channels=8, layers=2, norm="spectral")
+    optimiser = torch.optim.Adam(adversary.parameters(), 2e-3)
+    x, x_hat = torch.rand(4, 3, 32, 32), torch.rand(4, 3, 32, 32) * 0.5
+    losses = []
+    for _ in range(60):
+        loss = adversary.discriminator_loss(x, x_hat)
+        optimiser.zero_grad()
+        loss.backward()
+        assert all(p.grad is not None for p in adversary.parameters())
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.9 * losses[0]
+    for layer in adversary.discriminator.net:
+        if isinstance(layer, torch.nn.Conv2d):
+            assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) < 1.1
+
+
 @pytest.mark.parametrize("clamp", [1e9, 0.01])
 def test_generator_gradient_is_balanced_at_the_last_layer(clamp: float) -> None:
     adversary = Adversary(channels=8, layers=1, weight=0.8, clamp=clamp)

@@ -250,6 +250,16 @@ def test_validation_shows_what_a_stage_can_decode(tmp_path: Path) -> None:
     assert shown["joint"] == qualities, "stage III trains no codebook"
 
 
+def test_a_run_with_a_spectral_discriminator_goes_on(tmp_path: Path) -> None:
+    adversary = "{_target_: glc_train.losses.Adversary, channels: 8, layers: 2, start: 1, warmup: 1, norm: spectral}"
+    option = [ONE_STAGE, f"++stages.autoencoder.module.adversary={adversary}"]
+    train([*curve_overrides(tmp_path, 2), *option])
+    train([*curve_overrides(tmp_path, 4), *option])
+    loss = logged(tmp_path / "autoencoder", "train/loss/discriminator")
+    assert sorted(loss) == [0, 1, 2, 3]
+    assert all(math.isfinite(value) for value in loss.values())
+
+
 def test_checkpoints_hold_no_backbones(tmp_path: Path) -> None:
     train([*curve_overrides(tmp_path, 1), ONE_STAGE])
     checkpoint = torch.load(tmp_path / "autoencoder" / "last.ckpt", weights_only=True)
