@@ -19,7 +19,7 @@ TINY = [
     *(f"stages.{s}.module.predictor={{width: 32, heads: 4, mlp: 32, layers: 1, grid: 4}}" for s in STAGES[1:]),
     *(f"++stages.{s}.module.adversary.{key}" for s in ("autoencoder", "joint") for key in ("channels=8", "layers=2")),
     "stages.autoencoder.module.picture.lpips=0", "stages.joint.module.picture.lpips=0",
-    "stages.joint.module.picture.vgg=0",
+    "stages.joint.module.picture.vgg=0", "stages.joint.module.picture.style=0",
     # Muon's orthogonal updates make much of rounding errors in small directions.
     *(f"++stages.{s}.module.settings.muon_lr=null" for s in STAGES),
 ]  # fmt: skip

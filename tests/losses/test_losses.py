@@ -82,9 +82,10 @@ def test_spectral_discriminator_learns_and_stays_bounded() -> None:
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.9 * losses[0]
-    for layer in adversary.discriminator.net:
-        if isinstance(layer, torch.nn.Conv2d):
-            assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) < 1.1
+    layers = [layer for layer in adversary.discriminator.net if isinstance(layer, torch.nn.Conv2d)]
+    assert len(layers) == 4
+    for layer in layers:
+        assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) < 1.1
 
 
 @pytest.mark.parametrize("clamp", [1e9, 0.01])
