@@ -1,6 +1,6 @@
 """What training minimises."""
 
-from glc_train.losses.adversarial import Adversary, GeneratorGradient
+from glc_train.losses.adversarial import Adversary, GeneratorGradient, without_margin
 from glc_train.losses.code_prediction import CodePredictor
 from glc_train.losses.perceptual import PerceptualLoss, style_loss
 from glc_train.losses.rate import RateWeights
@@ -15,4 +15,5 @@ __all__ = [
     "RateWeights",
     "style_loss",
     "vq_loss",
+    "without_margin",
 ]

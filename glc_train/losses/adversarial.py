@@ -10,6 +10,20 @@ from torch.nn import functional as F
 from glc_train.autoencoder import DiscriminatorNorm, PatchDiscriminator
 
 
+def without_margin(x: Tensor, margin: int) -> Tensor:
+    """Pictures (B, C, H, W) without their outer `margin` rows and columns.
+
+    A decoder knows the borders and corners by its padding, and may put there, in every picture alike, what sways a loss
+    that takes statistics over the whole picture; one that does not see them gives it no cause to.
+
+    Raises:
+        ValueError: nothing would be left.
+    """
+    if margin < 0 or 2 * margin >= min(x.shape[-2:]):
+        raise ValueError(f"a margin of {margin} leaves nothing of pictures of {x.shape[-2]}x{x.shape[-1]} pixels")
+    return x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin]
+
+
 @dataclass(frozen=True)
 class GeneratorGradient:
     """What the generator gets through its picture.
@@ -35,6 +49,7 @@ class Adversary(nn.Module):
         clamp: upper bound of the adaptive weight.
         per_sample: one adaptive weight per picture instead of one per batch.
         lr: learning rate of the discriminator.
+        margin: the discriminator sees every picture `without_margin` of so many pixels.
     """
 
     def __init__(
@@ -48,6 +63,7 @@ class Adversary(nn.Module):
         lr: float = 1e-4,
         per_sample: bool = False,
         norm: DiscriminatorNorm = "group",
+        margin: int = 0,
     ) -> None:
         super().__init__()
         self.discriminator = PatchDiscriminator(channels, layers, norm)
@@ -57,6 +73,7 @@ class Adversary(nn.Module):
         self.clamp = clamp
         self.per_sample = per_sample
         self.lr = lr
+        self.margin = margin
 
     def learns(self, step: int) -> bool:
         """Whether the discriminator trains at this step."""
@@ -86,7 +103,7 @@ class Adversary(nn.Module):
         """
         self.discriminator.requires_grad_(False)
         leaf = x_hat.detach().requires_grad_()
-        loss = -self.discriminator(leaf).float().mean()
+        loss = -self._logits(leaf).mean()
         (adversarial,) = torch.autograd.grad(loss, leaf)
         self.discriminator.requires_grad_(True)
         if self.per_sample:
@@ -109,8 +126,13 @@ class Adversary(nn.Module):
 
     def discriminator_loss(self, x: Tensor, x_hat: Tensor) -> Tensor:
         """Scalar hinge loss on originals x and reconstructions x_hat, both (B, 3, H, W)."""
-        real, fake = self.discriminator(x), self.discriminator(x_hat.detach())
-        return 0.5 * (F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean())
+        real, fake = self._logits(x), self._logits(x_hat.detach())
+        return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """Logits (B, 1, h', w') of pictures (B, 3, H, W)."""
+        logits: Tensor = self.discriminator(without_margin(x, self.margin))
+        return logits.float()
 
 
 def _at(layer: Tensor, x_hat: Tensor, gradient: Tensor) -> Tensor:

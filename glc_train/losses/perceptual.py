@@ -45,15 +45,17 @@ def style_loss(x_hat: Tensor, x: Tensor) -> Tensor:
     """Scalar mean of ‖G(x_hat) - G(x)‖ / ‖G(x)‖ over the pictures, G the Gram matrix of the features.
 
     It asks for the same texture, wherever the details lie (Gatys et al., CVPR 2016; as a loss for restoration: Sajjadi
-    et al., ICCV 2017). Channels are first brought to similar strength, or the few strong ones would be all of G.
+    et al., ICCV 2017). Channels are first brought to the same strength over both batches: without it the few strong
+    ones would be all of G, and with the strength of x alone those that are silent in x and not in x_hat.
 
     Args:
         x_hat, x: features (B, C, H, W); x gets no gradient.
     """
     with torch.autocast(x.device.type, enabled=False):
         x_hat, x = x_hat.float().flatten(2), x.detach().float().flatten(2)
-        strength = x.square().mean((0, 2), keepdim=True).sqrt()
-        strength = strength + strength.mean() + 1e-8  # a channel that is silent in x stays weak
+        power_x_hat, power_x = (f.detach().square().mean((0, 2), keepdim=True) for f in (x_hat, x))
+        floor = 0.1 * power_x.sqrt().mean() + 1e-8  # a channel that is silent in both stays weak
+        strength = ((power_x_hat + power_x) / 2).sqrt() + floor
         of_x_hat, of_x = (f @ f.mT / f.shape[-1] for f in (x_hat / strength, x / strength))
         distance = torch.linalg.matrix_norm(of_x_hat - of_x) / (torch.linalg.matrix_norm(of_x) + 1e-8)
         return distance.mean()

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from glc_train.codecs import ImageCodec
 from glc_train.layers import Quantised
-from glc_train.losses import Adversary, CodePredictor, PerceptualLoss
+from glc_train.losses import Adversary, CodePredictor, PerceptualLoss, without_margin
 from glc_train.training.codebook import CodebookSettings, CodebookWatch
 from glc_train.training.distributed import Draws
 from glc_train.training.latent_stage import Coded, LatentStage, as_vectors, latent_variance, pixel_code_loss
@@ -35,6 +35,7 @@ class PictureLoss:
         style: weight of the `style_loss` of VGG16's features.
         vgg_pictures: so many pictures of the batch go through VGG16 (None: all), because it costs six times as much as
             AlexNet.
+        margin: VGG16 sees both pictures `without_margin` of so many pixels.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class PictureLoss:
         vgg: float = 0.0,
         style: float = 0.0,
         vgg_pictures: int | None = None,
+        margin: int = 0,
     ) -> None:
         self.l1 = l1
         self.lpips = lpips
@@ -53,6 +55,7 @@ class PictureLoss:
         self.vgg = vgg
         self.style = style
         self.vgg_pictures = vgg_pictures
+        self.margin = margin
         self._lpips = PerceptualLoss(net) if lpips else None
         self._vgg = PerceptualLoss("vgg") if vgg or style else None
 
@@ -74,13 +77,13 @@ class PictureLoss:
             terms["loss/lpips"] = lpips.detach()
             total = total + self.lpips * lpips
         if self._vgg is not None:
-            some = slice(self.vgg_pictures)
+            x_hat, x = (without_margin(picture[: self.vgg_pictures], self.margin) for picture in (x_hat, x))
             if self.style:
-                vgg, style = self._vgg.with_style(x_hat[some], x[some])
+                vgg, style = self._vgg.with_style(x_hat, x)
                 terms["loss/style"] = style.detach()
                 total = total + self.style * style
             else:
-                vgg = self._vgg(x_hat[some], x[some])
+                vgg = self._vgg(x_hat, x)
             terms["loss/lpips_vgg"] = vgg.detach()
             total = total + self.vgg * vgg
         return total, terms

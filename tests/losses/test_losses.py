@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from glc_train.autoencoder import VQVAE
-from glc_train.losses import Adversary, PerceptualLoss, RateWeights, style_loss, vq_loss
+from glc_train.losses import Adversary, PerceptualLoss, RateWeights, style_loss, vq_loss, without_margin
 
 
 @pytest.mark.parametrize(("placement", "on_input", "on_codes"), [("commitment", 0.25, 1.0), ("codebook", 1.0, 0.25)])
@@ -129,6 +129,43 @@ def test_style_does_not_leave_out_weak_channels() -> None:
     of_without, of_x = (f.flatten(2) @ f.flatten(2).mT for f in (without, x))
     as_they_are = float((of_without - of_x).norm() / of_x.norm())
     assert float(style_loss(without, x)) > 2 * as_they_are > 0
+
+
+def test_style_is_not_all_of_a_channel_that_is_silent_in_the_original() -> None:
+    x = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(7)).relu()
+    x[:, 0] = 0
+    x_hat = x.clone()
+    x_hat[:, 0] = 100.0
+    strange = float(style_loss(x_hat, x))
+    assert 0.05 < strange < 2  # bounded, however strong it is
+    x_hat[:, 0] = 1000.0
+    assert float(style_loss(x_hat, x)) == pytest.approx(strange, rel=0.05)
+
+
+def test_pictures_without_their_margin() -> None:
+    x = torch.arange(2 * 3 * 10 * 12, dtype=torch.float32).reshape(2, 3, 10, 12)
+    assert torch.equal(without_margin(x, 3), x[:, :, 3:7, 3:9])
+    assert torch.equal(without_margin(x, 0), x)
+    for margin in (5, -1):
+        with pytest.raises(ValueError, match=f"a margin of {margin} leaves nothing of pictures of 10x12 pixels"):
+            without_margin(x, margin)
+
+
+def test_what_lies_in_the_margin_does_not_count_for_the_discriminator() -> None:
+    generator = torch.Generator().manual_seed(8)
+    x, x_hat = (torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1 for _ in range(2))
+    spotted = x_hat.clone()
+    spotted[..., -16:, -16:] = 1.0
+    for margin, same in ((0, False), (16, True)):
+        adversary = Adversary(channels=8, layers=2, margin=margin)
+        losses = [float(adversary.discriminator_loss(x, picture)) for picture in (x_hat, spotted)]
+        assert (losses[0] == losses[1]) is same
+        last_layer = torch.ones((), requires_grad=True)
+        through = adversary.generator_gradient(last_layer * x_hat, torch.zeros_like(x_hat), last_layer)
+        assert float(through.weight) == 0  # nothing to balance with
+        sent = adversary.generator_gradient(last_layer * x_hat, torch.ones_like(x_hat), last_layer).gradient - 1
+        assert bool(sent[..., 16:48, 16:48].any())
+        assert bool(sent[..., -16:, :].any()) is not same
 
 
 def test_style_of_a_backbone_leaves_its_lpips_as_it_is() -> None:

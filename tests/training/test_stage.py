@@ -74,6 +74,19 @@ def test_lpips_vgg_of_some_pictures_is_that_of_these() -> None:
     assert float(terms["loss/style"]) > 0
 
 
+def test_vgg_does_not_see_the_margin() -> None:
+    generator = torch.Generator().manual_seed(7)
+    x, x_hat = (torch.rand(1, 3, 64, 64, generator=generator) * 2 - 1 for _ in range(2))
+    draws = Draws(0, 0, 0, 1)
+    whole = PictureLoss(l1=1.0, lpips=1.0, net="alex", vgg=1.0, style=1.0, margin=16)
+    inner = PictureLoss(l1=0.0, lpips=0.0, vgg=1.0, style=1.0)
+    terms = whole(x_hat, x, draws)[1]
+    of_inner = inner(x_hat[..., 16:48, 16:48], x[..., 16:48, 16:48], draws)[1]
+    outer = PictureLoss(l1=1.0, lpips=1.0, net="alex")(x_hat, x, draws)[1]
+    for name, expected in (("lpips_vgg", of_inner), ("style", of_inner), ("l1", outer), ("lpips", outer)):
+        assert float(terms[f"loss/{name}"]) == pytest.approx(float(expected[f"loss/{name}"]), rel=1e-5)
+
+
 def test_shifted_lpips_sees_what_the_grid_hides() -> None:
     """A pattern of period 4 has another LPIPS for every phase; with shifts all of them count."""
     picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(5)) * 2 - 1
