@@ -16,6 +16,8 @@ from glc_train.training.latent_stage import Coded, LatentStage, as_vectors, late
 from glc_train.training.stage import Losses, Stage, StageSettings
 from glc_train.transform import ImageTransform, TransformOutput
 
+VGG_SIDE = 16  # pixels that the four poolings of VGG16 make one
+
 
 def psnr_of(x_hat: Tensor, x: Tensor) -> Tensor:
     """PSNR in dB of a batch in [-1, 1], for the log."""
@@ -78,6 +80,11 @@ class PictureLoss:
             total = total + self.lpips * lpips
         if self._vgg is not None:
             x_hat, x = (without_margin(picture[: self.vgg_pictures], self.margin) for picture in (x_hat, x))
+            if min(x.shape[-2:]) < VGG_SIDE:
+                raise ValueError(
+                    f"a picture.margin of {self.margin} leaves {x.shape[-2]}x{x.shape[-1]} pixels, and VGG16 needs "
+                    f"{VGG_SIDE}x{VGG_SIDE}: set a smaller margin or a larger crop_size"
+                )
             if self.style:
                 vgg, style = self._vgg.with_style(x_hat, x)
                 terms["loss/style"] = style.detach()
@@ -202,7 +209,12 @@ class JointStage(TransformStage):
         pixel_predictor: code predictor on the re-encoded reconstruction, or None. pixel_code_prediction: its weight.
         train_encoder: whether the auto-encoder's encoder is trained as well as its decoder. Its codebook stays as stage
             I left it: the codes that code prediction asks for.
+        train_transform: whether the transform codec and its code predictor are trained. Without them and the encoder
+            the decoder alone learns, to paint better what the same files hold, and a step takes less time.
         options: as for `TransformStage`.
+
+    Raises:
+        ValueError: the encoder would be trained under a transform codec that is not.
     """
 
     def __init__(
@@ -213,22 +225,30 @@ class JointStage(TransformStage):
         pixel_predictor: CodePredictor | None = None,
         pixel_code_prediction: float = 0.0,
         train_encoder: bool = True,
+        train_transform: bool = True,
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        if train_encoder and not train_transform:
+            raise ValueError(
+                "train_transform=false needs train_encoder=false: the transform codec fits no other encoder"
+            )
         self.picture = picture
         self.latent = latent
         self.pixel_predictor = pixel_predictor
         self.pixel_code_prediction = pixel_code_prediction
         self.train_encoder = train_encoder
+        self.train_transform = train_transform
+        if not train_transform:
+            self.watch = None  # the hyper codebook stays as it is
 
     def trained_modules(self) -> Iterable[nn.Module]:
-        """Everything."""
+        """Everything, or what is left of it."""
         model = self.codec.autoencoder
         parts = [model.encoder, model.decoder] if self.train_encoder else [model.decoder]
         return [
             *parts,
-            *super().trained_modules(),
+            *(super().trained_modules() if self.train_transform else []),
             *([self.pixel_predictor] if self.pixel_predictor is not None else []),
         ]
 
@@ -242,13 +262,14 @@ class JointStage(TransformStage):
     def losses(self, x: Tensor, draws: Draws) -> Losses:
         """Latent losses and pixel losses."""
         latent = self.encode(x)
-        other, terms, out = self.code(x, latent, draws)
-        other = self.latent * other
+        with torch.set_grad_enabled(self.train_transform):
+            loss, terms, out = self.code(x, latent, draws)
+        other = self.latent * loss if self.train_transform else None
         x_hat = self.codec.autoencoder.decoder(out.latent_hat)
         picture, picture_terms = self.picture(x_hat, x, draws)
         terms |= picture_terms
         if self.pixel_predictor is not None:
             entropy, pixel_terms = pixel_code_loss(self.pixel_predictor, self.codec.autoencoder, x_hat, latent)
-            other = other + self.pixel_code_prediction * entropy
+            other = self.pixel_code_prediction * entropy + (0.0 if other is None else other)
             terms |= pixel_terms
         return Losses(terms, other, picture, x_hat, x)

@@ -36,6 +36,10 @@ def _overrides(path: Path, out: Path) -> list[str]:
         overrides.append("~stages.joint.module.pixel_predictor")
     if "scale_probability" in composed([f"experiment={path.stem}", "data=rendered"]).data.train:
         overrides.append("~data.train.scale_probability")  # of photographs; the tiny run has rendered pictures
+    for name in ("autoencoder", "joint"):  # the crops are small
+        overrides.append(f"stages.{name}.module.picture.margin=0")
+        if stages[name].module.adversary is not None:
+            overrides.append(f"stages.{name}.module.adversary.margin=0")
     return [f"experiment={path.stem}", *overrides, *NO_LPIPS]
 
 

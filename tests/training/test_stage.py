@@ -85,6 +85,8 @@ def test_vgg_does_not_see_the_margin() -> None:
     outer = PictureLoss(l1=1.0, lpips=1.0, net="alex")(x_hat, x, draws)[1]
     for name, expected in (("lpips_vgg", of_inner), ("style", of_inner), ("l1", outer), ("lpips", outer)):
         assert float(terms[f"loss/{name}"]) == pytest.approx(float(expected[f"loss/{name}"]), rel=1e-5)
+    with pytest.raises(ValueError, match="margin of 25 leaves 14x14 pixels, and VGG16 needs 16x16: set"):
+        PictureLoss(l1=0.0, lpips=0.0, vgg=1.0, margin=25)(x_hat, x, draws)
 
 
 def test_shifted_lpips_sees_what_the_grid_hides() -> None:
@@ -243,6 +245,19 @@ def test_another_experiment_branches_off_from_weights(tmp_path: Path) -> None:
     second = train([*curve_overrides(tmp_path / "b", 2), "run=[transform]", f"init_from={first}"])
     before, after = load_codec(first).autoencoder.state_dict(), load_codec(second).autoencoder.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before), "the auto-encoder is frozen in stage II"
+
+
+def test_the_decoder_alone_learns(tmp_path: Path) -> None:
+    start = train(curve_overrides(tmp_path / "all", 2))
+    frozen = ["stages.joint.module.train_encoder=false", "stages.joint.module.train_transform=false", "prior_batches=0"]
+    run = [*curve_overrides(tmp_path / "decoder", 3), "run=[joint]", f"init_from={start}"]
+    before, after = load_codec(start).state_dict(), load_codec(train([*run, *frozen])).state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith("autoencoder.decoder.") for name in changed)
+    assert logged(tmp_path / "decoder" / "joint", "train/bpp_y")[0] > 0
+    with pytest.raises(ValueError, match="train_transform=false needs train_encoder=false"):
+        train([*run, frozen[1], f"out={tmp_path / 'other'}"])
 
 
 def test_draws_do_not_depend_on_the_division_among_ranks() -> None:
