@@ -28,10 +28,14 @@ class PerceptualLoss:
         return value.float().mean()
 
     def with_style(self, x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As `__call__`, and the `style_loss` of the features that LPIPS compares, averaged over its five layers."""
+        """As `__call__`, and the mean `style_loss` of the features that LPIPS compares, without its last layer's.
+
+        With VGG16 these are the layers of Johnson et al. (ECCV 2016). In the last, crops have fewer positions than
+        channels: the gradient of its Gram matrix is larger than the others' and points elsewhere in every batch.
+        """
         features: list[Tensor] = []  # of x_hat, then of x
         trunk = self.network.get_submodule("net")
-        layers = [module for name, module in trunk.named_children() if name.startswith("slice")]
+        layers = [module for name, module in trunk.named_children() if name.startswith("slice")][:-1]
         hooks = [layer.register_forward_hook(lambda module, args, output: features.append(output)) for layer in layers]
         try:
             lpips = self(x_hat, x)

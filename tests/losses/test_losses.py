@@ -178,3 +178,14 @@ def test_style_of_a_backbone_leaves_its_lpips_as_it_is() -> None:
     (gradient,) = torch.autograd.grad(style, x_hat)
     assert float(gradient.norm()) > 0
     assert float(perceptual.with_style(x, x)[1]) == 0
+
+
+def test_style_is_that_of_all_layers_but_the_last() -> None:
+    generator = torch.Generator().manual_seed(9)
+    x, x_hat = (torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1 for _ in range(2))
+    perceptual = PerceptualLoss("alex")
+    scale, trunk = (perceptual.network.get_submodule(name) for name in ("scaling_layer", "net"))
+    of_x_hat, of_x = (trunk(scale(picture)) for picture in (x_hat, x))
+    layers = [float(style_loss(*pair)) for pair in zip(of_x_hat, of_x, strict=True)]
+    assert len(layers) == 5
+    assert float(perceptual.with_style(x_hat, x)[1]) == pytest.approx(sum(layers[:4]) / 4, rel=1e-4)
