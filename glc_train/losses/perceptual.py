@@ -3,7 +3,6 @@
 from typing import Literal
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from glc_train.backbones import load_lpips
@@ -28,14 +27,10 @@ class PerceptualLoss:
         return value.float().mean()
 
     def with_style(self, x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As `__call__`, and the mean `style_loss` of the features that LPIPS compares, without its last layer's.
-
-        With VGG16 these are the layers of Johnson et al. (ECCV 2016). In the last, crops have fewer positions than
-        channels: the gradient of its Gram matrix is larger than the others' and points elsewhere in every batch.
-        """
+        """As `__call__`, and the `style_loss` of the features that LPIPS compares, averaged over its five layers."""
         features: list[Tensor] = []  # of x_hat, then of x
         trunk = self.network.get_submodule("net")
-        layers = [module for name, module in trunk.named_children() if name.startswith("slice")][:-1]
+        layers = [module for name, module in trunk.named_children() if name.startswith("slice")]
         hooks = [layer.register_forward_hook(lambda module, args, output: features.append(output)) for layer in layers]
         try:
             lpips = self(x_hat, x)
@@ -47,22 +42,24 @@ class PerceptualLoss:
 
 
 def style_loss(x_hat: Tensor, x: Tensor) -> Tensor:
-    """Scalar mean of ‖G(x_hat) - G(x)‖ / ‖G(x)‖ over the pictures, G the Gram matrix of the features.
+    """Scalar (‖μ(x_hat) - μ(x)‖ / ‖μ(x)‖ + ‖σ(x_hat) - σ(x)‖ / ‖σ(x)‖) / 2, averaged over the pictures.
 
-    It asks for the same texture, wherever the details lie (Gatys et al., CVPR 2016; as a loss for restoration: Sajjadi
-    et al., ICCV 2017). Channels are first brought to the same strength over both batches: without it the few strong
-    ones would be all of G, and with the strength of x alone those that are silent in x and not in x_hat.
+    μ and σ are the means and standard deviations of the features' channels over a picture, which carry its style (Huang
+    and Belongie, ICCV 2017, equation 13): it asks for the same texture, wherever the details lie. Gram matrices
+    (Gatys et al., CVPR 2016) ask for more, but of a deep layer a crop has fewer positions than channels, and most of
+    their gradient is noise.
 
     Args:
         x_hat, x: features (B, C, H, W); x gets no gradient.
     """
-    with torch.autocast(x.device.type, enabled=False):
-        # Of the features as they are, one pixel after the other: quick in bfloat16 and channels-last.
-        x_hat, x = (rearrange(f, "b c h w -> b (h w) c") for f in (x_hat, x.detach()))
-        of_x_hat, of_x = ((f.mT @ f).float() / f.shape[1] for f in (x_hat, x))
-        power_x_hat, power_x = (gram.detach().diagonal(dim1=1, dim2=2).mean(0) for gram in (of_x_hat, of_x))
-        floor = 0.1 * power_x.sqrt().mean() + 1e-8  # a channel that is silent in both stays weak
-        strength = ((power_x_hat + power_x) / 2).sqrt() + floor
-        of_x_hat, of_x = (gram / strength / strength[:, None] for gram in (of_x_hat, of_x))
-        distance = torch.linalg.matrix_norm(of_x_hat - of_x) / (torch.linalg.matrix_norm(of_x) + 1e-8)
-        return distance.mean()
+    distances = []
+    for of_x_hat, of_x in zip(_mean_and_deviation(x_hat), _mean_and_deviation(x.detach()), strict=True):
+        distances.append((of_x_hat - of_x).norm(dim=1) / (of_x.norm(dim=1) + 1e-8))
+    return torch.stack(distances).mean()
+
+
+def _mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, C) each, float32, of features (B, C, H, W)."""
+    mean = x.mean((2, 3), dtype=torch.float32)
+    variance = x.square().mean((2, 3), dtype=torch.float32) - mean.square()
+    return mean, (variance.relu() + 1e-8).sqrt()

@@ -115,31 +115,25 @@ def test_style_asks_for_the_texture_and_not_for_its_place() -> None:
     moved = x.flatten(2)[..., torch.randperm(42)].view_as(x)
     assert float(style_loss(x, x)) == 0
     assert float(style_loss(moved, x)) == pytest.approx(0, abs=1e-6)
-    assert float(style_loss(torch.zeros_like(x), x)) == pytest.approx(1, rel=1e-4)
-    assert float(style_loss(2 * x, x)) == pytest.approx(3, rel=1e-4), "a Gram matrix is of the second order"
+    assert float(style_loss(torch.zeros_like(x), x)) == pytest.approx(1, rel=1e-3)
     shuffled = x[:, torch.tensor([1, 0, 2, 3, 4])]
     assert float(style_loss(shuffled, x)) > 0.01
 
 
-def test_style_does_not_leave_out_weak_channels() -> None:
-    strengths = torch.tensor([100.0, 10.0, 10.0, 10.0]).view(1, 4, 1, 1)
-    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(4)).relu() * strengths
-    without = x.clone()
-    without[:, 3] = 0
-    of_without, of_x = (f.flatten(2) @ f.flatten(2).mT for f in (without, x))
-    as_they_are = float((of_without - of_x).norm() / of_x.norm())
-    assert float(style_loss(without, x)) > 2 * as_they_are > 0
-
-
-def test_style_is_not_all_of_a_channel_that_is_silent_in_the_original() -> None:
-    x = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(7)).relu()
-    x[:, 0] = 0
-    x_hat = x.clone()
-    x_hat[:, 0] = 100.0
-    strange = float(style_loss(x_hat, x))
-    assert 0.05 < strange < 2  # bounded, however strong it is
-    x_hat[:, 0] = 1000.0
-    assert float(style_loss(x_hat, x)) == pytest.approx(strange, rel=0.05)
+def test_style_is_the_distance_of_means_and_deviations() -> None:
+    x = torch.randn(2, 5, 6, 7, generator=torch.Generator().manual_seed(4)).relu()
+    assert float(style_loss(2 * x, x)) == pytest.approx(1, rel=1e-4), "both double"
+    strength = x.mean((2, 3)).norm(dim=1)
+    expected = (7 * 5**0.5 / strength).mean() / 2  # every mean is 7 higher, every deviation the same
+    assert float(style_loss(x + 7, x)) == pytest.approx(float(expected), rel=1e-3)
+    bfloat16 = float(style_loss((x + 7).bfloat16(), x.bfloat16()))
+    assert bfloat16 == pytest.approx(float(expected), rel=0.02)
+    x.requires_grad_()
+    x_hat = (2 * x.detach()).requires_grad_()
+    style_loss(x_hat, x).backward()
+    assert x.grad is None
+    assert x_hat.grad is not None
+    assert bool(x_hat.grad.isfinite().all())
 
 
 def test_pictures_without_their_margin() -> None:
@@ -180,12 +174,11 @@ def test_style_of_a_backbone_leaves_its_lpips_as_it_is() -> None:
     assert float(perceptual.with_style(x, x)[1]) == 0
 
 
-def test_style_is_that_of_all_layers_but_the_last() -> None:
+def test_style_is_that_of_all_layers() -> None:
     generator = torch.Generator().manual_seed(9)
     x, x_hat = (torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1 for _ in range(2))
     perceptual = PerceptualLoss("alex")
     scale, trunk = (perceptual.network.get_submodule(name) for name in ("scaling_layer", "net"))
     of_x_hat, of_x = (trunk(scale(picture)) for picture in (x_hat, x))
     layers = [float(style_loss(*pair)) for pair in zip(of_x_hat, of_x, strict=True)]
-    assert len(layers) == 5
-    assert float(perceptual.with_style(x_hat, x)[1]) == pytest.approx(sum(layers[:4]) / 4, rel=1e-4)
+    assert float(perceptual.with_style(x_hat, x)[1]) == pytest.approx(sum(layers) / 5, rel=1e-4)
