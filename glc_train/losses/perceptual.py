@@ -45,21 +45,30 @@ def style_loss(x_hat: Tensor, x: Tensor) -> Tensor:
     """Scalar (‖μ(x_hat) - μ(x)‖ / ‖μ(x)‖ + ‖σ(x_hat) - σ(x)‖ / ‖σ(x)‖) / 2, averaged over the pictures.
 
     μ and σ are the means and standard deviations of the features' channels over a picture, which carry its style (Huang
-    and Belongie, ICCV 2017, equation 13): it asks for the same texture, wherever the details lie. Gram matrices
-    (Gatys et al., CVPR 2016) ask for more, but of a deep layer a crop has fewer positions than channels, and most of
-    their gradient is noise.
+    and Belongie, ICCV 2017, equation 13): it asks for the same texture, wherever the details lie. Channels are first
+    brought to the same strength over both batches, or the few strong ones would be all of it. Gram matrices (Gatys et
+    al., CVPR 2016) ask for more, but of a deep layer a crop has fewer positions than channels, and most of their
+    gradient is noise.
 
     Args:
         x_hat, x: features (B, C, H, W); x gets no gradient.
     """
+    (mean_x_hat, power_x_hat), (mean_x, power_x) = _mean_and_power(x_hat), _mean_and_power(x.detach())
+    floor = 0.1 * power_x.mean(0).sqrt().mean() + 1e-8  # a channel that is silent in both stays weak
+    strength = ((power_x_hat.detach() + power_x) / 2).mean(0).sqrt() + floor
     distances = []
-    for of_x_hat, of_x in zip(_mean_and_deviation(x_hat), _mean_and_deviation(x.detach()), strict=True):
-        distances.append((of_x_hat - of_x).norm(dim=1) / (of_x.norm(dim=1) + 1e-8))
+    for of_x_hat, of_x in (
+        (mean_x_hat, mean_x),
+        (_deviation(mean_x_hat, power_x_hat), _deviation(mean_x, power_x)),
+    ):
+        distances.append(((of_x_hat - of_x) / strength).norm(dim=1) / ((of_x / strength).norm(dim=1) + 1e-8))
     return torch.stack(distances).mean()
 
 
-def _mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, C) each, float32, of features (B, C, H, W)."""
-    mean = x.mean((2, 3), dtype=torch.float32)
-    variance = x.square().mean((2, 3), dtype=torch.float32) - mean.square()
-    return mean, (variance.relu() + 1e-8).sqrt()
+def _mean_and_power(x: Tensor) -> tuple[Tensor, Tensor]:
+    """First and second moments, (B, C) each and float32, of features (B, C, H, W)."""
+    return x.mean((2, 3), dtype=torch.float32), x.square().mean((2, 3), dtype=torch.float32)
+
+
+def _deviation(mean: Tensor, power: Tensor) -> Tensor:
+    return ((power - mean.square()).relu() + 1e-8).sqrt()
