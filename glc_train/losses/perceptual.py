@@ -53,22 +53,14 @@ def style_loss(x_hat: Tensor, x: Tensor) -> Tensor:
     Args:
         x_hat, x: features (B, C, H, W); x gets no gradient.
     """
-    (mean_x_hat, power_x_hat), (mean_x, power_x) = _mean_and_power(x_hat), _mean_and_power(x.detach())
+    (of_x_hat, power_x_hat), (of_x, power_x) = _statistics(x_hat), _statistics(x.detach())
     floor = 0.1 * power_x.mean(0).sqrt().mean() + 1e-8  # a channel that is silent in both stays weak
     strength = ((power_x_hat.detach() + power_x) / 2).mean(0).sqrt() + floor
-    distances = []
-    for of_x_hat, of_x in (
-        (mean_x_hat, mean_x),
-        (_deviation(mean_x_hat, power_x_hat), _deviation(mean_x, power_x)),
-    ):
-        distances.append(((of_x_hat - of_x) / strength).norm(dim=1) / ((of_x / strength).norm(dim=1) + 1e-8))
-    return torch.stack(distances).mean()
+    distance = ((of_x_hat - of_x) / strength).norm(dim=-1) / ((of_x / strength).norm(dim=-1) + 1e-8)
+    return distance.mean()
 
 
-def _mean_and_power(x: Tensor) -> tuple[Tensor, Tensor]:
-    """First and second moments, (B, C) each and float32, of features (B, C, H, W)."""
-    return x.mean((2, 3), dtype=torch.float32), x.square().mean((2, 3), dtype=torch.float32)
-
-
-def _deviation(mean: Tensor, power: Tensor) -> Tensor:
-    return ((power - mean.square()).relu() + 1e-8).sqrt()
+def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """μ and σ (2, B, C) and second moments (B, C), all float32, of the channels of features (B, C, H, W)."""
+    mean, power = x.mean((2, 3), dtype=torch.float32), x.square().mean((2, 3), dtype=torch.float32)
+    return torch.stack([mean, ((power - mean.square()).relu() + 1e-8).sqrt()]), power
