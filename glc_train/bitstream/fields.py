@@ -72,7 +72,7 @@ def geometry_length(lengths: int) -> int:
 
 
 def pack_geometry(width: int, height: int, quality: int) -> bytes:
-    """Width and height (1..65536) and quality (0..63) in 3 to 7 bytes."""
+    """Width and height (1..65536) and quality (0..63) in 2 to 6 bytes."""
     sides = (width - 1, height - 1)
     codes = [max(side.bit_length(), 1) - 1 for side in sides]
     packed, used = codes[0] << 4 | codes[1], 8

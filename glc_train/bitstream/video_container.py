@@ -5,7 +5,7 @@ Header:
     bytes   content
     1       format byte, see `container`
     1       how many bytes of header follow
-    3..7    size and quality, packed as those of a picture
+    2..6    size and quality, packed as those of a picture
     1       bits 7-4 zero, bit 3 the published pattern, bit 2 full range, bits 1-0 the matrix (0 BT.601, 1 BT.709)
     n       numbers: frames per second as numerator and denominator, intra period (0: none), reset interval, and unless
             the pattern is the published one its length and its adaptors
