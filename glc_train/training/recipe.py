@@ -148,13 +148,15 @@ def train_stage(config: DictConfig, family: Family, name: str, folder: Path, wei
         weights: to start from; None for fresh ones.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "last.ckpt"
+    resume = str(checkpoint) if checkpoint.is_file() else None
     stage_config = config.stages[name]
     lightning.seed_everything(stage_config.module.settings.seed, workers=True, verbose=False)
     start = family.start(config, name, weights)
     if config.channels_last:
         start.codec.to(memory_format=torch.channels_last)
     stage: Stage = _make(stage_config.module, codec=start.codec, codec_config=start.config)
-    if weights is not None:
+    if weights is not None and resume is None:
         _load_predictor(stage, weights.parent / PREDICTOR)
     stage.fresh = start.fresh
     stage.prepare()
@@ -166,8 +168,6 @@ def train_stage(config: DictConfig, family: Family, name: str, folder: Path, wei
         **family.data_options(stage_config),
     )
     trainer = _trainer(config, family, name, folder, stage)
-    checkpoint = folder / "last.ckpt"
-    resume = str(checkpoint) if checkpoint.is_file() else None
     log.info("stage %s: %s", name, f"goes on from {checkpoint}" if resume else "starts")
     try:
         trainer.fit(stage, datamodule=data, ckpt_path=resume, weights_only=True)
@@ -210,10 +210,14 @@ def _trainer(config: DictConfig, family: Family, name: str, folder: Path, stage:
 
 
 def _load_predictor(stage: Stage, path: Path) -> None:
-    """A stage goes on with the latent code predictor that the stage before has trained."""
+    """A stage goes on with the latent code predictor that the stage before has trained, where there is one."""
     predictor = getattr(stage, "predictor", None)
-    if isinstance(predictor, CodePredictor) and path.is_file():
+    if not isinstance(predictor, CodePredictor):
+        return
+    if path.is_file():
         load_strictly(predictor, torch.load(path, map_location="cpu", weights_only=True), str(path))
+    else:
+        log.info("no code predictor beside the weights (%s): it starts untrained", path)
 
 
 def _quieten() -> None:
