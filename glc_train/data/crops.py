@@ -45,14 +45,14 @@ class RandomCrops:
         """Draw crops of `size` pixels a side.
 
         flip: mirror every other crop left to right.
-        scale_range: with `scale_probability` the picture is first reduced (bicubic, antialiased) by a factor drawn
-            log-uniformly from this range, within (0, 1]; other crops keep the pixels as they are.
+        scale_range: with `scale_probability` the picture is first reduced (bicubic, antialiased) or enlarged by a
+            factor drawn log-uniformly from this range, within (0, 2]; other crops keep the pixels as they are.
         min_side: the shorter side of a picture, in pixels, is never reduced below this.
         Raises: ValueError for numbers out of range.
         """
         low, high = scale_range
-        if not 0 < low <= high <= 1:
-            raise ValueError(f"scale_range must lie within (0, 1] in rising order; got ({low}, {high}).")
+        if not 0 < low <= high <= 2:
+            raise ValueError(f"scale_range must lie within (0, 2] in rising order; got ({low}, {high}).")
         if size < 1:
             raise ValueError(f"crop_size must be positive; got {size}.")
         self.size = size
@@ -63,10 +63,10 @@ class RandomCrops:
 
     def draw(self, height: int, width: int, random: np.random.Generator) -> Crop:
         """Draw the crop for a picture of this size, with five numbers from `random`."""
-        reduced, exponent, vertical, horizontal, mirrored = random.random(5)
+        scaled, exponent, vertical, horizontal, mirrored = random.random(5)
         short = min(height, width)
         scale = 1.0
-        if reduced < self.scale_probability:
+        if scaled < self.scale_probability:
             low, high = self.scale_range
             scale = low * (high / low) ** exponent
         scale = max(scale, min(1.0, max(self.size, self.min_side) / short))

@@ -83,6 +83,13 @@ def test_reduced_crops_cover_more_of_the_picture(photographs: Path) -> None:
     assert int(kept.sample(0)[1, -1, 0]) - int(kept.sample(0)[1, 0, 0]) == 3 * 15
 
 
+def test_enlarged_crops_cover_less_of_the_picture(photographs: Path) -> None:
+    source = FolderCrops([photographs / "4.png"], 16, 0, flip=False, scale_range=(2.0, 2.0), scale_probability=1)
+    crop = source.sample(0)
+    assert crop.shape == (3, 16, 16)
+    assert int(crop[1, -1, 0]) - int(crop[1, 0, 0]) == pytest.approx(3 * 7, abs=2)  # 8 rows of slope 3
+
+
 def test_small_pictures_are_enlarged(photographs: Path) -> None:
     source = FolderCrops([photographs / "0.png"], crop_size=80, seed=0, flip=False)
     crop = source.sample(0)
@@ -129,7 +136,7 @@ def test_the_cache_saves_decoding_and_keeps_its_limit(photographs: Path, monkeyp
     assert len(reads) == 4 + 5  # one of five did not fit and was decoded in each pass
 
 
-@pytest.mark.parametrize("scale_range", [(0.0, 1.0), (0.8, 0.5), (0.5, 1.5)])
+@pytest.mark.parametrize("scale_range", [(0.0, 1.0), (0.8, 0.5), (0.5, 2.5)])
 def test_scale_range_is_checked(photographs: Path, scale_range: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="scale_range"):
         FolderCrops(photographs, 16, 0, scale_range=scale_range)
