@@ -17,6 +17,7 @@ from glc_train.transform import (
     LatentDecoder,
     PriorParameters,
     SymbolStep,
+    choose_symbols,
     gaussian_bits,
 )
 
@@ -60,21 +61,24 @@ class _FileStep:
 
 
 class _Write(_FileStep):
-    def __init__(self, tables: GaussianTables, check: ContentCheck, writer: SymbolWriter, target: Tensor) -> None:
+    def __init__(
+        self, tables: GaussianTables, check: ContentCheck, writer: SymbolWriter, target: Tensor, rdoq: float
+    ) -> None:
         super().__init__(tables, check)
+        self.rdoq = rdoq
         self.writer = writer
         self.target = target
         self.ideal_bits = 0.0
         self.estimated_bits = 0.0
 
     def code(self, mean: Tensor, where: Tensor, scale: Tensor, index: np.ndarray) -> np.ndarray:
-        rounded = torch.round(self.target[where] - mean[where])
-        if not bool((rounded.abs() < 2.0**31).all()):  # false for NaN too
+        chosen = choose_symbols(self.target[where] - mean[where], scale[where], self.rdoq)
+        if not bool((chosen.abs() < 2.0**31).all()):  # false for NaN too
             raise ValueError("the networks gave values that no symbol can hold: the weights are damaged or diverged")
-        symbols = rounded.cpu().numpy().astype(np.int32)
+        symbols = chosen.cpu().numpy().astype(np.int32)
         self.writer.write_gaussian(symbols, index, self.tables)
         self.ideal_bits += self.tables.ideal_bits(symbols, index)
-        self.estimated_bits += float(gaussian_bits(rounded, scale[where]).double().sum())
+        self.estimated_bits += float(gaussian_bits(chosen, scale[where]).double().sum())
         return symbols
 
 
@@ -179,6 +183,7 @@ class ExactSymbols:
         check: ContentCheck,
         parameters_of: Callable[[Tensor], PriorParameters],
         decode_y: Callable[[PriorParameters, SymbolStep], Tensor],
+        rdoq: float = 0.0,
     ) -> StreamReport:
         """Writes y (1, C, h, w) and z_indices.
 
@@ -188,11 +193,12 @@ class ExactSymbols:
             check: to go on with.
             parameters_of: decoded z → parameters of pass 0, exact.
             decode_y: runs the passes, exact.
+            rdoq: of `choose_symbols`.
         """
         writer = SymbolWriter()
         ideal_z = self.z_map.write(z_indices, writer, check)
         prior = parameters_of(self.z_map.lookup(z_indices))
-        step = _Write(self.tables, check, writer, y.double() / prior.step)
+        step = _Write(self.tables, check, writer, y.double() / prior.step, rdoq)
         y_hat = decode_y(prior, step)
         ideal = ideal_z + step.ideal_bits
         payload = writer.finish(self.implied)
@@ -269,8 +275,8 @@ class ExactLatentCoder(_PictureCoder):
 
     def write(self, y: Tensor, z_indices: Tensor, check: ContentCheck | None = None) -> StreamReport:
         """Codes y (1, C, h, w) and z_indices (1, h/4, w/4), or (1, Cz, h/4, w/4) under the factorised prior."""
-        decoder = self.decoder
-        return self.symbols.write(y, z_indices, check or ContentCheck(), decoder.parameters_of, decoder.decode_y)
+        decoder, check = self.decoder, check or ContentCheck()
+        return self.symbols.write(y, z_indices, check, decoder.parameters_of, decoder.decode_y, self.transform.rdoq)
 
     def read_symbols(
         self, payload: bytes, height: int, width: int, device: torch.device, check: ContentCheck

@@ -12,7 +12,7 @@ from glc_train.transform.modules import (
     split_parameters,
 )
 from glc_train.transform.partition import checkerboard_masks, four_part_masks
-from glc_train.transform.passes import QuantiseStep, Rounding, SymbolStep, ZeroStep, run_passes
+from glc_train.transform.passes import QuantiseStep, Rounding, SymbolStep, ZeroStep, choose_symbols, run_passes
 from glc_train.transform.video import FrameContext, FrameDecoder, FrameTransformOutput, VideoTransform
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "ZeroStep",
     "categorical_bits",
     "checkerboard_masks",
+    "choose_symbols",
     "four_part_masks",
     "gaussian_bits",
     "published_gaussian_bits",

@@ -1,5 +1,6 @@
 """The image transform codec: latent ⇄ y, z ⇄ symbols, tensors only."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -113,6 +114,7 @@ class ImageTransform(nn.Module):
         context: "four_part", published; "none": all symbols in one pass, from the hyper prior alone.
         hyper_prior: "categorical", published: z is vector-quantised; "factorised": z is rounded to integers, each
             channel under its own Gaussian.
+        rdoq: λ of the encoder's rate-distortion optimised quantisation, see `choose_symbols`; published 0.
     """
 
     hyper_factor = 4
@@ -128,6 +130,7 @@ class ImageTransform(nn.Module):
         context_depth: int = 3,
         context: Context = "four_part",
         hyper_prior: HyperPrior = "categorical",
+        rdoq: float = 0.0,
     ) -> None:
         super().__init__()
         for name, value, kind in (("context", context, Context), ("hyper_prior", hyper_prior, HyperPrior)):
@@ -135,6 +138,9 @@ class ImageTransform(nn.Module):
                 raise ValueError(f"transform.{name} must be {' or '.join(get_args(kind))}, not {value}")
         if not 1 <= quality_levels <= 64:
             raise ValueError(f"transform.quality_levels must be 1 to 64, not {quality_levels}")
+        if not 0 <= rdoq < math.inf:
+            raise ValueError(f"transform.rdoq must be a number of at least 0, not {rdoq}")
+        self.rdoq = rdoq
         self.quality_levels = quality_levels
         self.channels = channels
         self.hyper_channels = hyper_channels
@@ -213,7 +219,7 @@ class ImageTransform(nn.Module):
         z = self.hyper_analysis(y)
         quantised = self.z_quantiser(z)
         prior = self.decoder.parameters_of(quantised.straight_through)
-        step = QuantiseStep(y / prior.step, rounding, noise)
+        step = QuantiseStep(y / prior.step, rounding, noise, self.rdoq)
         y_hat = self.decoder.decode_y(prior, step)
         bits_y, priced_bits_y = step.bits()
         return TransformOutput(

@@ -99,6 +99,20 @@ def test_what_a_file_costs(tiny_config: dict[str, Any], photograph: np.ndarray, 
         assert result.estimated_bits == pytest.approx(result.estimated_bits_y + result.estimated_bits_z)
 
 
+def test_optimised_quantisation_makes_smaller_files(tiny_config: dict[str, Any], photograph: np.ndarray) -> None:
+    codec, picture = scaled_codec(tiny_config, 3.0), photograph[:192, :192]
+    rounded = codec.compress_with_report(picture, 2)
+    codec.transform.rdoq = 0.1
+    result = codec.compress_with_report(picture, 2)
+    assert len(result.data) < len(rounded.data)
+    with torch.inference_mode():
+        out = codec(picture_to_tensor(picture), 2)
+    assert float(out.bits_y.sum()) == pytest.approx(result.estimated_bits_y, rel=0.02, abs=16)
+    codec.transform.rdoq = 0.0  # a decoder need not know
+    _, latent = codec.decompress_latent(result.data)
+    assert float((latent.float() - out.latent_hat).square().mean().sqrt() / out.latent_hat.std()) < 0.1
+
+
 class DrawnFromTheModel(exact_stream._Write):
     """Writes symbols drawn from the Gaussians of each pass."""
 
@@ -273,7 +287,7 @@ def test_the_content_check_covers_tables_and_symbols() -> None:
     zeros, mask, digests = torch.zeros(1, 4, 2, 2).double(), torch.ones(4, 2, 2, dtype=torch.bool), set()
     for scale, target in ((1.0, 0.0), (1.1, 0.0), (1.0, 1.0)):
         check = ContentCheck()
-        step = exact_stream._Write(GaussianTables(), check, SymbolWriter(), zeros + target)
+        step = exact_stream._Write(GaussianTables(), check, SymbolWriter(), zeros + target, 0.0)
         step(zeros + scale, zeros, mask)
         digests.add(check.digest())
     assert len(digests) == 3

@@ -15,6 +15,7 @@ from glc_train.transform import (
     Rounding,
     ZeroStep,
     checkerboard_masks,
+    choose_symbols,
     four_part_masks,
     gaussian_bits,
     published_gaussian_bits,
@@ -117,6 +118,35 @@ def test_passes_round_around_the_mean_of_their_pass() -> None:
     # Pass k sees what passes before it decoded, and zeros elsewhere.
     for k, before in enumerate(seen, start=1):
         assert torch.equal(before, decoded * masks[:k].any(0))
+
+
+@given(st.integers(0, 2**31), st.floats(0, 1), st.floats(0.06, 20))
+def test_optimised_symbols_cost_least_of_two(seed: int, rdoq: float, scale: float) -> None:
+    residual = torch.randn(200, generator=torch.Generator().manual_seed(seed)) * 2 * scale
+    scales = torch.full_like(residual, scale)
+    chosen, nearest = choose_symbols(residual, scales, rdoq), torch.round(residual)
+    smaller = nearest - nearest.sign()
+    assert bool(((chosen == nearest) | (chosen == smaller)).all())
+
+    def cost(symbols: Tensor) -> Tensor:
+        return (residual - symbols).square() + rdoq * gaussian_bits(symbols, scales)
+
+    assert bool((cost(chosen) <= torch.minimum(cost(nearest), cost(smaller)) + 1e-3).all())
+    if rdoq == 0:
+        assert torch.equal(chosen, nearest)
+
+
+def test_optimised_symbols_by_hand() -> None:
+    residual = torch.tensor([0.55, -0.55, 0.95, 0.4, 1.52])
+    scale = torch.full_like(residual, 0.3)  # 0 costs 0.14 bits, 1 costs 4.39 and 2 costs 21.7
+    assert choose_symbols(residual, scale, 0.05).tolist() == [0, 0, 1, 0, 1]
+    assert choose_symbols(residual, scale, 0.0).tolist() == [1, -1, 1, 0, 2]
+
+
+@pytest.mark.parametrize("rdoq", [-0.1, float("nan"), float("inf")])
+def test_optimised_quantisation_takes_a_number(rdoq: float) -> None:
+    with pytest.raises(ValueError, match=r"transform\.rdoq must be"):
+        ImageTransform(**SMALL, rdoq=rdoq)
 
 
 def test_zero_step_decodes_means() -> None:
