@@ -271,12 +271,16 @@ class ExactLatentCoder(_PictureCoder):
     def encode(self, latent: Tensor, quality: Tensor, check: ContentCheck | None = None) -> StreamReport:
         """Codes a latent (1, N, h, w) at `quality` (1,) int64. `check`: to go on with; None begins one."""
         y = self.transform.analysis(latent, quality)
-        return self.write(y, self.transform.z_quantiser.nearest(self.transform.hyper_analysis(y)), check)
+        z_indices = self.transform.z_quantiser.nearest(self.transform.hyper_analysis(y))
+        return self.write(y, z_indices, check, self.transform.rdoq[int(quality)])
 
-    def write(self, y: Tensor, z_indices: Tensor, check: ContentCheck | None = None) -> StreamReport:
-        """Codes y (1, C, h, w) and z_indices (1, h/4, w/4), or (1, Cz, h/4, w/4) under the factorised prior."""
+    def write(self, y: Tensor, z_indices: Tensor, check: ContentCheck | None = None, rdoq: float = 0.0) -> StreamReport:
+        """Codes y (1, C, h, w) and z_indices (1, h/4, w/4), or (1, Cz, h/4, w/4) under the factorised prior.
+
+        check: to go on with; None begins one. rdoq: of `choose_symbols`.
+        """
         decoder, check = self.decoder, check or ContentCheck()
-        return self.symbols.write(y, z_indices, check, decoder.parameters_of, decoder.decode_y, self.transform.rdoq)
+        return self.symbols.write(y, z_indices, check, decoder.parameters_of, decoder.decode_y, rdoq)
 
     def read_symbols(
         self, payload: bytes, height: int, width: int, device: torch.device, check: ContentCheck

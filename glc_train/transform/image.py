@@ -1,6 +1,7 @@
 """The image transform codec: latent ⇄ y, z ⇄ symbols, tensors only."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -114,7 +115,8 @@ class ImageTransform(nn.Module):
         context: "four_part", published; "none": all symbols in one pass, from the hyper prior alone.
         hyper_prior: "categorical", published: z is vector-quantised; "factorised": z is rounded to integers, each
             channel under its own Gaussian.
-        rdoq: λ of the encoder's rate-distortion optimised quantisation, see `choose_symbols`; published 0.
+        rdoq: λ of the encoder's rate-distortion optimised quantisation, see `choose_symbols`, one for all qualities or
+            one for each; published 0.
     """
 
     hyper_factor = 4
@@ -130,7 +132,7 @@ class ImageTransform(nn.Module):
         context_depth: int = 3,
         context: Context = "four_part",
         hyper_prior: HyperPrior = "categorical",
-        rdoq: float = 0.0,
+        rdoq: float | Sequence[float] = 0.0,
     ) -> None:
         super().__init__()
         for name, value, kind in (("context", context, Context), ("hyper_prior", hyper_prior, HyperPrior)):
@@ -138,9 +140,9 @@ class ImageTransform(nn.Module):
                 raise ValueError(f"transform.{name} must be {' or '.join(get_args(kind))}, not {value}")
         if not 1 <= quality_levels <= 64:
             raise ValueError(f"transform.quality_levels must be 1 to 64, not {quality_levels}")
-        if not 0 <= rdoq < math.inf:
-            raise ValueError(f"transform.rdoq must be a number of at least 0, not {rdoq}")
-        self.rdoq = rdoq
+        self.rdoq = (rdoq,) * quality_levels if isinstance(rdoq, int | float) else tuple(rdoq)
+        if len(self.rdoq) != quality_levels or not all(0 <= value < math.inf for value in self.rdoq):
+            raise ValueError(f"transform.rdoq must be a number of at least 0, or {quality_levels} of them, not {rdoq}")
         self.quality_levels = quality_levels
         self.channels = channels
         self.hyper_channels = hyper_channels
@@ -189,6 +191,9 @@ class ImageTransform(nn.Module):
         """Bits of each z index under the fitted categorical prior; same shape as `indices`, float32."""
         return categorical_bits(self.z_counts, indices)
 
+    def _rdoq_at(self, quality: Tensor) -> float | Tensor:
+        return torch.tensor(self.rdoq, device=quality.device)[quality].view(-1, 1, 1, 1) if any(self.rdoq) else 0.0
+
     def _bits_of_z(self, z: Tensor, indices: Tensor, rounding: Rounding, noise: Tensor | None) -> Tensor:
         if isinstance(self.z_quantiser, VectorQuantiser):
             return self.z_bits(indices)
@@ -219,7 +224,7 @@ class ImageTransform(nn.Module):
         z = self.hyper_analysis(y)
         quantised = self.z_quantiser(z)
         prior = self.decoder.parameters_of(quantised.straight_through)
-        step = QuantiseStep(y / prior.step, rounding, noise, self.rdoq)
+        step = QuantiseStep(y / prior.step, rounding, noise, self._rdoq_at(quality))
         y_hat = self.decoder.decode_y(prior, step)
         bits_y, priced_bits_y = step.bits()
         return TransformOutput(

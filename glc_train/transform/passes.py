@@ -50,19 +50,19 @@ def run_passes(
     return decoded
 
 
-def choose_symbols(residual: Tensor, scale: Tensor, rdoq: float) -> Tensor:
+def choose_symbols(residual: Tensor, scale: Tensor, rdoq: float | Tensor) -> Tensor:
     """Rate-distortion optimised quantisation, the encoder's choice alone; a decoder does not need to know.
 
     Args:
         residual: y minus its mean, in units of the quantisation step, any shape.
         scale: of the symbols' Gaussians, the same shape.
-        rdoq: λ ≥ 0 of the cost (residual − symbol)² + λ · bits. 0 rounds.
+        rdoq: λ ≥ 0 of the cost (residual − symbol)² + λ · bits, one number or several that broadcast. 0 rounds.
 
     Returns:
         The nearest integers, or the next ones towards zero where these cost less. The same shape and type.
     """
     nearest = torch.round(residual)
-    if rdoq == 0:
+    if isinstance(rdoq, float) and rdoq == 0:
         return nearest
     smaller = nearest - torch.sign(nearest)
     distortion = (residual - smaller).square() - (residual - nearest).square()
@@ -82,7 +82,7 @@ class QuantiseStep:
     target: Tensor
     rounding: Rounding = "hard"
     noise: Tensor | None = None
-    rdoq: float = 0.0
+    rdoq: float | Tensor = 0.0
 
     def __post_init__(self) -> None:
         self.symbols = torch.zeros_like(self.target)  # as reconstructed

@@ -143,8 +143,8 @@ def test_optimised_symbols_by_hand() -> None:
     assert choose_symbols(residual, scale, 0.0).tolist() == [1, -1, 1, 0, 2]
 
 
-@pytest.mark.parametrize("rdoq", [-0.1, float("nan"), float("inf")])
-def test_optimised_quantisation_takes_a_number(rdoq: float) -> None:
+@pytest.mark.parametrize("rdoq", [-0.1, float("nan"), float("inf"), [0.1, 0.1], [0.1, -0.1, 0.1]])
+def test_optimised_quantisation_takes_numbers(rdoq: float | list[float]) -> None:
     with pytest.raises(ValueError, match=r"transform\.rdoq must be"):
         ImageTransform(**SMALL, rdoq=rdoq)
 
