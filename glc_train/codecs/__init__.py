@@ -9,7 +9,7 @@ from glc_train.codecs.image import (
     picture_to_tensor,
     tensor_to_picture,
 )
-from glc_train.codecs.video import GOP, FrameOutput, FrameState, VideoCodec, expand_quality
+from glc_train.codecs.video import GOP, FrameOutput, FrameState, VideoCodec, expand_quality, expand_rdoq
 from glc_train.codecs.video_stream import (
     ClipResult,
     DecodedFrame,
@@ -37,6 +37,7 @@ __all__ = [
     "compress_clip",
     "decompress_clip",
     "expand_quality",
+    "expand_rdoq",
     "pad_to_multiple",
     "picture_to_tensor",
     "tensor_to_picture",

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -80,6 +81,11 @@ class FrameOutput(ImageOutput):
     intra: bool
 
 
+def expand_rdoq(rdoq: Sequence[float], levels: int) -> tuple[float, ...]:
+    """`ImageTransform.rdoq` for `levels` quality indices, as `expand_quality` interpolates."""
+    return tuple(np.interp(np.linspace(0, len(rdoq) - 1, levels), range(len(rdoq)), rdoq).tolist())
+
+
 def expand_quality(codec: ImageCodec, levels: int) -> ImageCodec:
     """The codec with `levels` quality indices: gains interpolated linearly, both ends aligned.
 
@@ -93,6 +99,7 @@ def expand_quality(codec: ImageCodec, levels: int) -> ImageCodec:
         raise ValueError(f"frame 0 needs an image model with quality levels, not {type(codec.transform).__name__}")
     transform = copy.deepcopy(codec.transform)
     transform.quality_levels = levels
+    transform.rdoq = expand_rdoq(codec.transform.rdoq, levels)
     for module in transform.modules():
         if isinstance(module, GainTransform):
             gain = module.gain.detach()

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from glc_train.codecs import ImageCodec, VideoCodec, expand_quality
+from glc_train.codecs import ImageCodec, VideoCodec, expand_quality, expand_rdoq
 from glc_train.training.stage import TrainingError
 from glc_train.training.validation import Decode, decode_clip, decode_in_all_ways
 from glc_train.transform import IndexTransform
@@ -156,7 +156,10 @@ class VideoFamily(Family):
         if model.get("transform") is None:
             raise TrainingError(f"{source} has no quality levels, which frame 0 needs: give a codec with a transform")
         levels = config.video.transform.quality_levels
-        config.model = model | {"transform": model["transform"] | {"quality_levels": levels}}
+        changed: dict[str, Any] = {"quality_levels": levels}
+        if isinstance(rdoq := model["transform"].get("rdoq"), list):
+            changed["rdoq"] = list(expand_rdoq(rdoq, levels))
+        config.model = model | {"transform": model["transform"] | changed}
 
     def start(self, config: DictConfig, name: str, weights: Path | None) -> Start:
         """From a video codec, or from the image codec alone, with a copy of its auto-encoder where one is asked for."""
