@@ -10,9 +10,10 @@ from glc_train.data.folder import FolderCrops
 from glc_train.data.module import CropBatches, PictureDataModule, StreamDataModule, ValPicture
 from glc_train.data.packaged import PackagedCrops, packaged_pictures
 from glc_train.data.panel import draw_panel, write_panel
-from glc_train.data.pictures import PictureError, find_pictures, read_picture, write_picture
+from glc_train.data.pictures import PictureError, find_pictures, read_picture, search_pictures, write_picture
 from glc_train.data.rendered import RenderedCrops, render_picture
 from glc_train.data.source import CropSource, MixedCrops, to_signed
+from glc_train.data.walk import FoundFiles, Reason, find_files
 
 __all__ = [
     "ClipDataModule",
@@ -24,10 +25,12 @@ __all__ = [
     "CropSource",
     "FolderClips",
     "FolderCrops",
+    "FoundFiles",
     "MixedCrops",
     "PackagedCrops",
     "PictureDataModule",
     "PictureError",
+    "Reason",
     "RenderedClips",
     "RenderedCrops",
     "StreamDataModule",
@@ -35,12 +38,14 @@ __all__ = [
     "ValPicture",
     "draw_panel",
     "find_clips",
+    "find_files",
     "find_pictures",
     "open_clip",
     "packaged_pictures",
     "read_picture",
     "render_clip",
     "render_picture",
+    "search_pictures",
     "to_signed",
     "write_clip",
     "write_panel",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,6 +18,7 @@ from glc_train.data.crops import RandomCrops
 from glc_train.data.passes import FilePasses
 from glc_train.data.pictures import SUFFIXES, PathLike
 from glc_train.data.source import sample_generator
+from glc_train.data.walk import find_files
 
 logger = logging.getLogger(__name__)
 
@@ -112,8 +112,9 @@ def find_clips(root: PathLike | Sequence[PathLike], exclude: Sequence[str] = ())
     """List the clips of one or more places, without those that `exclude` names (see `FolderClips`).
 
     A place is a video file; a folder, in which every video file (by suffix) and every folder that holds pictures is a
-    clip, hidden ones left out, in natural order; or a list, a `.txt` file that names one clip a line, relative to its
-    own folder or to `sequences/` there, such as `sep_trainlist.txt` of the Vimeo-90k septuplets.
+    clip, in natural order, and what else it holds (see `find_files`) is a warning in the log; or a list, a `.txt` file
+    that names one clip a line, relative to its own folder or to `sequences/` there, such as `sep_trainlist.txt` of the
+    Vimeo-90k septuplets.
     Raises: ClipError if a place is missing or nothing is left.
     """
     places = [Path(root)] if isinstance(root, (str, Path)) else [Path(p) for p in root]  # type: ignore[union-attr]
@@ -146,13 +147,13 @@ def _names(pattern: str, clip: Path, name: str) -> bool:
 
 
 def _clips_under(folder: Path) -> list[Path]:
-    clips: list[Path] = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        shown = [Path(parent, name) for name in files if not name.startswith(".")]
-        clips += [path for path in shown if path.suffix.lower() in VIDEO_SUFFIXES]
-        if any(path.suffix.lower() in SUFFIXES for path in shown):
-            clips.append(Path(parent))
+    try:
+        found = find_files(folder, (*VIDEO_SUFFIXES, *SUFFIXES))
+    except PermissionError as error:
+        raise ClipError(f"{folder}: the folder may not be read; check its rights.") from error
+    if found.left_out:
+        logger.warning("%s", found.remark)
+    clips = {path if path.suffix.lower() in VIDEO_SUFFIXES else path.parent for path in found.files}
     return sorted(clips, key=natural_key)
 
 

@@ -98,7 +98,7 @@ class ClipStore:
     def _index(self, path: Path) -> _FolderIndex | _VideoIndex:
         if path not in self._indices:
             try:
-                self._indices[path] = _FolderIndex(frame_files(path)) if path.is_dir() else _video_index(path)
+                self._indices[path] = _FolderIndex(frame_files(path).files) if path.is_dir() else _video_index(path)
             except ClipError as error:
                 self._indices[path] = error
         index = self._indices[path]

@@ -19,8 +19,9 @@ import numpy as np
 from glc_train.data.clip_colour import Colours, planes_of
 from glc_train.data.clip_info import DEFAULT_FPS, ClipError, ClipInfo, natural_key
 from glc_train.data.clip_writer import ClipWriter, write_clip
-from glc_train.data.pictures import PathLike, Picture, PictureError, find_pictures, read_picture
+from glc_train.data.pictures import PathLike, Picture, PictureError, read_picture, search_pictures
 from glc_train.data.video_file import VideoFrames
+from glc_train.data.walk import FoundFiles
 from glc_train.data.y4m import check_y4m_length, y4m_matrix
 
 __all__ = [
@@ -103,12 +104,14 @@ def open_clip(path: PathLike, size: tuple[int, int] | None = None, fps: Fraction
     return ClipReader(VideoFrames(path, fps))
 
 
-def frame_files(folder: Path) -> list[Path]:
-    """List the pictures of a folder of frames in natural order. Raises: ClipError if it is missing or has none."""
+def frame_files(folder: Path) -> FoundFiles:
+    """Find the pictures of a folder of frames, in natural order. Raises: ClipError if it is missing or has none."""
     try:
-        return sorted(find_pictures(folder, recursive=False), key=natural_key)
+        found = search_pictures(folder, recursive=False)
     except PictureError as error:
         raise ClipError(str(error)) from error
+    found.files.sort(key=natural_key)
+    return found
 
 
 def read_frame(path: Path) -> Picture:
@@ -121,7 +124,7 @@ def read_frame(path: Path) -> Picture:
 
 class _FolderFrames:
     def __init__(self, folder: Path, fps: Fraction) -> None:
-        self._files = frame_files(folder)
+        self._files = frame_files(folder).files
         height, width = read_frame(self._files[0]).shape[:2]
         # RGB has no matrix; this is what a video written of it will get.
         self.info = ClipInfo(width, height, fps, "bt709", False, len(self._files))
