@@ -41,15 +41,19 @@ RULES: dict[str, Rule] = {
     "files": Rule(frozenset(), only=frozenset()),
     "backbones": Rule(_units("files"), never=FRAMEWORKS),
     "provenance": Rule(frozenset(), only=frozenset({"torch"})),
+    "precision": Rule(frozenset(), only=frozenset({"torch"})),
     "losses": Rule(_units("layers autoencoder backbones")),
     "metrics": Rule(_units("backbones")),
     "data": Rule(_units("files")),
-    "weights": Rule(_units("layers autoencoder transform codecs files")),
+    "weights": Rule(_units("layers autoencoder transform codecs files precision")),
     "training": Rule(
-        _units("layers autoencoder transform codecs losses data metrics backbones weights files provenance glc_train")
+        _units(
+            "layers autoencoder transform codecs losses data metrics backbones weights"
+            " files provenance precision glc_train"
+        )
     ),
-    "evaluation": Rule(_units("codecs metrics data backbones weights files provenance glc_train")),
-    "cli": Rule(_units("codecs bitstream data weights backbones files glc_train")),
+    "evaluation": Rule(_units("codecs metrics data backbones weights files provenance precision glc_train")),
+    "cli": Rule(_units("codecs bitstream data weights backbones files precision glc_train")),
     "glc_train": Rule(_units("codecs weights")),
 }
 
