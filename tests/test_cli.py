@@ -110,6 +110,29 @@ def test_a_folder_is_done_in_spite_of_a_broken_file(
     np.testing.assert_array_equal(read_picture(decoded / "deep/b.png"), expected)
 
 
+def test_what_a_folder_job_leaves_out_is_counted_and_named_at_the_end(
+    weights: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, coded, back = tmp_path / "in", tmp_path / "coded", tmp_path / "back"
+    (source / ".thumbs").mkdir(parents=True)
+    (tmp_path / "album").mkdir()
+    shutil.copy(photo, tmp_path / "album" / "a.png")
+    (source / "album").symlink_to(tmp_path / "album")
+    (source / "loop").symlink_to(source)
+    for name in (".thumbs/a.png", ".b.png", "c.heic"):
+        shutil.copy(photo, source / name)
+    assert glc("compress", source, coded, "--weights", weights) == 0
+    shown = capsys.readouterr()
+    assert files_of(coded) == {"album/a.glc"}
+    assert "1 of 1 files done" in shown.out
+    left_out = "left out 2 hidden (.b.png, .thumbs), 1 of another kind (c.heic), 1 found before under another name"
+    assert shown.err == f"glc: {source}: {left_out} (loop).\n"
+    (coded / "gone.glc").symlink_to("nowhere")
+    assert glc("decompress", coded, back, "--weights", weights) == 1
+    assert capsys.readouterr().err == f"glc: {coded}: left out 1 unreadable (gone.glc).\n"
+    assert files_of(back) == {"album/a.png"}
+
+
 def test_a_folder_without_failures_ends_with_0(weights: Path, photo: Path, tmp_path: Path) -> None:
     assert glc("compress", photo.parent, tmp_path / "out", "--weights", weights) == 0
     assert glc("decompress", tmp_path / "out", tmp_path / "back", "--weights", weights) == 0

@@ -19,6 +19,7 @@ from glc_train.bitstream import KIND_VIDEO, ClipFormat, VideoHeader, VideoReader
 from glc_train.cli.files import CommandError, chosen_quality, failure, load, whole_file
 from glc_train.codecs import VideoDecoder, VideoEncoder
 from glc_train.data import ClipError, ClipInfo, open_clip, write_clip
+from glc_train.data.clips import frame_files
 from glc_train.weights import load_video
 
 SUFFIX = ".glcv"
@@ -97,6 +98,8 @@ def compress(args: argparse.Namespace) -> int:
             raise CommandError(failure(error, args.input)) from error
     line = _line(args, encoder.header, frames, encoder.size, time.perf_counter() - start)
     print(line, file=sys.stderr if args.output == PIPE else sys.stdout)
+    if args.input.is_dir() and (remark := frame_files(args.input).remark):
+        print(f"glc: {remark}", file=sys.stderr)
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import BinaryIO, TypeVar
 import torch
 
 from glc_train.codecs import ImageCodec, VideoCodec
+from glc_train.data import FoundFiles
 from glc_train.files import replacing
 
 Codec = TypeVar("Codec", ImageCodec, VideoCodec)
@@ -29,8 +30,10 @@ class Job:
     target: Path
 
 
-def plan(source: Path, target: Path, find: Callable[[Path], list[Path]], suffix: str) -> list[Job]:
-    """Files to make.
+def plan(
+    source: Path, target: Path, find: Callable[[Path], FoundFiles], suffix: str
+) -> tuple[list[Job], FoundFiles | None]:
+    """Files to make, and what the search of a folder came to; `None` where `source` is a file.
 
     Args:
         source: a file, or a folder that is searched with `find`.
@@ -43,15 +46,17 @@ def plan(source: Path, target: Path, find: Callable[[Path], list[Path]], suffix:
     if not source.exists():
         raise CommandError(f"{source}: no such file or folder; check the path.")
     if not source.is_dir():
-        return [Job(source, target / source.with_suffix(suffix).name if target.is_dir() else target)]
+        return [Job(source, target / source.with_suffix(suffix).name if target.is_dir() else target)], None
     if target.exists() and not target.is_dir():
         raise CommandError(f"{target} is a file, but {source} is a folder: name a folder to write to.")
-    names = [path.relative_to(source) for path in find(source)]
+    found = find(source)
+    names = [path.relative_to(source) for path in found.files]
     renamed = [name.with_suffix(suffix) for name in names]
-    return [
+    jobs = [
         Job(source / name, target / (new if renamed.count(new) == 1 else name.with_name(name.name + suffix)))
         for name, new in zip(names, renamed, strict=True)
     ]
+    return jobs, found
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from glc_train.bitstream import unpack_image
 from glc_train.cli.files import CommandError, Job, chosen_quality, failure, load, plan, whole_file
 from glc_train.codecs import ImageCodec
-from glc_train.data import find_pictures, read_picture, write_picture
+from glc_train.data import FoundFiles, find_files, read_picture, search_pictures, write_picture
 from glc_train.data.pictures import SUFFIXES
 from glc_train.weights import load_codec
 
@@ -42,10 +42,10 @@ class Done:
         return 8 * self.size / (self.width * self.height)
 
 
-def find_coded(root: Path) -> list[Path]:
-    """The `.glc` files below a folder, sorted. Raises CommandError if there is none."""
-    found = sorted(p for p in root.rglob("*" + SUFFIX) if p.is_file() and not p.name.startswith("."))
-    if not found:
+def find_coded(root: Path) -> FoundFiles:
+    """Search a folder for `.glc` files. Raises CommandError if there is none, OSError if it cannot be read."""
+    found = find_files(root, (SUFFIX,))
+    if not found.files:
         raise CommandError(f"{root}: no {SUFFIX} file in this folder; name the folder that `glc compress` wrote.")
     return found
 
@@ -123,11 +123,14 @@ def _line(job: Job, done: Done) -> str:
     )
 
 
-def _run_all(jobs: Sequence[Job], work: Callable[[Job], Done], folder: bool) -> int:
-    """Does every job, failed ones aside; prints a line for each; returns the exit code."""
+def _run_all(jobs: Sequence[Job], work: Callable[[Job], Done], found: FoundFiles | None) -> int:
+    """Does every job, failed ones aside; prints a line for each; returns the exit code.
+
+    found: of the folder that the jobs come from; what was left out is named at the end.
+    """
     console = Console(highlight=False, markup=False, soft_wrap=True)
     progress: AbstractContextManager[Progress | None] = nullcontext()
-    if folder and console.is_terminal:
+    if found and console.is_terminal:
         columns = (TextColumn("{task.percentage:3.0f}%"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         progress = Progress(*columns, console=console, redirect_stderr=sys.stderr.isatty())
     finished: list[Done] = []
@@ -143,32 +146,33 @@ def _run_all(jobs: Sequence[Job], work: Callable[[Job], Done], folder: bool) -> 
             if bar and task is not None:
                 bar.advance(task)
     failed = len(jobs) - len(finished)
-    if folder:
+    if found:
         mean = f", mean {sum(done.bpp for done in finished) / len(finished):.4f} bpp" if finished else ""
         console.print(f"{len(finished)} of {len(jobs)} files done{mean}")
         if failed:
             print(f"glc: {failed} of {len(jobs)} files failed; they are named above.", file=sys.stderr)
+        if found.left_out:
+            print(f"glc: {found.remark}", file=sys.stderr)
+        failed += found.unreadable
     return 1 if failed else 0
 
 
 def compress(args: argparse.Namespace) -> int:
     """`glc compress` of a picture or a folder of them; returns the exit code. Raises CommandError."""
-    jobs = plan(args.input, args.output, find_pictures, SUFFIX)
-    folder = args.input.is_dir()
+    jobs, found = plan(args.input, args.output, search_pictures, SUFFIX)
     if jobs[0].target.suffix != SUFFIX:
         raise CommandError(f"{args.output}: the name of a compressed picture ends in {SUFFIX}.")
     codec = load(args, load_codec)
     quality = chosen_quality(args, codec)
-    return _run_all(jobs, lambda job: _compress_one(codec, job, quality, args.target_bpp), folder)
+    return _run_all(jobs, lambda job: _compress_one(codec, job, quality, args.target_bpp), found)
 
 
 def decompress(args: argparse.Namespace) -> int:
     """`glc decompress` of a `.glc` file or a folder; returns the exit code. Raises CommandError, FormatError."""
-    jobs = plan(args.input, args.output, find_coded, ".png")
-    folder = args.input.is_dir()
+    jobs, found = plan(args.input, args.output, find_coded, ".png")
     if jobs[0].target.suffix.lower() not in SUFFIXES:
         raise CommandError(f"{args.output}: the name of a picture ends in one of {', '.join(SUFFIXES)}.")
-    if not folder:
+    if found is None:
         unpack_image(args.input.read_bytes(), str(args.input))  # a foreign file is no reason to load the weights
     codec = load(args, load_codec)
-    return _run_all(jobs, lambda job: _decompress_one(codec, job), folder)
+    return _run_all(jobs, lambda job: _decompress_one(codec, job), found)

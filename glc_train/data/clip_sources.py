@@ -108,10 +108,14 @@ class FolderClips:
         return torch.from_numpy(np.ascontiguousarray(cut.transpose(0, 3, 1, 2)))
 
 
-def find_clips(root: PathLike | Sequence[PathLike], exclude: Sequence[str] = ()) -> list[Path]:
+def find_clips(
+    root: PathLike | Sequence[PathLike],
+    exclude: Sequence[str] = (),
+    suffixes: Sequence[str] = (*VIDEO_SUFFIXES, *SUFFIXES),
+) -> list[Path]:
     """List the clips of one or more places, without those that `exclude` names (see `FolderClips`).
 
-    A place is a video file; a folder, in which every video file (by suffix) and every folder that holds pictures is a
+    A place is a video file; a folder, in which every video file (one of `suffixes`) and every folder of pictures is a
     clip, in natural order, and what else it holds (see `find_files`) is a warning in the log; or a list, a `.txt` file
     that names one clip a line, relative to its own folder or to `sequences/` there, such as `sep_trainlist.txt` of the
     Vimeo-90k septuplets.
@@ -123,16 +127,14 @@ def find_clips(root: PathLike | Sequence[PathLike], exclude: Sequence[str] = ())
         if place.suffix.lower() == ".txt":
             found += _listed(place)
         elif place.is_dir():
-            found += [(clip, clip.relative_to(place).as_posix()) for clip in _clips_under(place)]
+            found += [(clip, clip.relative_to(place).as_posix()) for clip in _clips_under(place, suffixes)]
         elif place.is_file():
             found.append((place, place.name))
         else:
             raise ClipError(f"{place}: no such file or folder; give a folder of clips.")
     if not found:
         named = ", ".join(map(str, places)) or "the list of folders"
-        raise ClipError(
-            f"{named}: no clips there; looked for {', '.join(VIDEO_SUFFIXES)} and for folders of frames as pictures."
-        )
+        raise ClipError(f"{named}: no clips there; looked for files in {', '.join(suffixes)}.")
     kept = [clip for clip, name in found if not any(_names(pattern, clip, name) for pattern in exclude)]
     if not kept:
         raise ClipError(f"All {len(found)} clips are excluded by {', '.join(exclude)}; name fewer.")
@@ -146,14 +148,14 @@ def _names(pattern: str, clip: Path, name: str) -> bool:
     return any(fnmatchcase(text, pattern) for text in (clip.name, clip.stem, name))
 
 
-def _clips_under(folder: Path) -> list[Path]:
+def _clips_under(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     try:
-        found = find_files(folder, (*VIDEO_SUFFIXES, *SUFFIXES))
+        found = find_files(folder, suffixes)
     except PermissionError as error:
         raise ClipError(f"{folder}: the folder may not be read; check its rights.") from error
     if found.left_out:
         logger.warning("%s", found.remark)
-    clips = {path if path.suffix.lower() in VIDEO_SUFFIXES else path.parent for path in found.files}
+    clips = {path.parent if path.suffix.lower() in SUFFIXES else path for path in found.files}
     return sorted(clips, key=natural_key)
 
 

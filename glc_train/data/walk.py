@@ -35,6 +35,11 @@ class FoundFiles:
     left_out: dict[Path, Reason] = field(default_factory=dict)
 
     @property
+    def unreadable(self) -> int:
+        """Number of folders that could not be searched, and of files that are none, such as links to nowhere."""
+        return sum(reason is Reason.UNREADABLE for reason in self.left_out.values())
+
+    @property
     def remark(self) -> str | None:
         """One sentence that counts what was left out and names some of it; `None` if that is nothing."""
         if not self.left_out:

@@ -54,7 +54,7 @@ def find_sequences(settings: EvaluationSettings) -> list[Clip]:
     if data.get("root") is None:
         raise EvaluationError(f"The folder of {data['name']} is not known: give data.root=FOLDER.")
     only, size = data.get("only"), data.get("size")
-    every = find_clips(data["root"]) if size is None else sorted(Path(data["root"]).rglob("*.yuv"))
+    every = find_clips(data["root"]) if size is None else find_clips(data["root"], suffixes=(".yuv",))
     found = [path for path in every if only is None or path.stem in only]
     if not found:
         raise EvaluationError(f"{data['root']} holds none of the clips asked for: correct data.root or data.only.")

@@ -160,7 +160,7 @@ def test_four_qualities_are_those_of_the_protocol() -> None:
         ({"baselines": ["vp8"]}, "no baseline 'vp8'"),
         ({"data": {"name": "video", "clips": True, "root": None}}, "give data.root=FOLDER"),
         ({"data": {"only": ["c0", "c9"]}}, "no clip called c9"),
-        ({"data": {"size": [64, 64]}}, "holds none of the clips"),
+        ({"data": {"size": [64, 64]}}, r"clips: no clips there; looked for files in \.yuv\."),
     ],
 )
 def test_wrong_settings_are_one_sentence(settings: EvaluationSettings, change: dict[str, Any], message: str) -> None:
