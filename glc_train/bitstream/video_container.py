@@ -38,6 +38,7 @@ from typing import BinaryIO, Literal
 from glc_train.bitstream.errors import FormatError
 from glc_train.bitstream.fields import (
     KIND_VIDEO,
+    MAX_NUMBER_BYTES,
     MAX_QUALITY,
     MAX_SIDE,
     check_format_byte,
@@ -69,7 +70,10 @@ likely enough leaves in it. Give it to `SymbolWriter.finish`."""
 INTRA = b"\xff\x56"
 END = b"\xfe\x56"
 REPEAT = 0xF1
-MIN_INTRA_HEAD, MAX_INTRA_HEAD = 10, 18
+INTRA_CHECKS = 6
+"""Bytes of an intra record between its numbers and its payload."""
+MIN_INTRA_HEAD = len(INTRA) + 2 + INTRA_CHECKS
+MAX_INTRA_NUMBERS = len(INTRA) + 2 * MAX_NUMBER_BYTES
 MAX_END = 2**16 - 1
 _SHORT, _MEDIUM, _LONG = 0xC0, 0xC0 + (0x30 << 8), 0xF0
 

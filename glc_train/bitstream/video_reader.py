@@ -12,8 +12,9 @@ from glc_train.bitstream.video_container import (
     END,
     IMPLIED,
     INTRA,
+    INTRA_CHECKS,
     MAX_END,
-    MAX_INTRA_HEAD,
+    MAX_INTRA_NUMBERS,
     MAX_PAYLOAD,
     MIN_INTRA_HEAD,
     REPEAT,
@@ -31,6 +32,11 @@ FrameKind = Literal["intra", "conditional", "repeat"]
 _COMPACT = 65536  # bytes left behind before they are let go
 _SCAN = 64  # bytes looked at together when searching: few, for a pipe may have no more for the time being
 _MARKER = re.compile(re.escape(INTRA) + b"|" + re.escape(END))
+_INTRA_NUMBERS = re.compile(re.escape(INTRA) + rb"(?:[\x80-\xff]{0,4}[\x00-\x7f]){2}")
+_CHEAP = 4096
+"""A record of at most this many bytes is checked wherever one seems to begin."""
+_MAX_FAILED = 8
+"""A longer one only where fewer failed records than this reach to: so every byte is read a bounded number of times."""
 
 
 @dataclass(frozen=True)
@@ -80,26 +86,34 @@ class ByteWindow:
         self._source = source
         self._held = bytearray()
         self._at = 0
+        self._exhausted = False
+        self.position = 0
+        """Bytes left behind, from where the window began or restarted."""
 
     def has(self, count: int) -> bool:
         """Whether the stream has `count` more bytes. Reads none beyond them, for a pipe may not have more yet."""
         missing = count - (len(self._held) - self._at)
-        while missing > 0:
+        while missing > 0 and not self._exhausted:
             more = self._source.read(missing)
-            if not more:
-                return False
+            self._exhausted = not more
             self._held += more
             missing -= len(more)
-        return True
+        return missing <= 0
 
-    def peek(self, count: int) -> bytes:
-        """The next `count` bytes, fewer at the end of the stream."""
-        self.has(count)
-        return bytes(self._held[self._at : self._at + count])
+    def left(self, most: int) -> int:
+        """How many bytes the stream has left, or `most` if there are more."""
+        self.has(most)
+        return min(most, len(self._held) - self._at)
+
+    def peek(self, count: int, skip: int = 0) -> bytes:
+        """The next `count` bytes after `skip` others, fewer at the end of the stream."""
+        self.has(skip + count)
+        return bytes(self._held[self._at + skip : self._at + skip + count])
 
     def advance(self, count: int) -> None:
         """Leave `count` bytes behind that were peeked at."""
         self._at += count
+        self.position += count
         if self._at > max(_COMPACT, len(self._held) // 2):
             del self._held[: self._at]
             self._at = 0
@@ -108,13 +122,15 @@ class ByteWindow:
         """Go on at `offset` of the source, which must be seekable."""
         self._source.seek(offset)
         self._held.clear()
-        self._at = 0
+        self._at = self.position = 0
+        self._exhausted = False
 
 
 class VideoReader:
     """Reads the records of a clip one after the other, from a file or a pipe.
 
-    What is damaged is passed over up to the next intra frame or the end record, and reported with it.
+    What is damaged is passed over up to the next intra frame or the end record, and reported with it. The work grows
+    with the bytes of the stream and no faster, whatever they are.
     """
 
     def __init__(self, source: BinaryIO, name: str = "The stream") -> None:
@@ -131,6 +147,7 @@ class VideoReader:
         self.header_size = length
         self._expected = 0  # number of the next frame
         self._ahead = length  # bytes of what was returned last, left behind when the next record is asked for
+        self._failed: list[int] = []  # where records end that were looked through and are none
 
     def next_record(self, content: int | None = None) -> VideoRecord:
         """The next record.
@@ -163,6 +180,7 @@ class VideoReader:
         """
         if self._ahead:
             self._expected -= 1
+            self._fail(self._ahead)
             self._ahead = 0
         self._window.advance(1)
         record = self._scan(self._expected)
@@ -176,8 +194,10 @@ class VideoReader:
         next one.
 
         Raises:
-            ValueError: that intra frame has gone by, and the stream is a pipe.
+            ValueError: `frame` is negative, or that intra frame has gone by and the stream is a pipe.
         """
+        if frame < 0:
+            raise ValueError(f"frames are counted from 0: there is no frame {frame}")
         period = self.header.intra_period
         target = 0 if period is None else frame - frame % period
         if self._start is not None:
@@ -185,6 +205,7 @@ class VideoReader:
             before = [offset for number, offset in (end.index if end else ()) if number <= target]
             self._window.restart(self._start + (before[-1] if before else self.header_size))
             self._ahead = 0
+            self._failed.clear()
         elif self._expected > target:
             raise ValueError(f"{self.name} is a pipe, which cannot be read again from frame {target}: use a file.")
         self._leave()
@@ -238,23 +259,38 @@ class VideoReader:
         """The intact intra or end record at which the window stands."""
         window = self._window
         if window.peek(len(END)) == END:
-            end = unpack_end(window.peek(MAX_END))
-            if end is None or window.has(end.size + 1):
+            size = window.left(MAX_END + 1)
+            # The stream ends with its length: of all places where an end record seems to begin, one can be right.
+            if size > MAX_END or int.from_bytes(window.peek(2, size - 4), "big") != size:
                 return None
-            return VideoRecord("end", end.frames, size=end.size, before=end.content)
-        lengths = range(MIN_INTRA_HEAD, MAX_INTRA_HEAD + 1)  # not all at once: a pipe may end with a shorter record
-        head = next((head for length in lengths if (head := unpack_intra(window.peek(length)))), None)
+            end = unpack_end(window.peek(size))
+            return None if end is None else VideoRecord("end", end.frames, size=size, before=end.content)
+        # Never more at once than such a record has: a pipe may end with a short one.
+        match = _INTRA_NUMBERS.match
+        numbers = match(window.peek(MIN_INTRA_HEAD)) or match(window.peek(MAX_INTRA_NUMBERS))
+        head = unpack_intra(window.peek(numbers.end() + INTRA_CHECKS)) if numbers else None
         if head is None or not self.header.is_intra(head.frame):
             return None
         if not least_payload(self.header.width, self.header.height) <= head.length <= MAX_PAYLOAD:
             return None
         size = head.size + head.length
-        if not window.has(size):
+        if not self._worth(size):
             return None
-        payload = window.peek(size)[head.size :]
+        payload = window.peek(head.length, head.size)
         if crc16(payload) != head.payload_crc:
+            self._fail(size)
             return None
         return VideoRecord("intra", head.frame, payload, size, head.content)
+
+    def _worth(self, size: int) -> bool:
+        """Whether a record of `size` bytes is to be looked through here."""
+        here = self._window.position
+        self._failed = [end for end in self._failed if end > here]
+        return (size <= _CHEAP or len(self._failed) < _MAX_FAILED) and self._window.has(size)
+
+    def _fail(self, size: int) -> None:
+        if size > _CHEAP:
+            self._failed.append(self._window.position + size)
 
     def _unmarked(self, first: int, content: int | None) -> VideoRecord | None:
         """The intact record of a conditional or repeated frame at which the window stands."""
@@ -268,11 +304,12 @@ class VideoReader:
                 return None
             length = found
         size = len(head) + 1 + length
-        if not window.has(size):
+        if not self._worth(size):
             return None
         record = window.peek(size)
         payload = record[len(head) + 1 :]
         if content is not None and record[len(head)] != crc8(head + payload, content & 0xFF):
+            self._fail(size)
             return None
         if first == REPEAT:
             return VideoRecord("repeat", self._expected, b"", size)
