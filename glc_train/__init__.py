@@ -1,6 +1,21 @@
 """Generative Latent Coding: images and video below 0.04 bits per pixel, trained, coded to files, and evaluated."""
 
-from glc_train.weights import WeightsError, load_any_codec, load_codec, load_video, save_codec
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glc_train.weights import WeightsError, load_any_codec, load_codec, load_video, save_codec
 
 __version__ = "0.1.0"
 __all__ = ["WeightsError", "__version__", "load_any_codec", "load_codec", "load_video", "save_codec"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is offered when it is first used: PyTorch takes seconds that `glc --help` does not need."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("glc_train.weights"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

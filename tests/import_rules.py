@@ -39,6 +39,7 @@ RULES: dict[str, Rule] = {
     "bitstream": Rule(frozenset(), only=frozenset({"numpy", "constriction"})),
     "codecs": Rule(_units("layers autoencoder transform bitstream"), never=FRAMEWORKS),
     "files": Rule(frozenset(), only=frozenset()),
+    "interruption": Rule(frozenset(), only=frozenset()),
     "backbones": Rule(_units("files"), never=FRAMEWORKS),
     "provenance": Rule(frozenset(), only=frozenset({"torch"})),
     "precision": Rule(frozenset(), only=frozenset({"torch"})),
@@ -55,6 +56,7 @@ RULES: dict[str, Rule] = {
     "evaluation": Rule(_units("codecs metrics data backbones weights files provenance precision glc_train")),
     "cli": Rule(_units("codecs bitstream data weights backbones files precision glc_train")),
     "glc_train": Rule(_units("codecs weights")),
+    "__main__": Rule(_units("cli interruption"), only=frozenset()),
 }
 
 

@@ -63,7 +63,7 @@ def test_as_a_process_a_picture_survives_as_the_codec_decodes_it(
     weights: Path, codec: ImageCodec, photo: Path, tmp_path: Path
 ) -> None:
     coded, decoded = tmp_path / "new" / "folder" / "photo.glc", tmp_path / "other" / "photo.png"
-    run = [sys.executable, "-m", "glc_train.cli"]
+    run = [sys.executable, "-m", "glc_train"]
     options = ["--weights", str(weights), "--device", "cpu"]
     compress = subprocess.run([*run, "compress", photo, coded, *options], capture_output=True, text=True, check=False)
     assert compress.returncode == 0, compress.stderr
@@ -80,7 +80,7 @@ def test_as_a_process_a_picture_survives_as_the_codec_decodes_it(
 def test_as_a_process_bad_input_is_one_sentence(tmp_path: Path) -> None:
     bad = tmp_path / "text.glc"
     bad.write_text("hello")
-    command = [sys.executable, "-m", "glc_train.cli", "info", str(bad)]
+    command = [sys.executable, "-m", "glc_train", "info", str(bad)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert run.stdout == ""

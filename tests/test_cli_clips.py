@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from glc_train import cli
 from glc_train.bitstream import ClipFormat, VideoReader
+from glc_train.cli import clips
 from glc_train.codecs import GOP, VideoCodec, compress_clip, decompress_clip
 from glc_train.data import ClipInfo, open_clip, render_picture, write_clip, write_picture
 from glc_train.weights import build_video, load_video, save_codec
@@ -96,7 +97,7 @@ def offset_of(coded: bytes, frame: int) -> int:
 def test_as_processes_and_through_pipes(
     weights: Path, codec: VideoCodec, clip: Path, tmp_path: Path, pictures: list[np.ndarray]
 ) -> None:
-    run = [sys.executable, "-m", "glc_train.cli"]
+    run = [sys.executable, "-m", "glc_train"]
     options = ["--weights", str(weights), "--device", "cpu"]
     writing = subprocess.Popen([*run, "compress", clip, "-", *options, "--quality", "30"], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)  # fmt: skip
@@ -265,7 +266,7 @@ def test_other_weights_are_refused(
         next(codec.transform.decoder.parameters()).add_(1)
         return codec
 
-    monkeypatch.setattr(cli.clips, "load_video", changed)
+    monkeypatch.setattr(clips, "load_video", changed)
     assert glc("decompress", coded_path, tmp_path / "x.mp4", "--weights", weights) == 1
     assert f"{coded_path} was written with weights of fingerprint" in capsys.readouterr().err
     assert files_of(tmp_path) == {"coded.glcv"}
@@ -287,7 +288,7 @@ def test_an_interruption_leaves_nothing(
         return counted
 
     before = files_of(tmp_path)
-    for kind, method in ((cli.clips.VideoEncoder, "write"), (cli.clips.VideoDecoder, "_next_latent")):
+    for kind, method in ((clips.VideoEncoder, "write"), (clips.VideoDecoder, "_next_latent")):
         monkeypatch.setattr(kind, method, stop(getattr(kind, method)))
     source, target = (clip, "x.glcv") if where == "compress" else (coded_path, "x.mp4")
     assert glc(where, source, tmp_path / target, "--weights", weights) == 130
@@ -300,6 +301,6 @@ def test_too_little_memory_is_said(
     def fail(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(cli.clips.VideoEncoder, "write", fail)
+    monkeypatch.setattr(clips.VideoEncoder, "write", fail)
     assert glc("compress", clip, tmp_path / "x.glcv", "--weights", weights) == 1
     assert capsys.readouterr().err.startswith(f"glc: {clip}: too large for the memory of this device")

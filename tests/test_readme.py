@@ -117,7 +117,7 @@ def test_three_steps_of_training_run(checkout: Path) -> None:
 
 @pytest.mark.parametrize("arguments", commands_of("glc"), ids=" ".join)
 def test_every_glc_command_parses(arguments: list[str]) -> None:
-    assert callable(_parser().parse_args(arguments).run)
+    assert callable(_parser().parse_args(arguments).choose)
 
 
 @pytest.mark.parametrize(

@@ -7,37 +7,48 @@ import math
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 from glc_train import __version__
-from glc_train.cli import clips, pictures
-from glc_train.cli.files import CommandError, explain
-from glc_train.cli.info import info
+from glc_train.cli.errors import CommandError, explain
+
+Command = Callable[[argparse.Namespace], int]
+# The functions below choose what does the work, and import it: PyTorch takes seconds that `glc --help` does not need.
 
 
-def _compress(args: argparse.Namespace) -> int:
+def _compress(args: argparse.Namespace) -> Command:
+    from glc_train.cli import clips, pictures
+
     if args.output == clips.PIPE or args.output.suffix.lower() == clips.SUFFIX:
-        return clips.compress(args)
+        return clips.compress
     for option in ("size", "fps"):
         if getattr(args, option) is not None:
             raise CommandError(f"--{option}: only a clip has it; name a {clips.SUFFIX} file to write.")
-    return pictures.compress(args)
+    return pictures.compress
 
 
-def _decompress(args: argparse.Namespace) -> int:
+def _decompress(args: argparse.Namespace) -> Command:
+    from glc_train.cli import clips, pictures
+
     if clips.is_clip(args.input):
-        return clips.decompress(args)
+        return clips.decompress
     if args.start:
         raise CommandError(f"--start: only a clip has frames, and {args.input} is none.")
-    return pictures.decompress(args)
+    return pictures.decompress
 
 
-def _fetch_weights(args: argparse.Namespace) -> int:
-    from glc_train import backbones  # a second of imports that the other commands do not need
+def _info(args: argparse.Namespace) -> Command:
+    from glc_train.cli.info import info
 
-    return backbones.main()
+    return info
+
+
+def _fetch_weights(args: argparse.Namespace) -> Command:
+    from glc_train import backbones
+
+    return lambda _: backbones.main()
 
 
 def _positive(text: str) -> float:
@@ -94,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     compress.add_argument(
         "--fps", type=_rate, metavar="F", help="frames per second of a clip that does not say, or not right"
     )
-    compress.set_defaults(run=_compress)
+    compress.set_defaults(choose=_compress)
 
     decompress = commands.add_parser("decompress", parents=[coding], help="the way back")
     decompress.add_argument(
@@ -104,29 +115,32 @@ def _parser() -> argparse.ArgumentParser:
         "output", type=Path, metavar="OUT", help="a picture (.png keeps all) or a folder of them; a video"
     )
     decompress.add_argument("--start", type=int, default=0, metavar="FRAME", help="of a clip: the first frame, from 0")
-    decompress.set_defaults(run=_decompress)
+    decompress.set_defaults(choose=_decompress)
 
     show = commands.add_parser("info", help="what .glc, .glcv and weights files hold")
     show.add_argument("files", type=Path, nargs="+", metavar="FILE", help=".glc, .glcv, .safetensors, .ckpt or .pth")
-    show.set_defaults(run=info)
+    show.set_defaults(choose=_info)
 
     fetch = commands.add_parser("fetch-weights", help="fetch the ImageNet weights of LPIPS and DISTS, for use offline")
-    fetch.set_defaults(run=_fetch_weights)
+    fetch.set_defaults(choose=_fetch_weights)
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, ready: Callable[[], None] = lambda: None) -> int:
     """Runs `glc`.
 
     Args:
         arguments: of the command line; None: those of this process.
+        ready: called between the imports and the work.
 
     Returns:
         Exit code: 0; 1 if a file failed, named on stderr; 130 if interrupted. argparse exits with 2 by itself.
     """
     args = _parser().parse_args(arguments)
     try:
-        code: int = args.run(args)
+        command = args.choose(args)
+        ready()
+        code: int = command(args)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from glc_train.bitstream import KIND_VIDEO, ClipFormat, VideoHeader, VideoReader, kind_of
-from glc_train.cli.files import CommandError, chosen_quality, failure, load, whole_file
+from glc_train.cli.errors import CommandError, failure
+from glc_train.cli.files import chosen_quality, load, whole_file
 from glc_train.codecs import VideoDecoder, VideoEncoder
 from glc_train.data import ClipError, ClipInfo, open_clip, write_clip
 from glc_train.data.clips import frame_files

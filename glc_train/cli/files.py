@@ -1,4 +1,4 @@
-"""What the commands share: errors, files that appear whole or not at all, weights, devices."""
+"""What the commands share: files that appear whole or not at all, weights, devices."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from typing import BinaryIO, TypeVar
 
 import torch
 
+from glc_train.cli.errors import CommandError
 from glc_train.codecs import ImageCodec, VideoCodec
 from glc_train.data import FoundFiles
 from glc_train.files import replacing
 
 Codec = TypeVar("Codec", ImageCodec, VideoCodec)
-
-
-class CommandError(ValueError):
-    """What was asked cannot be done; says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -64,28 +61,6 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write; it takes its place when the block ends without an exception. Raises OSError."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
         yield file
-
-
-def explain(error: Exception, path: Path | None = None) -> str:
-    """One sentence for an error; names `path` where the error itself does not."""
-    text = str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or path}: {error.strerror}; check the path and its rights."
-    for subject in ("The data ", "The file ", "The coded data "):
-        if path is not None and text.startswith(subject):
-            return f"{path} {text.removeprefix(subject)}"
-    return text if path is None or str(path) in text else f"{path}: {text}"
-
-
-def failure(error: Exception, path: Path) -> str:
-    """One sentence about why `path` failed; raises `error` again if it is none that a user can do something about."""
-    if isinstance(error, BrokenPipeError):
-        raise error
-    if isinstance(error, ValueError | OSError):
-        return explain(error, path)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error).lower()):
-        return f"{path}: too large for the memory of this device; use --device cpu, or a smaller picture."
-    raise error
 
 
 def load(args: argparse.Namespace, loader: Callable[..., Codec]) -> Codec:

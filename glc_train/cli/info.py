@@ -11,7 +11,7 @@ from rich.table import Table
 
 from glc_train.bitstream import FrameKind, VideoReader, unpack_image
 from glc_train.cli.clips import is_clip, rates
-from glc_train.cli.files import CommandError, explain
+from glc_train.cli.errors import CommandError, explain
 from glc_train.codecs import VideoCodec
 from glc_train.weights import load_any_codec
 

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from glc_train.bitstream import unpack_image
-from glc_train.cli.files import CommandError, Job, chosen_quality, failure, load, plan, whole_file
+from glc_train.cli.errors import CommandError, failure
+from glc_train.cli.files import Job, chosen_quality, load, plan, whole_file
 from glc_train.codecs import ImageCodec
 from glc_train.data import FoundFiles, find_files, read_picture, search_pictures, write_picture
 from glc_train.data.pictures import SUFFIXES

@@ -1,0 +1,31 @@
+"""What cannot be done, in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class CommandError(ValueError):
+    """What was asked cannot be done; says why and what to do."""
+
+
+def explain(error: Exception, path: Path | None = None) -> str:
+    """One sentence for an error; names `path` where the error itself does not."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or path}: {error.strerror}; check the path and its rights."
+    for subject in ("The data ", "The file ", "The coded data "):
+        if path is not None and text.startswith(subject):
+            return f"{path} {text.removeprefix(subject)}"
+    return text if path is None or str(path) in text else f"{path}: {text}"
+
+
+def failure(error: Exception, path: Path) -> str:
+    """One sentence about why `path` failed; raises `error` again if it is none that a user can do something about."""
+    if isinstance(error, BrokenPipeError):
+        raise error
+    if isinstance(error, ValueError | OSError):
+        return explain(error, path)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error).lower()):
+        return f"{path}: too large for the memory of this device; use --device cpu, or a smaller picture."
+    raise error
