@@ -134,7 +134,7 @@ def find_clips(
             raise ClipError(f"{place}: no such file or folder; give a folder of clips.")
     if not found:
         named = ", ".join(map(str, places)) or "the list of folders"
-        raise ClipError(f"{named}: no clips there; looked for files in {', '.join(suffixes)}.")
+        raise ClipError(f"{named}: no clips there; looked for {', '.join(suffixes)}.")
     kept = [clip for clip, name in found if not any(_names(pattern, clip, name) for pattern in exclude)]
     if not kept:
         raise ClipError(f"All {len(found)} clips are excluded by {', '.join(exclude)}; name fewer.")

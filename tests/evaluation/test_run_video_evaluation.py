@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from glc_train.codecs import VideoDecoder
-from glc_train.data import ClipInfo, open_clip, write_clip
+from glc_train.data import ClipError, ClipInfo, open_clip, write_clip
 from glc_train.evaluation import EvaluationError, EvaluationSettings, run_video_evaluation
 from glc_train.evaluation.video_codecs import X26xClips
 from glc_train.evaluation.video_results import FrameResult, SequenceResult
@@ -160,13 +160,13 @@ def test_four_qualities_are_those_of_the_protocol() -> None:
         ({"baselines": ["vp8"]}, "no baseline 'vp8'"),
         ({"data": {"name": "video", "clips": True, "root": None}}, "give data.root=FOLDER"),
         ({"data": {"only": ["c0", "c9"]}}, "no clip called c9"),
-        ({"data": {"size": [64, 64]}}, r"clips: no clips there; looked for files in \.yuv\."),
+        ({"data": {"size": [64, 64]}}, r"clips: no clips there; looked for \.yuv\."),
     ],
 )
 def test_wrong_settings_are_one_sentence(settings: EvaluationSettings, change: dict[str, Any], message: str) -> None:
     if "data" in change:
         change = {"data": settings.data | change["data"]}
-    with pytest.raises(EvaluationError, match=message):
+    with pytest.raises((EvaluationError, ClipError), match=message):
         run_video_evaluation(replace(settings, **change))
     assert not Path(settings.out).exists()
 
