@@ -6,6 +6,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 
+from glc_train.precision import choose
 from glc_train.training.sharding import is_sharded
 
 # A quintic whose iteration drives singular values from (0, 1] into about 0.7 to 1.2 (Jordan et al. 2024).
@@ -14,13 +15,13 @@ _ITERATIONS = 5
 _RMS = 0.2  # of an update per unit of learning rate, as AdamW's (Moonlight, Liu et al. 2025, section 2.2)
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """The nearest matrix with orthonormal rows or columns, roughly, in bfloat16: (m, n) → (m, n).
+def orthogonalised(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The nearest matrix with orthonormal rows or columns, roughly: (m, n) → (m, n) in `dtype`.
 
     Newton-Schulz iteration: singular values end between about 0.7 and 1.2, those of almost zero below. A matrix of
-    zeros stays one.
+    zeros stays one. bfloat16 is precise enough.
     """
-    x = matrix.bfloat16()
+    x = matrix.to(dtype)
     tall = x.shape[0] > x.shape[1]
     x = x.t() if tall else x
     x = x / (x.norm() + 1e-12)
@@ -67,17 +68,18 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            dtype = choose(group["params"][0].device).dtype
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, group)
+                    self._update(parameter, parameter.grad, group, dtype)
         return loss
 
-    def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any], dtype: torch.dtype) -> None:
         state = self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(gradient)
         state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        direction = orthogonalised(gradient.lerp(state["momentum"], group["momentum"]).flatten(1))
+        direction = orthogonalised(gradient.lerp(state["momentum"], group["momentum"]).flatten(1), dtype)
         scale = _RMS * max(direction.shape) ** 0.5
         parameter.add_(direction.view(parameter.shape).to(parameter.dtype), alpha=-group["lr"] * scale)
 

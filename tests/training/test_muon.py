@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from torch import nn
 
+from glc_train.precision import Precision
 from glc_train.training import TrainingError
 from glc_train.training.muon import Muon, matrices, orthogonalised
 from glc_train.weights import build_codec, load_codec
@@ -23,14 +24,38 @@ RATE = [f"{SETTINGS}.muon_lr=2e-3", f"{SETTINGS}.schedule.final=1"]  # the same 
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(1, 40), st.integers(1, 40), st.floats(1e-6, 1e6), st.integers(0, 2**31))
-def test_all_directions_get_one_length(rows: int, columns: int, scale: float, seed: int) -> None:
+@given(
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.floats(1e-6, 1e6),
+    st.integers(0, 2**31),
+    st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_all_directions_get_one_length(rows: int, columns: int, scale: float, seed: int, dtype: torch.dtype) -> None:
     matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
     matrix = (u * s.clamp_min(s.max() / 20)) @ vh  # directions of almost no length stay short
-    values = torch.linalg.svdvals(orthogonalised(scale * matrix).float())
+    values = torch.linalg.svdvals(orthogonalised(scale * matrix, dtype).float())
     assert values.min() > 0.5
     assert values.max() < 1.35
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_matrices_are_multiplied_in_what_the_device_computes_natively(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glc_train.training.muon.choose", lambda device: Precision(dtype, "the test says so"))
+    used = []
+
+    def noted(matrix: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
+        used.append(kind)
+        return orthogonalised(matrix, kind)
+
+    monkeypatch.setattr("glc_train.training.muon.orthogonalised", noted)
+    weight = nn.Parameter(torch.ones(3, 4))
+    weight.grad = torch.ones(3, 4)
+    Muon([weight], lr=1.0).step()
+    assert used == [dtype]
 
 
 def test_a_gradient_of_zeros_moves_nothing() -> None:
