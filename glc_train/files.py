@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 
-def temporary_beside(path: Path, folder: bool = False) -> Path:
-    """Create an empty file (or `folder`) in the folder of `path`, with its suffix and ordinary rights; return its path.
-
-    Raises: OSError if the folder is missing or cannot be written.
-    """
-    if folder:
-        temporary = tempfile.mkdtemp(prefix=".writing-", dir=path.parent)
-    else:
-        handle, temporary = tempfile.mkstemp(suffix=path.suffix, prefix=".writing-", dir=path.parent)
-        os.close(handle)
-    # tempfile makes them private
-    mask = os.umask(0)
-    os.umask(mask)
-    os.chmod(temporary, (0o777 if folder else 0o666) & ~mask)
-    return Path(temporary)
-
-
 def discard(temporary: Path) -> None:
-    """Remove what `temporary_beside` made, if it is still there."""
+    """Remove a file or folder, if it is there. Raises: OSError."""
     if temporary.is_dir():
         shutil.rmtree(temporary)
     else:
@@ -36,16 +21,29 @@ def discard(temporary: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """An empty file beside `path` that takes its place when the block ends without an exception; else it is removed.
+def replacing(path: Path, folder: bool = False) -> Iterator[Path]:
+    """An empty file (or `folder`) that takes the place of `path` when the block ends without an exception.
 
-    Makes missing folders. Raises: OSError if it cannot be written.
+    It lies beside `path`, hidden, with its suffix, and is removed after an exception. Missing folders are made. A
+    symbolic link stays, and what it points to is replaced. The rights of what is replaced are kept; else the umask
+    decides.
+    Raises: OSError, naming `path`, if it cannot be written, or is a device or the like.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
+    target = _destination(path)
+    # not by tempfile, whose files are private
+    temporary = target.parent / f".writing-{secrets.token_hex(8)}{'' if folder else path.suffix}"
     try:
+        temporary.mkdir() if folder else temporary.touch(exist_ok=False)
+        rights = stat.S_IMODE((target if target.exists() else temporary).stat().st_mode)
         yield temporary
-        os.replace(temporary, path)
+        if stat.S_IMODE(temporary.stat().st_mode) != rights:  # some libraries put a private file in its place
+            temporary.chmod(rights)
+        os.replace(temporary, target)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(temporary)):  # a full disk names no file
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         discard(temporary)
 
@@ -58,4 +56,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, line ends as they are. Raises: OSError."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="backslashreplace"))  # names of files need not be UTF-8
+
+
+def _destination(path: Path) -> Path:
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise FileExistsError(errno.EEXIST, "Neither a file nor a folder", str(path))
+    return target

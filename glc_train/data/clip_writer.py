@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, cast
@@ -13,7 +14,7 @@ from glc_train.data.clip_colour import MATRIX_TAG, Colours
 from glc_train.data.clip_info import ClipError, ClipInfo
 from glc_train.data.pictures import PathLike, Picture, PictureError, write_picture
 from glc_train.data.y4m import Y4mWriter
-from glc_train.files import discard, temporary_beside
+from glc_train.files import replacing
 
 DEFAULT_CRF = 10.0
 # suffix -> (encoder, its options)
@@ -33,6 +34,7 @@ def write_clip(path: PathLike, info: ClipInfo, crf: float = DEFAULT_CRF) -> Clip
         000000.png, 000001.png, ..., without loss.
     info: its width, height, frame rate, matrix and range are used and recorded in the file's tags.
     crf: constant rate factor of the encoder. The default is near lossless; 0 is the best it has.
+    Missing folders are made.
     Raises: ClipError for another suffix, a folder that is not empty, and a place that cannot be written.
     """
     return ClipWriter(path, info, crf)
@@ -77,12 +79,10 @@ class ClipWriter:
     def __enter__(self) -> Self:
         """Open the file under a temporary name. Raises: ClipError if it cannot be created."""
         try:
-            self._temporary = temporary_beside(self.path, folder=self._folder)
-            try:
-                self._target = self._open()
-            except BaseException:
-                discard(self._temporary)
-                raise
+            with ExitStack() as stack:
+                temporary = stack.enter_context(replacing(self.path, self._folder))
+                self._target = self._open(temporary)
+                self._place = stack.pop_all()
         except (OSError, av.FFmpegError) as error:
             raise self._unwritable(error) from error
         return self
@@ -92,29 +92,33 @@ class ClipWriter:
 
         Raises: ClipError if no frame was written or the file cannot be finished.
         """
-        try:
-            if kind is None and not self.count:
-                raise ClipError(f"{self.path}: no frame to write; a clip has at least one.")
+        if kind is not None:
             try:
+                with suppress(OSError, av.FFmpegError):
+                    self._target.close()
+            finally:
+                self._place.__exit__(kind, error, at)
+            return
+        try:
+            with self._place:
+                if not self.count:
+                    raise ClipError(f"{self.path}: no frame to write; a clip has at least one.")
                 self._target.close()
-                if kind is None:
-                    self._temporary.replace(self.path)
-            except (OSError, av.FFmpegError) as failure:
-                if kind is None:
-                    raise self._unwritable(failure) from failure
-        finally:
-            discard(self._temporary)
+        except (OSError, av.FFmpegError) as failure:
+            raise self._unwritable(failure) from failure
 
-    def _open(self) -> _Target:
+    def _open(self, temporary: Path) -> _Target:
         if self._folder:
-            return _PngFrames(self._temporary)
+            return _PngFrames(temporary)
         suffix = self.path.suffix.lower()
         if suffix == ".y4m":
-            return Y4mWriter(self._temporary, self.info)
-        return _Encoded(self._temporary, self.info, suffix, self._crf)
+            return Y4mWriter(temporary, self.info)
+        return _Encoded(temporary, self.info, suffix, self._crf)
 
     def _unwritable(self, error: Exception) -> ClipError:
-        return ClipError(f"{self.path}: cannot be written ({error}); check the folder and its rights.")
+        cause = error.__cause__ or error  # of a frame's PictureError, which names a temporary file
+        reason = getattr(cause, "strerror", None) or cause
+        return ClipError(f"{self.path}: cannot be written ({reason}); check the folder, its rights and the free space.")
 
 
 class _PngFrames:

@@ -325,4 +325,7 @@ def save_codec(codec: Codec, config: Mapping[str, Any], path: str | os.PathLike[
         state[name] = (tensor.half() if half and tensor.is_floating_point() else tensor.clone()).contiguous()
     kind = VIDEO_FORMAT if isinstance(codec, VideoCodec) else FORMAT
     with replacing(path) as temporary:
-        save_file(state, temporary, metadata={"format": kind, "config": json.dumps(config)})
+        try:
+            save_file(state, temporary, metadata={"format": kind, "config": json.dumps(config)})
+        except SafetensorError as error:  # such as a full disk, which the message says
+            raise OSError(f"{path}: cannot be written ({error}); check the folder and the free space.") from error

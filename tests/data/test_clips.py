@@ -273,9 +273,10 @@ def test_old_files_and_empty_folders_are_replaced(tmp_path: Path) -> None:
 def test_places_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ClipError, match=r"clip\.xyz: cannot write '\.xyz' clips; use \.mp4"):
         write(tmp_path / "clip.xyz", patches())
+    (tmp_path / "file").touch()
     for name in ("clip.mp4", "clip.y4m", "frames"):
-        with pytest.raises(ClipError, match=rf"{name}: cannot be written .* check the folder"):
-            write(tmp_path / "gone" / name, patches())
+        with pytest.raises(ClipError, match=rf"{name}: cannot be written \(\w.*\); check the folder"):
+            write(tmp_path / "file" / name, patches())
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a").touch()
     with pytest.raises(ClipError, match="full: the folder is not empty"):
