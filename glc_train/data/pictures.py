@@ -27,7 +27,9 @@ Picture = npt.NDArray[np.uint8]
 PathLike = str | os.PathLike[str]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif")
-_EXIF_ORIENTATION = 0x0112
+# tags of TIFF and EXIF
+_ORIENTATION, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 274, 258, 262, 339
+_MIN_IS_WHITE, _UNSIGNED = 0, 1
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".jpg": {"quality": 95, "subsampling": 0},
     ".jpeg": {"quality": 95, "subsampling": 0},
@@ -44,32 +46,21 @@ def read_picture(path: PathLike) -> Picture:
     """Decode one picture file to RGB.
 
     Grey, palette, CMYK and 16-bit pictures are converted; the EXIF orientation is applied; colour profiles are
-    ignored; of a file with several frames the first is read. An alpha channel is dropped with a warning.
+    ignored. Warnings that name the file say what else is lost: transparency, frames or pages after the first,
+    metadata that cannot be read.
 
     Returns: uint8 (H, W, 3), RGB in [0, 255].
-    Raises: PictureError if the file is missing, damaged, too large (over Pillow's pixel limit) or of float samples.
+    Raises: PictureError if the file is missing, damaged, too large (over Pillow's pixel limit) or of samples without
+    a defined range.
     """
     path = Path(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path)
-        with image:
-            orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-            pixels = _decode_jpeg(path, image)
-            if pixels is None:
-                pixels = _decode_with_pillow(path, image)
-    except PictureError:
-        raise
-    except FileNotFoundError as error:
-        raise PictureError(f"{path}: no such file; check the path.") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
-        raise PictureError(f"{path}: more than {limit} million pixels; downscale or tile the picture first.") from error
-    # Pillow's format plug-ins raise these on damaged files (SyntaxError from the PNG and TIFF parsers)
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
-        raise PictureError(f"{path}: not a readable picture ({error}); replace or remove the file.") from error
-    return np.require(_oriented(pixels, orientation), requirements=["C", "W"])
+    with warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        picture = _decode(path)
+    for text in dict.fromkeys(" ".join(str(remark.message).split()) for remark in remarks):
+        warnings.warn(f"{path}: {text}", stacklevel=2)
+    return picture
 
 
 def write_picture(path: PathLike, picture: Picture) -> None:
@@ -86,10 +77,13 @@ def write_picture(path: PathLike, picture: Picture) -> None:
         raise PictureError(f"{path}: cannot write '{suffix}' pictures; use one of {', '.join(SUFFIXES)}.")
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
         raise PictureError(f"{path}: expected a uint8 array (H, W, 3), got {picture.dtype} {picture.shape}.")
+    encoded = io.BytesIO()  # Pillow's own writing to files takes no notice of a write that a full disk cut short
     try:
-        encoded = io.BytesIO()  # Pillow's own writing to files takes no notice of a write that a full disk cut short
         image_format = Image.registered_extensions()[suffix]
         Image.fromarray(np.ascontiguousarray(picture)).save(encoded, image_format, **_SAVE_OPTIONS.get(suffix, {}))
+    except Exception as error:  # each encoder has its own ways to refuse, most often the size
+        raise PictureError(f"{path}: cannot be written as '{suffix}' ({error}); choose another format.") from error
+    try:
         write_bytes(path, encoded.getvalue())
     except OSError as error:
         reason = error.strerror or error
@@ -126,6 +120,28 @@ def find_pictures(root: PathLike, recursive: bool = True) -> list[Path]:
     return found.files
 
 
+def _decode(path: Path) -> Picture:
+    try:
+        with Image.open(path) as image:
+            pixels = _decode_jpeg(path, image)
+            if pixels is None:
+                pixels = _decode_with_pillow(path, image)
+            orientation = _orientation(image)  # after decoding, which applies that of a TIFF and then forgets it
+    except PictureError:
+        raise
+    except FileNotFoundError as error:
+        raise PictureError(f"{path}: no such file; check the path.") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise PictureError(f"{path}: more than {limit} million pixels; downscale or tile the picture first.") from error
+    except MemoryError as error:
+        raise PictureError(f"{path}: does not fit into memory; downscale or tile the picture first.") from error
+    except Exception as error:  # Pillow's plug-ins raise whatever they like on damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PictureError(f"{path}: not a readable picture ({reason}); replace or remove the file.") from error
+    return np.require(_oriented(pixels, orientation), requirements=["C", "W"])
+
+
 def _decode_jpeg(path: Path, image: Image.Image) -> Picture | None:
     """Fast path: plain RGB or grey JPEG; None where Pillow has to do it."""
     if simplejpeg is None or image.format != "JPEG" or image.mode not in ("RGB", "L"):
@@ -137,24 +153,45 @@ def _decode_jpeg(path: Path, image: Image.Image) -> Picture | None:
 
 
 def _decode_with_pillow(path: Path, image: Image.Image) -> Picture:
-    if image.mode == "F":
-        raise PictureError(f"{path}: float samples have no defined range; convert the picture to 8 or 16 bit first.")
+    tags: Any = getattr(image, "tag_v2", {})  # of TIFF
+    if image.mode == "F" or tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))[0] != _UNSIGNED:
+        raise PictureError(
+            f"{path}: float or signed samples have no defined range; convert the picture to 8 or 16 bit first."
+        )
+    # of an MPO the first picture is the one to show; the others are its preview or another view
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        warnings.warn("several frames or pages; only the first is read.", stacklevel=2)
     if image.mode.startswith("I"):
-        return _from_integers(path, np.asarray(image))
-    if image.has_transparency_data:
-        warnings.warn(f"{path}: the alpha channel is dropped.", stacklevel=3)
-        # by way of RGBA, so that a palette's or grey level's transparent colour keeps its colour
-        image = image.convert("RGBA")
-    return np.asarray(image.convert("RGB"), dtype=np.uint8)
+        whitest = 2 ** tags.get(_BITS, (16,))[0] - 1
+        # Pillow turns such samples over in up to 8 bits only
+        return _from_integers(path, np.asarray(image), whitest, tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE)
+    if not image.has_transparency_data:
+        return np.asarray(image.convert("RGB"), dtype=np.uint8)
+    # by way of RGBA, so that a palette's or grey level's transparent colour keeps its colour
+    samples = np.asarray(image.convert("RGBA"), dtype=np.uint8)
+    if samples[..., 3].min() < 255:
+        warnings.warn("the alpha channel is dropped.", stacklevel=2)
+    return samples[..., :3]
 
 
-def _from_integers(path: Path, grey: npt.NDArray[np.generic]) -> Picture:
-    """Scale 16-bit grey to 8 bits, rounding: 65535 -> 255 (Pillow's own conversion clips at 255)."""
+def _from_integers(path: Path, grey: npt.NDArray[np.generic], whitest: int, turned_over: bool) -> Picture:
+    """Scale grey of up to 16 bits to 8, rounding: whitest -> 255 (Pillow's own conversion clips at 255)."""
     values = grey.astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
+    if values.min() < 0 or max(int(values.max()), whitest) > 65535:
         raise PictureError(f"{path}: samples outside 16 bits; convert the picture to 8 or 16 bit first.")
-    eight_bits = ((values + 128) // 257).astype(np.uint8)
+    if turned_over:
+        values = whitest - values
+    eight_bits = ((255 * values + whitest // 2) // whitest).astype(np.uint8)
     return np.repeat(eight_bits[:, :, None], 3, axis=2)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation: int = image.getexif().get(_ORIENTATION, 1)
+        return orientation
+    except Exception as error:  # a viewer shows such a picture as it is stored
+        warnings.warn(f"the EXIF data cannot be read ({error}); taken as upright.", stacklevel=2)
+        return 1
 
 
 def _oriented(pixels: Picture, orientation: int) -> Picture:
