@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,8 +19,11 @@ from glc_train.data.clip_rendered import render_clip
 from glc_train.data.clip_sources import find_clips
 from glc_train.data.clips import open_clip
 from glc_train.data.module import VAL_MULTIPLE, StreamDataModule, check_val_max_side, val_window
+from glc_train.data.passes import first_readable
 from glc_train.data.pictures import PathLike
 from glc_train.data.source import CropSource, SourceFactory, to_signed
+
+logger = logging.getLogger(__name__)
 
 _RENDERED_SIDE = 256
 
@@ -46,7 +50,10 @@ class ValClips(Dataset[ValClip]):
 
     def __getitem__(self, index: int) -> ValClip:
         """Return clip `index`. Raises: ClipError if it is unreadable or smaller than 64 pixels a side."""
-        path = self.paths[index]
+        return self.read(self.paths[index])
+
+    def read(self, path: Path) -> ValClip:
+        """Return the clip of a file or folder. Raises: as above."""
         with open_clip(path) as clip:
             rows, columns = val_window(clip.info.height, clip.info.width, self.max_side)
             if rows.start == rows.stop or columns.start == columns.stop:
@@ -99,7 +106,8 @@ class ClipDataModule(StreamDataModule):
         train: called with `crop_size`, `seed` and `frames`, returns a `CropSource` of clips.
         crop_size: side of the training crops in pixels. batch_size: clips a rank and step. frames: of a training clip.
         val: a folder, or a list of folders and files, as of `find_clips`; None takes rendered clips.
-        val_clips: at most this many, the first by name. val_frames: at most this many of each, the first.
+        val_clips: at most this many, the first by name of those that can be read.
+        val_frames: at most this many of each, the first.
         val_max_side: pixels, at least 64.
         num_workers: loader processes; 0 loads in the training process. Every worker has its own cache.
         Raises: ValueError for numbers out of range.
@@ -127,7 +135,9 @@ class ClipDataModule(StreamDataModule):
         """Find the validation clips; an item is a `ValClip`."""
         if self.val is None:
             return RenderedValClips(self.val_clips, self.val_frames, self.val_max_side)
-        return ValClips(find_clips(self.val)[: self.val_clips], self.val_frames, self.val_max_side)
+        found = ValClips(find_clips(self.val), self.val_frames, self.val_max_side)
+        readable = first_readable(found.paths, self.val_clips, found.read, ClipError, logger)
+        return ValClips(readable, self.val_frames, self.val_max_side)
 
 
 def _signed(frames: npt.NDArray[np.uint8]) -> Tensor:

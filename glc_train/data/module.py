@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +13,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from glc_train.data.packaged import packaged_pictures
+from glc_train.data.passes import first_readable
 from glc_train.data.pictures import PathLike, PictureError, find_pictures, read_picture
 from glc_train.data.source import CropSource, SourceFactory, name_of, to_signed
+
+logger = logging.getLogger(__name__)
 
 VAL_MULTIPLE = 64  # what the networks' downsampling asks for
 
@@ -73,7 +77,10 @@ class ValPictures(Dataset[ValPicture]):
 
     def __getitem__(self, index: int) -> ValPicture:
         """Return picture `index`. Raises: PictureError if it is unreadable or smaller than 64 pixels a side."""
-        path = self.paths[index]
+        return self.read(self.paths[index])
+
+    def read(self, path: Path) -> ValPicture:
+        """Return the picture of a file. Raises: as above."""
         picture = read_picture(path)
         rows, columns = val_window(picture.shape[0], picture.shape[1], self.max_side)
         crop = picture[rows, columns]
@@ -121,17 +128,16 @@ class StreamDataModule(lightning.LightningDataModule):
         raise NotImplementedError
 
     def val_set(self) -> Dataset[Any]:
-        """Find the validation items."""
+        """Find the validation items, and try to read them."""
         raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
-        """Find the files and read the first of each kind, so that bad input fails before the first step.
+        """Find and try the files, all for validation and the first for training: bad input fails before the first step.
 
         Raises: PictureError or ClipError, naming the folder or file.
         """
         if self._val_set is None:
             self._val_set = self.val_set()
-            self._val_set[0]
         if self._batches is None and stage in (None, "fit"):
             source = self.train_source()
             source.sample(0)
@@ -204,7 +210,7 @@ class PictureDataModule(StreamDataModule):
         train: called with `crop_size` and `seed`, returns a `CropSource`.
         crop_size: side of the training crops in pixels. batch_size: crops a rank and step.
         val: a folder, or a list of folders and files; None takes the packaged test photographs.
-        val_pictures: at most this many, the first by name. val_max_side: pixels, at least 64.
+        val_pictures: at most this many, the first by name of those that can be read. val_max_side: pixels, at least 64.
         num_workers: loader processes; 0 loads in the training process. Every worker has its own cache.
         Raises: ValueError for numbers out of range.
         """
@@ -224,7 +230,9 @@ class PictureDataModule(StreamDataModule):
 
     def val_set(self) -> ValPictures:
         """Find the validation pictures; an item is a `ValPicture`."""
-        return ValPictures(_val_paths(self.val)[: self.val_pictures], self.val_max_side)
+        found = ValPictures(_val_paths(self.val), self.val_max_side)
+        readable = first_readable(found.paths, self.val_pictures, found.read, PictureError, logger)
+        return ValPictures(readable, self.val_max_side)
 
 
 def check_val_max_side(val_max_side: int) -> None:

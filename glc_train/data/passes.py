@@ -77,6 +77,30 @@ class FilePasses:
         return self._order[1]
 
 
+def first_readable(
+    paths: Sequence[Path], count: int, read: Callable[[Path], object], error: type[ValueError], logger: logging.Logger
+) -> list[Path]:
+    """Return the first `count` of the `paths` that `read` takes; the log names those among them that it does not.
+
+    error: what `read` raises of a file that cannot be used. Raises: the first of these if no file can be used.
+    """
+    readable: list[Path] = []
+    refusals: list[ValueError] = []
+    for path in paths:
+        if len(readable) == count:
+            break
+        try:
+            read(path)
+            readable.append(path)
+        except error as refusal:
+            refusals.append(refusal)
+    if refusals and not readable:
+        raise refusals[0]
+    for told in refusals:
+        logger.warning("Left out of the validation: %s", told)
+    return readable
+
+
 class DecodedCache(Generic[Value]):
     """Decoded files up to a number of MiB: first come, first kept.
 

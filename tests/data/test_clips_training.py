@@ -351,6 +351,15 @@ def test_bad_data_fails_in_setup(films: Path, tmp_path: Path) -> None:
         module(films, val=[tmp_path]).setup("fit")
 
 
+def test_unreadable_validation_clips_are_named_and_left_out(
+    films: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "0.mp4").write_bytes(b"no video")
+    places = [tmp_path, films / "a.mp4"]
+    assert [item.name for item in module(films, val=places, val_clips=1).val_dataloader()] == ["a.mp4"]
+    assert f"Left out of the validation: {tmp_path / '0.mp4'}: not a readable video" in caplog.text
+
+
 @pytest.mark.parametrize("option", ["crop_size", "batch_size", "frames", "val_clips", "val_frames", "val_max_side"])
 def test_module_settings_out_of_range_are_refused(films: Path, option: str) -> None:
     with pytest.raises(ValueError, match=option):

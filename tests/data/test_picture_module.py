@@ -160,6 +160,21 @@ def test_bad_data_fails_in_setup(folder: Path, tmp_path: Path) -> None:
         module(folder, val=empty).setup("fit")
 
 
+def test_unreadable_validation_pictures_are_named_and_left_out(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "0.png").write_bytes(b"no picture")
+    write_picture(tmp_path / "1.png", np.zeros((32, 90, 3), np.uint8))
+    for name in ("2.png", "3.png"):
+        write_picture(tmp_path / name, np.zeros((64, 64, 3), np.uint8))
+    (tmp_path / "4.png").write_bytes(b"not reached")
+    data = module(folder, val=tmp_path, val_pictures=2)
+    for _ in range(2):
+        assert [item.name for item in data.val_dataloader()] == ["2.png", "3.png"]
+    named = [record.getMessage() for record in caplog.records if "Left out" in record.getMessage()]
+    assert [name.split(": ")[1] for name in named] == [str(tmp_path / "0.png"), str(tmp_path / "1.png")]
+
+
 @pytest.mark.parametrize(
     "option", [{"crop_size": 0}, {"batch_size": 0}, {"num_workers": -1}, {"val_pictures": 0}, {"val_max_side": 63}]
 )
