@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
@@ -44,8 +45,12 @@ def _make(config: Any, **arguments: Any) -> Any:
         raise TrainingError(str(error.__cause__ or error).splitlines()[0]) from error
 
 
-def run_recipe(config: DictConfig) -> Path:
+def run_recipe(config: DictConfig, callbacks: Sequence[Callback] = ()) -> Path:
     """Trains the stages named in `config.run`; finished ones are skipped, an interrupted one goes on.
+
+    Args:
+        config: see conf/train.yaml.
+        callbacks: of the caller, beside the recipe's own.
 
     Returns:
         The exported weights of the last stage, also copied to `config.out`.
@@ -57,15 +62,15 @@ def run_recipe(config: DictConfig) -> Path:
     out, family = Path(config.out), family_of(config)
     _check_order(config, family, out)
     with _alone_in(out):
-        return _run_stages(config, family, out)
+        return _run_stages(config, family, out, callbacks)
 
 
-def _run_stages(config: DictConfig, family: Family, out: Path) -> Path:
+def _run_stages(config: DictConfig, family: Family, out: Path, callbacks: Sequence[Callback]) -> Path:
     weights = None if config.init_from is None else Path(config.init_from)
     for name in family.stages:
         folder = out / name
         if name in config.run and not _is_done(folder, config.stages[name].module.settings):
-            train_stage(config, family, name, folder, weights)
+            train_stage(config, family, name, folder, weights, callbacks)
         elif name in config.run:
             log.info("stage %s is done: %s", name, folder / EXPORT)
         if (folder / EXPORT).is_file():
@@ -138,7 +143,14 @@ def _check_order(config: DictConfig, family: Family, out: Path) -> None:
     OmegaConf.to_container(config, resolve=True)  # what cannot be resolved comes out now, not after the training
 
 
-def train_stage(config: DictConfig, family: Family, name: str, folder: Path, weights: Path | None) -> None:
+def train_stage(
+    config: DictConfig,
+    family: Family,
+    name: str,
+    folder: Path,
+    weights: Path | None,
+    callbacks: Sequence[Callback] = (),
+) -> None:
     """Trains one stage in `folder` and exports its averaged weights there.
 
     Args:
@@ -146,6 +158,7 @@ def train_stage(config: DictConfig, family: Family, name: str, folder: Path, wei
         name: of the stage.
         folder: for checkpoints, logs, panels and the export.
         weights: to start from; None for fresh ones.
+        callbacks: beside the recipe's own.
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "last.ckpt"
@@ -167,7 +180,7 @@ def train_stage(config: DictConfig, family: Family, name: str, folder: Path, wei
         seed=stage_config.module.settings.seed,
         **family.data_options(stage_config),
     )
-    trainer = _trainer(config, family, name, folder, stage)
+    trainer = _trainer(config, family, name, folder, stage, callbacks)
     log.info("stage %s: %s", name, f"goes on from {checkpoint}" if resume else "starts")
     try:
         trainer.fit(stage, datamodule=data, ckpt_path=resume, weights_only=True)
@@ -186,14 +199,16 @@ def train_stage(config: DictConfig, family: Family, name: str, folder: Path, wei
     trainer.strategy.barrier()  # the next stage reads what rank 0 exports
 
 
-def _trainer(config: DictConfig, family: Family, name: str, folder: Path, stage: Stage) -> lightning.Trainer:
-    callbacks = [KeepLast(folder, **config.checkpoint), Validate(folder / "panels", family.decode(name))]
+def _trainer(
+    config: DictConfig, family: Family, name: str, folder: Path, stage: Stage, callbacks: Sequence[Callback]
+) -> lightning.Trainer:
+    own = [KeepLast(folder, **config.checkpoint), Validate(folder / "panels", family.decode(name))]
     if config.progress:
-        callbacks.append(StageProgressBar(refresh_rate=config.log_every))
+        own.append(StageProgressBar(refresh_rate=config.log_every))
     trainer: lightning.Trainer = _make(
         config.trainer,
         default_root_dir=str(folder),
-        callbacks=callbacks,
+        callbacks=[*own, *callbacks],
         logger=[_make(logger, save_dir=str(folder)) for logger in config.logger.values()],
         max_epochs=1,
         val_check_interval=config.stages[name].val_every * stage.settings.accumulate,
