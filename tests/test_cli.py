@@ -163,6 +163,23 @@ def test_the_target_is_met_with_the_largest_file(
     assert "over the target of 0.001 bpp" in shown.out
 
 
+def test_a_picture_above_the_limit_is_refused_until_it_is_raised(
+    weights: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coded, pixels = tmp_path / "photo.glc", SIDE * (SIDE - 31)
+    assert glc("compress", photo, coded, "--weights", weights) == 0
+    command = ("decompress", coded, tmp_path / "back.png", "--weights", weights, "--max-pixels")
+    capsys.readouterr()
+    assert glc(*command, pixels - 1) == 1
+    sentence = f"glc: {coded} announces 65x96 pixels, above the limit of {pixels - 1:,}: if you trust it"
+    assert capsys.readouterr().err.startswith(sentence)
+    assert not (tmp_path / "back.png").exists()
+    assert glc(*command, pixels) == 0
+    for wrong in ("0", "-5", "many"):
+        with pytest.raises(SystemExit, match="2"):
+            glc(*command, wrong)
+
+
 def test_an_existing_file_is_replaced_or_left_alone(
     weights: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -224,6 +224,10 @@ def test_info(
         ("decompress text.glcv x.mp4 --weights W", "text.glcv is not a .glc file: its first byte is 0x68."),
         ("decompress absent.glcv x.mp4 --weights W", "absent.glcv: No such file or directory"),
         ("decompress coded.glcv - --weights W", "-: a decoded clip is written to a file"),
+        (
+            "decompress coded.glcv x.mp4 --weights W --max-pixels 2399",
+            "coded.glcv announces 60x40 pixels, above the limit",
+        ),
         ("decompress coded.glcv x.mp4 --weights W --start -1", "--start -1: frames are counted from 0."),
         ("decompress coded.glcv x.mp4 --weights W --start 6", "--start 6: coded.glcv has only 6 frames"),
         ("decompress coded.glcv x.txt --weights W", "x.txt: cannot write '.txt' clips"),

@@ -10,7 +10,15 @@ from glc_train.bitstream.container import (
     unpack_image,
 )
 from glc_train.bitstream.errors import FormatError, WeightsMismatchError
-from glc_train.bitstream.fields import KIND_IMAGE, KIND_VIDEO, MAX_PIXELS_PER_BYTE, MAX_SIDE, kind_of
+from glc_train.bitstream.fields import (
+    KIND_IMAGE,
+    KIND_VIDEO,
+    MAX_PIXELS,
+    MAX_PIXELS_PER_BYTE,
+    MAX_SIDE,
+    check_pixels,
+    kind_of,
+)
 from glc_train.bitstream.tables import PRECISION, SCALE_FRACTION_BITS, CategoricalTable, GaussianTables
 from glc_train.bitstream.video_container import IMPLIED, MATRICES, ClipFormat, Matrix, VideoHeader, VideoWriter
 from glc_train.bitstream.video_reader import Damage, FrameKind, VideoReader, VideoRecord
@@ -20,6 +28,7 @@ __all__ = [
     "KIND_IMAGE",
     "KIND_VIDEO",
     "MATRICES",
+    "MAX_PIXELS",
     "MAX_PIXELS_PER_BYTE",
     "MAX_SIDE",
     "PRECISION",
@@ -42,6 +51,7 @@ __all__ = [
     "WeightsMismatchError",
     "check_content",
     "check_fingerprint",
+    "check_pixels",
     "kind_of",
     "pack_image",
     "unpack_image",

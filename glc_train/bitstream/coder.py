@@ -23,6 +23,10 @@ from glc_train.bitstream.tables import PRECISION, CategoricalTable, GaussianTabl
 _MAX_PREFIX = 31
 _WORD_BITS = 32
 _STATE_BITS = 64
+_SPARED = 8
+"""Bytes that a payload may have less than the coder has put out in words; see `SymbolWriter.finish`."""
+_HIDDEN_BITS = 8 * _SPARED + _WORD_BITS
+"""What symbols may cost beyond the bits of their payload: these bytes, and a word in the coder's state."""
 
 # Coder models by table, built when first used; they go when their table goes.
 _models: WeakKeyDictionary[GaussianTables | CategoricalTable, dict[int, Any]] = WeakKeyDictionary()
@@ -92,16 +96,23 @@ class SymbolWriter:
         If the bytes `implied`, which the caller can do without, decode to what was written, these are returned.
 
         The coder ends with an interval of numbers that all decode alike. Its own ending is whole 32-bit words; here
-        the number in the interval with the most trailing zero bytes is taken and these are cut off.
+        the number in the interval with the most trailing zero bytes is taken and these are cut off. By chance they
+        could be many: at most `_SPARED` bytes of the words put out so far are, so that a reader knows what symbols can
+        be in a payload from its length.
         """
         words = self._encoder.get_compressed()
         position, (lower, size) = self._encoder.pos()
+        least = position * _WORD_BITS // 8 - _SPARED
         width = position * _WORD_BITS + _STATE_BITS
         sealed = int.from_bytes(words.astype(">u4").tobytes(), "big") << (width - words.size * _WORD_BITS)
         # The state knows the interval's start modulo 2^64; the sealed number lies in the interval and gives the rest.
         start = sealed - ((sealed - lower) % (1 << _STATE_BITS))
         stop = min(start + size, 1 << width)
-        if implied and start <= int.from_bytes(implied, "big") << (width - 8 * len(implied)) < stop:
+        if (
+            implied
+            and len(implied) >= least
+            and start <= int.from_bytes(implied, "big") << (width - 8 * len(implied)) < stop
+        ):
             return implied
         number = start
         for zeros in range(8, width + 1, 8):
@@ -112,7 +123,7 @@ class SymbolWriter:
             number = candidate
             if candidate == 0:
                 break
-        return number.to_bytes(width // 8, "big").rstrip(b"\0")
+        return number.to_bytes(width // 8, "big").rstrip(b"\0").ljust(least, b"\0")
 
     def _write_bits(self, bits: NDArray[np.int32]) -> None:
         self._encoder.encode(bits, _BIT)
@@ -137,7 +148,8 @@ class SymbolReader:
     """Reads symbols back from bytes: the calls of `SymbolWriter` in the same order.
 
     Past the end of the data zero bytes are read, so truncated data gives wrong symbols or FormatError; recognising them
-    is the task of the container's checks.
+    is the task of the container's checks. But no symbol is free: FormatError tells when those that are asked for, or
+    those that were read, cost more bits than a writer would have left in so few bytes.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -145,6 +157,7 @@ class SymbolReader:
         padded = data + bytes(-len(data) % 4 + _STATE_BITS // 8)
         words = np.frombuffer(padded, dtype=">u4").astype(np.uint32)
         self._decoder = constriction.stream.queue.RangeDecoder(words)
+        self._bits_left = 8.0 * len(data) + _HIDDEN_BITS
 
     def read_gaussian(self, table_index: ArrayLike, tables: GaussianTables) -> NDArray[np.int32]:
         """Read as many int32 symbols as there are table indices: (n,) in their order.
@@ -152,6 +165,7 @@ class SymbolReader:
         Raises ValueError for an index that names no table and FormatError for data that no writer produces.
         """
         index = tables.check_index(table_index)
+        self._afford(float(tables.least_bits[index].sum()))
         order, groups = _groups(index)
         support = tables.supports[index[order]]
         positions = np.empty(index.size, dtype=np.int64)
@@ -163,6 +177,7 @@ class SymbolReader:
             values[escaped] = self._read_escapes(support[escaped])
         symbols = np.empty(index.size, dtype=np.int32)
         symbols[order] = values
+        self._spend(tables.ideal_bits(symbols, index))
         return symbols
 
     def read_categorical(self, n: int, table: CategoricalTable) -> NDArray[np.int32]:
@@ -171,7 +186,19 @@ class SymbolReader:
             raise ValueError(f"The number of symbols must not be negative, but is {n}.")
         if len(table) == 1 or n == 0:
             return np.zeros(n, dtype=np.int32)
-        return self._decode(_model(table), n)
+        self._afford(n * table.least_bits)
+        symbols = self._decode(_model(table), n)
+        self._spend(table.ideal_bits(symbols))
+        return symbols
+
+    def _afford(self, bits: float) -> None:
+        # half a bit for the rounding of the sum: the logarithms of less than 2^40 symbols
+        if bits > self._bits_left + 0.5:
+            raise FormatError("The coded data is too short for its symbols: it is damaged or truncated.")
+
+    def _spend(self, bits: float) -> None:
+        self._afford(bits)
+        self._bits_left -= bits
 
     def _decode(self, model: Any, n: int) -> NDArray[np.int32]:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from binascii import crc_hqx
+from typing import Protocol
 
 from glc_train.bitstream.errors import FormatError
 
@@ -17,10 +18,25 @@ MAX_PIXELS_PER_BYTE = 4096
 FREE_PIXELS = 65536
 """Pictures up to this size are exempt from `MAX_PIXELS_PER_BYTE`."""
 
+MAX_PIXELS = 89_478_485
+"""Pixels of a picture or frame that is decoded unless the caller allows more: Pillow's limit for pictures to encode."""
+
 MAX_NUMBER_BYTES = 5
 _MAGIC = 0b101
 _CRC8_POLYNOMIAL = 0x2F
 _KINDS = {KIND_IMAGE: "picture", KIND_VIDEO: "video"}
+
+
+class Sized(Protocol):
+    """A header that says a size in pixels."""
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+
+    @property
+    def height(self) -> int:
+        """Rows."""
 
 
 def format_byte(kind: int, version: int = VERSION) -> bytes:
@@ -63,6 +79,16 @@ def least_payload(width: int, height: int) -> int:
     """Bytes that the payload of a picture has at least; see `MAX_PIXELS_PER_BYTE`."""
     pixels = width * height
     return 0 if pixels <= FREE_PIXELS else -(-pixels // MAX_PIXELS_PER_BYTE)
+
+
+def check_pixels(size: Sized, most: int | None, name: str) -> None:
+    """Raise FormatError, its message beginning with `name`, for more than `most` pixels; None: any number will do."""
+    pixels = size.width * size.height
+    if most is not None and pixels > most:
+        raise FormatError(
+            f"{name} announces {size.width}x{size.height} pixels, above the limit of {most:,}: if you trust it and "
+            f"have the memory, set the limit (--max-pixels, or max_pixels in Python) to {pixels}."
+        )
 
 
 def geometry_length(lengths: int) -> int:

@@ -64,6 +64,8 @@ class GaussianTables:
         self.supports: NDArray[np.int64] = np.array([(len(table) - 2) // 2 for table in tables], dtype=np.int64)
         self._offsets = np.concatenate([[0], np.cumsum([len(table) for table in tables])]).astype(np.int64)
         self._flat = np.concatenate(tables)
+        self.least_bits: NDArray[np.float64] = np.array([PRECISION - np.log2(table.max()) for table in tables])
+        """Bits of each table's cheapest symbol: above 0, for none has all of the 2^24 units."""
         if (scale_min, scale_max, levels) == _DEFAULTS and self.sha256() != _DEFAULT_SHA256:
             raise RuntimeError(
                 "The Gaussian frequency tables computed on this platform differ from the format's, so files would not "
@@ -172,6 +174,11 @@ class CategoricalTable:
     def __len__(self) -> int:
         """Return the number of symbols m."""
         return self._frequencies.size
+
+    @property
+    def least_bits(self) -> float:
+        """Bits of the cheapest symbol."""
+        return float(PRECISION - np.log2(self._frequencies.max()))
 
     @property
     def frequencies(self) -> NDArray[np.int64]:

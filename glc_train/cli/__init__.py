@@ -65,6 +65,13 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def _pixels(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of pixels")
+    return value
+
+
 def _rate(text: str) -> Fraction:
     try:
         rate = Fraction(text)
@@ -115,6 +122,12 @@ def _parser() -> argparse.ArgumentParser:
         "output", type=Path, metavar="OUT", help="a picture (.png keeps all) or a folder of them; a video"
     )
     decompress.add_argument("--start", type=int, default=0, metavar="FRAME", help="of a clip: the first frame, from 0")
+    decompress.add_argument(
+        "--max-pixels",
+        type=_pixels,
+        metavar="N",
+        help="decode pictures and frames of up to N pixels (default: 89478485)",
+    )
     decompress.set_defaults(choose=_decompress)
 
     show = commands.add_parser("info", help="what .glc, .glcv and weights files hold")

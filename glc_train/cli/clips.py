@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from glc_train.bitstream import KIND_VIDEO, ClipFormat, VideoHeader, VideoReader, kind_of
+from glc_train.bitstream import KIND_VIDEO, MAX_PIXELS, ClipFormat, VideoHeader, VideoReader, check_pixels, kind_of
 from glc_train.cli.errors import CommandError, failure
 from glc_train.cli.files import chosen_quality, load, whole_file
 from glc_train.codecs import VideoDecoder, VideoEncoder
@@ -127,14 +127,15 @@ def decompress(args: argparse.Namespace) -> int:
     if args.input == PIPE:
         return _decompress(args, sys.stdin.buffer, name)
     with open(args.input, "rb") as source:
-        VideoReader(source, name)  # a foreign file is no reason to load the weights
+        header = VideoReader(source, name).header  # a file that cannot be decoded is no reason to load the weights
+        check_pixels(header, args.max_pixels or MAX_PIXELS, name)
         source.seek(0)
         return _decompress(args, source, name)
 
 
 def _decompress(args: argparse.Namespace, source: BinaryIO, name: str) -> int:
     codec = load(args, load_video)
-    decoder = VideoDecoder(codec, source, name)
+    decoder = VideoDecoder(codec, source, name, args.max_pixels or MAX_PIXELS)
     header, begin, frames, told = decoder.header, time.perf_counter(), 0, 0
     if args.start:
         decoder.seek(args.start)

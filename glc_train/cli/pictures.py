@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from glc_train.bitstream import unpack_image
+from glc_train.bitstream import MAX_PIXELS, check_pixels, unpack_image
 from glc_train.cli.errors import CommandError, failure
 from glc_train.cli.files import Job, chosen_quality, load, plan, whole_file
 from glc_train.codecs import ImageCodec
@@ -97,11 +97,11 @@ def _compress_one(codec: ImageCodec, job: Job, quality: int, target_bpp: float |
     return done
 
 
-def _decompress_one(codec: ImageCodec, job: Job) -> Done:
+def _decompress_one(codec: ImageCodec, job: Job, max_pixels: int) -> Done:
     data = job.source.read_bytes()
     quality = unpack_image(data)[0].quality
     start = time.perf_counter()
-    picture = codec.decompress(data)
+    picture = codec.decompress(data, max_pixels)
     seconds = time.perf_counter() - start
     job.target.parent.mkdir(parents=True, exist_ok=True)
     write_picture(job.target, picture)
@@ -170,10 +170,12 @@ def compress(args: argparse.Namespace) -> int:
 
 def decompress(args: argparse.Namespace) -> int:
     """`glc decompress` of a `.glc` file or a folder; returns the exit code. Raises CommandError, FormatError."""
+    max_pixels = args.max_pixels or MAX_PIXELS
     jobs, found = plan(args.input, args.output, find_coded, ".png")
     if jobs[0].target.suffix.lower() not in SUFFIXES:
         raise CommandError(f"{args.output}: the name of a picture ends in one of {', '.join(SUFFIXES)}.")
     if found is None:
-        unpack_image(args.input.read_bytes(), str(args.input))  # a foreign file is no reason to load the weights
+        name = str(args.input)  # a file that cannot be decoded is no reason to load the weights
+        check_pixels(unpack_image(args.input.read_bytes(), name)[0], max_pixels, name)
     codec = load(args, load_codec)
-    return _run_all(jobs, lambda job: _decompress_one(codec, job), found)
+    return _run_all(jobs, lambda job: _decompress_one(codec, job, max_pixels), found)

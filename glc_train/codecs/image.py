@@ -12,11 +12,13 @@ from torch.nn import functional as F
 
 from glc_train.autoencoder import VQVAE
 from glc_train.bitstream import (
+    MAX_PIXELS,
     MAX_SIDE,
     FormatError,
     ImageHeader,
     check_content,
     check_fingerprint,
+    check_pixels,
     pack_image,
     unpack_image,
 )
@@ -87,6 +89,13 @@ def tensor_to_picture(x: Tensor) -> np.ndarray:
     """(1, 3, H, W) in [-1, 1] → uint8 (H, W, 3), rounded and clipped."""
     levels = x[0].float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
     return levels.permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+def decoded_picture(x: Tensor) -> np.ndarray:
+    """`tensor_to_picture` of what a decoder gave. Raises ValueError for infinities and NaN, which would turn black."""
+    if not bool(x.isfinite().all()):
+        raise ValueError("the networks gave pixels that are no numbers: the weights are damaged or diverged")
+    return tensor_to_picture(x)
 
 
 class ImageCodec(nn.Module):
@@ -223,9 +232,10 @@ class ImageCodec(nn.Module):
         return self.compress_with_report(picture, quality).data
 
     @torch.inference_mode()
-    def decompress_latent(self, data: bytes) -> tuple[ImageHeader, Tensor]:
+    def decompress_latent(self, data: bytes, max_pixels: int | None = MAX_PIXELS) -> tuple[ImageHeader, Tensor]:
         """Header and decoded latent (1, N, h, w) float64 of a `.glc` file: the same bits on every machine."""
         header, payload = unpack_image(data)
+        check_pixels(header, max_pixels, "The file")
         coder = self._coder()
         check_fingerprint(header, coder.fingerprint)
         if header.quality >= self.quality_levels:
@@ -238,12 +248,17 @@ class ImageCodec(nn.Module):
         return header, coder.read(payload, height, width, header.quality, self.device, verify)
 
     @torch.inference_mode()
-    def decompress(self, data: bytes) -> np.ndarray:
+    def decompress(self, data: bytes, max_pixels: int | None = MAX_PIXELS) -> np.ndarray:
         """Decodes a `.glc` file to a picture uint8 (H, W, 3).
 
+        Args:
+            data: the file.
+            max_pixels: a larger picture is refused before anything is allocated for it; None: there is no limit.
+
         Raises:
-            FormatError: not such a file, damaged, or made with other weights.
+            FormatError: not such a file, damaged, made with other weights, or too large.
+            ValueError: the weights give pixels that are no numbers.
         """
-        header, latent = self.decompress_latent(data)
+        header, latent = self.decompress_latent(data, max_pixels)
         x_hat = self.decode_latent(latent.float())
-        return tensor_to_picture(x_hat[..., : header.height, : header.width])
+        return decoded_picture(x_hat[..., : header.height, : header.width])

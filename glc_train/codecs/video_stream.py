@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from glc_train.bitstream import (
+    MAX_PIXELS,
     ClipFormat,
     ContentCheck,
     Damage,
@@ -21,9 +22,10 @@ from glc_train.bitstream import (
     VideoRecord,
     VideoWriter,
     check_fingerprint,
+    check_pixels,
 )
 from glc_train.codecs.exact_stream import StreamReport
-from glc_train.codecs.image import pad_to_multiple, picture_to_tensor, tensor_to_picture
+from glc_train.codecs.image import decoded_picture, pad_to_multiple, picture_to_tensor
 from glc_train.codecs.video import GOP, FrameState, VideoCodec
 from glc_train.layers import FRACTION_BITS
 
@@ -112,7 +114,7 @@ class _Chain:
         if self._picture is None:
             latent = self.previous().latent_hat.float()
             decode = self.codec.image.decode_latent if self._from_intra else self.codec.decode_latent
-            self._picture = tensor_to_picture(decode(latent)[..., : self.header.height, : self.header.width])
+            self._picture = decoded_picture(decode(latent)[..., : self.header.height, : self.header.width])
         return self._picture
 
 
@@ -238,14 +240,18 @@ class VideoDecoder:
         codec: what decodes the frames.
         source: where to read; a pipe will do.
         name: begins the messages, the file's path, say.
+        max_pixels: larger frames are refused before anything is allocated for them; None: there is no limit.
 
     Raises:
-        FormatError: no such stream, or written with other weights.
+        FormatError: no such stream, written with other weights, or of too large frames.
     """
 
-    def __init__(self, codec: VideoCodec, source: BinaryIO, name: str = "The stream") -> None:
+    def __init__(
+        self, codec: VideoCodec, source: BinaryIO, name: str = "The stream", max_pixels: int | None = MAX_PIXELS
+    ) -> None:
         self._reader = VideoReader(source, name)
         self.header = self._reader.header
+        check_pixels(self.header, max_pixels, name)
         check_fingerprint(self.header, codec.fingerprint, name)
         if self.header.quality >= codec.quality_levels:
             raise FormatError(
@@ -265,7 +271,7 @@ class VideoDecoder:
         """Makes the iteration begin at `frame`, 0 or later; only latents are decoded between it and an intra frame.
 
         Raises:
-            ValueError: the stream is a pipe, and that frame has gone by.
+            ValueError: `frame` is negative, or the stream is a pipe and that frame has gone by.
         """
         self._reader.seek(frame)
         self._wanted = frame
@@ -343,13 +349,13 @@ def compress_clip(
     return ClipResult(out.getvalue(), reports)
 
 
-def decompress_clip(codec: VideoCodec, data: bytes) -> list[np.ndarray]:
-    """Decodes a `.glcv` file to pictures uint8 (H, W, 3).
+def decompress_clip(codec: VideoCodec, data: bytes, max_pixels: int | None = MAX_PIXELS) -> list[np.ndarray]:
+    """Decodes a `.glcv` file to pictures uint8 (H, W, 3); arguments as of `VideoDecoder`.
 
     Raises:
-        FormatError: not such a file, made with other weights, or damaged anywhere: `VideoDecoder` gives what is left.
+        FormatError: as of `VideoDecoder`, or damaged anywhere: `VideoDecoder` gives what is left.
     """
-    decoder = VideoDecoder(codec, io.BytesIO(data))
+    decoder = VideoDecoder(codec, io.BytesIO(data), max_pixels=max_pixels)
     pictures = [frame.picture for frame in decoder]
     if decoder.damages:
         raise FormatError("The stream is damaged: " + "; ".join(map(str, decoder.damages)))

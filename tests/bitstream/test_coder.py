@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 
@@ -25,6 +26,7 @@ extreme = st.sampled_from([-(2**31), 2**31 - 1, -(2**31) + 1, 2**30, -400, 314, 
 pair = st.tuples(st.one_of(small, small, st.integers(-(2**31), 2**31 - 1), extreme), st.integers(0, 255))
 gaussian_call = st.tuples(st.just("gaussian"), st.lists(pair, max_size=40))
 categorical_call = st.tuples(st.just("categorical"), st.lists(st.integers(0, 4), max_size=40))
+zeros_call = st.tuples(st.just("categorical"), st.integers(0, 200).map(lambda n: [0] * n))  # all bytes of them are zero
 Calls = list[tuple[str, list]]
 
 
@@ -54,7 +56,8 @@ def assert_reads(data: bytes, calls: Calls) -> None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(st.one_of(gaussian_call, categorical_call), max_size=6))
+@given(st.lists(st.one_of(gaussian_call, categorical_call, zeros_call), max_size=6))
+@example([("categorical", [0] * 200)])
 @example([("gaussian", [(-(2**31), 0), (2**31 - 1, 0), (2, 0), (-2, 0)])])
 @example([("categorical", [1] * 40)])
 def test_round_trip_and_size(calls: Calls) -> None:
@@ -62,7 +65,7 @@ def test_round_trip_and_size(calls: Calls) -> None:
     assert_reads(data, calls)
     assert_reads(data + bytes(9), calls)
     assert len(data) <= bits / 8 + 1.125
-    assert not data.endswith(b"\0")
+    assert not data.endswith(b"\0") or len(data) <= bits / 8 - 4  # zero bytes that tell how much was written
 
 
 @settings(max_examples=200, deadline=None)
@@ -70,7 +73,7 @@ def test_round_trip_and_size(calls: Calls) -> None:
 def test_no_shorter_prefix_or_neighbour_decodes(calls: Calls) -> None:
     """The ending is the shortest: no string one byte shorter decodes to the same symbols."""
     data, _ = write(calls)
-    if not data:
+    if not data or data.endswith(b"\0"):
         return
     number = int.from_bytes(data[:-1], "big")
     for candidate in (number, number + 1):
@@ -193,6 +196,35 @@ def test_garbage_gives_symbols_or_format_errors() -> None:
     assert min(outcomes.values()) > 0
 
 
+@pytest.mark.parametrize("length", [0, 10, 1000])
+def test_more_symbols_than_fit_are_refused_before_any_is_read(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A symbol costs least in the narrowest table: 1.5e-6 bits, or what the likeliest index of a codebook takes."""
+    monkeypatch.setattr(SymbolReader, "_decode", lambda *_: pytest.fail("something was read"))
+    data = b"\xaa" * length
+    for table in (COUNTED, CategoricalTable.uniform(1024)):
+        fitting = math.ceil((8 * length + 96) / table.least_bits)
+        with pytest.raises(FormatError, match="too short for its symbols"):
+            SymbolReader(data).read_categorical(fitting + 5, table)
+    with pytest.raises(FormatError, match="too short for its symbols"):
+        SymbolReader(data).read_gaussian(np.full(8 * length + 97, 180), TABLES)
+    assert 1.5e-6 < TABLES.least_bits.min() < 1.6e-6
+    assert TABLES.least_bits[180] > 1
+
+
+def test_symbols_that_cost_more_than_the_payload_are_refused() -> None:
+    """Where the bytes may hold that many cheap symbols, those that come out count with what they cost."""
+    index, rng = np.zeros(20, dtype=np.int32), np.random.default_rng(8)
+    refused = 0
+    for _ in range(50):
+        reader = SymbolReader(rng.bytes(8))
+        try:
+            for _ in range(100):
+                reader.read_gaussian(index + 60, TABLES)
+        except FormatError:
+            refused += 1
+    assert refused == 50
+
+
 def test_escaped_value_beyond_32_bits_is_refused() -> None:
     """A hand-made stream: ESCAPE, 31 prefix ones, 31 low ones, positive: |value| = 2^32 - 1 + K."""
     encoder = constriction.stream.queue.RangeEncoder()
@@ -210,7 +242,7 @@ def test_throughput_and_size_of_a_large_picture() -> None:
     rng = np.random.default_rng(3)
     index = np.where(rng.random(400_000) < 0.8, 0, rng.integers(0, 256, 400_000))
     symbols = np.rint(rng.normal(0, np.array(TABLES.scales)[index])).astype(np.int32)
-    SymbolReader(b"").read_gaussian(np.arange(256), TABLES)  # builds the models
+    SymbolWriter().write_gaussian(np.zeros(256, dtype=np.int32), np.arange(256), TABLES)  # builds the models
     times = []
     for _ in range(3):
         start = time.perf_counter()

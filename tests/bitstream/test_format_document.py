@@ -92,11 +92,14 @@ def test_the_documented_decoder_reads_the_stream(
     writer.write_categorical(codes, prior)
     for part in (first, second):
         writer.write_gaussian([symbol for _, symbol in part], [index for index, _ in part], TABLES)
-    decoder = DocumentedDecoder(writer.finish())
+    payload = writer.finish()
+    decoder = DocumentedDecoder(payload)
     frequencies = prior.frequencies.tolist()
     assert [decoder.symbol(frequencies) for _ in codes] == codes
     for part in (first, second):
         assert decoder.gaussian_pass([index for index, _ in part]) == [symbol for _, symbol in part]
+    shifts = decoder.at // 4 - 2
+    assert len(payload) >= 4 * shifts - 8
 
 
 def crc8(data: bytes) -> int:

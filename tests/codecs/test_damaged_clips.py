@@ -106,9 +106,11 @@ def test_a_huge_claim_is_refused_before_any_work(video_codec: VideoCodec) -> Non
         VideoEncoder(video_codec, 0, claim, out)
         out.write(pack_intra(0, b"\x55" * length, 0) + pack_conditional(b"\x55" * length, 0))
         start = time.perf_counter()
-        found, damages = read(video_codec, out.getvalue())
-        assert found == {}
-        assert [(damage.first, damage.end) for damage in damages] == [(0, None)]
+        with pytest.raises(FormatError, match="announces 65536x65536 pixels, above the limit of 89,478,485"):
+            VideoDecoder(video_codec, io.BytesIO(out.getvalue()))
+        decoder = VideoDecoder(video_codec, io.BytesIO(out.getvalue()), max_pixels=None)
+        assert list(decoder) == []
+        assert [(damage.first, damage.end) for damage in decoder.damages] == [(0, None)]
         assert time.perf_counter() - start < 5
 
 

@@ -1,13 +1,28 @@
 """Damaged, forged and foreign files: a FormatError or the right picture, never anything else."""
 
+import copy
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
-from glc_train.bitstream import FormatError, ImageHeader, pack_image, unpack_image
+from glc_train.bitstream import (
+    MAX_PIXELS,
+    CategoricalTable,
+    FormatError,
+    GaussianTables,
+    ImageHeader,
+    SymbolReader,
+    pack_image,
+    unpack_image,
+)
 from glc_train.codecs import ImageCodec
+from glc_train.codecs.exact_stream import ExactLatentCoder, _CodebookMap
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +119,82 @@ def test_a_huge_claim_is_refused_before_any_work(codec: ImageCodec) -> None:
             messages.append(str(error.value))
         assert sum("announces 65536x65536 pixels" in message for message in messages) == 1
     assert time.perf_counter() - start < 5
+
+
+def test_a_large_picture_is_refused_until_the_limit_is_raised(
+    codec: ImageCodec, small: tuple[bytes, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, latent = small
+    with pytest.raises(FormatError, match=r"announces 50x40 pixels, above the limit of 1,999.* to 2000"):
+        codec.decompress(data, max_pixels=1999)
+    for limit in (2000, None):
+        assert torch.equal(codec.decompress_latent(data, limit)[1], latent)
+    # as long as the container demands: only the limit is in its way
+    whole = pack_image(ImageHeader(65536, 65536, 0, codec.fingerprint, 0), b"\x55")
+    monkeypatch.setattr(ImageCodec, "_coder", lambda _: pytest.fail("decoding began"))
+    with pytest.raises(FormatError, match="above the limit of 89,478,485"):
+        codec.decompress(whole)
+    assert MAX_PIXELS == Image.MAX_IMAGE_PIXELS  # what can be encoded can be decoded
+
+
+def test_a_payload_too_short_for_its_indices_is_refused_before_any_work(
+    codec: ImageCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4 KB for 4096×4096 pixels: 4,096 equally likely indices of a codebook of 1,024 take 5,120 bytes."""
+    coder = codec._coder()
+    assert isinstance(coder, ExactLatentCoder)
+    assert isinstance(coder.symbols.z_map, _CodebookMap)
+    monkeypatch.setattr(coder.symbols.z_map, "table", CategoricalTable.uniform(1024))
+    monkeypatch.setattr(coder.decoder, "parameters_of", lambda _: pytest.fail("networks ran"))
+    data = pack_image(ImageHeader(4096, 4096, 0, codec.fingerprint, 0), b"\x55")
+    assert 4096 <= len(data) < 4120
+    with pytest.raises(FormatError, match="too short for its symbols"):
+        codec.decompress(data)
+
+
+def test_a_payload_that_ends_in_the_first_pass_is_refused_there(
+    codec: ImageCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random bytes give likely symbols, which soon cost more than there is: the other passes are not decoded."""
+    data = pack_image(
+        ImageHeader(1024, 2048, 0, codec.fingerprint, 0), np.random.default_rng(4).bytes(1024 * 2048 // 4096)
+    )
+    passes: list[int] = []
+    read = SymbolReader.read_gaussian
+
+    def counted(self: SymbolReader, index: np.ndarray, tables: GaussianTables) -> np.ndarray:
+        passes.append(len(index))
+        return read(self, index, tables)
+
+    monkeypatch.setattr(SymbolReader, "read_gaussian", counted)
+    with pytest.raises(FormatError, match="too short for its symbols"):
+        codec.decompress(data)
+    assert len(passes) == 1
+
+
+def test_pixels_that_are_no_numbers_are_an_error(codec: ImageCodec, small: tuple[bytes, torch.Tensor]) -> None:
+    """Not a black picture: finite weights can overflow."""
+    broken = copy.deepcopy(codec)
+    broken.autoencoder.decoder.last_layer.fill_(3e38)
+    header, payload = unpack_image(small[0])
+    data = pack_image(replace(header, fingerprint=broken.fingerprint), payload)
+    with pytest.raises(ValueError, match="pixels that are no numbers"):
+        broken.decompress(data)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    payload=st.binary(max_size=200),
+    width=st.integers(1, 2048),
+    height=st.integers(1, 2048),
+    quality=st.integers(0, 63),
+    check=st.integers(0, 0xFFFF),
+)
+def test_any_payload_under_any_header_is_a_format_error(
+    codec: ImageCodec, payload: bytes, width: int, height: int, quality: int, check: int
+) -> None:
+    with pytest.raises(FormatError):
+        codec.decompress(pack_image(ImageHeader(width, height, quality, codec.fingerprint, check), payload), 40_000)
 
 
 def test_an_impossible_quality_is_a_format_error(codec: ImageCodec, small: tuple[bytes, torch.Tensor]) -> None:
