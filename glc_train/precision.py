@@ -46,8 +46,8 @@ def choose(device: str | torch.device) -> Precision:
     return Precision(torch.bfloat16 if native else torch.float32, reason)
 
 
-def resolve(asked: str | torch.dtype, device: str | torch.device) -> torch.dtype:
-    """The dtype that is meant by `asked`, with one line in the log: what "auto" chose, or that bfloat16 is emulated.
+def dtype_of(asked: str | torch.dtype, device: str | torch.device) -> torch.dtype:
+    """The dtype that is meant by `asked`.
 
     Args:
         asked: one of `NAMES`, `torch.float32` or `torch.bfloat16`.
@@ -56,15 +56,24 @@ def resolve(asked: str | torch.dtype, device: str | torch.device) -> torch.dtype
     Raises:
         ValueError: `asked` is something else.
     """
-    name = str(asked).removeprefix("torch.")
+    name = name_of(asked)
     if name not in NAMES:
         raise ValueError(f"dtype must be one of {', '.join(NAMES)}, not {asked}")
-    choice = choose(device)
-    if name == AUTO:
-        log.info("computing in %s: %s", str(choice.dtype).removeprefix("torch."), choice.reason)
-        return choice.dtype
-    dtype: torch.dtype = getattr(torch, name)
-    if dtype == torch.bfloat16 and choice.dtype != torch.bfloat16:
+    dtype: torch.dtype = choose(device).dtype if name == AUTO else getattr(torch, name)
+    return dtype
+
+
+def name_of(dtype: str | torch.dtype) -> str:
+    """ "float32" for `torch.float32`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def resolve(asked: str | torch.dtype, device: str | torch.device) -> torch.dtype:
+    """As `dtype_of`, with a line in the log: what "auto" chose and why, or how slow emulated bfloat16 is."""
+    dtype, choice = dtype_of(asked, device), choose(device)
+    if asked == AUTO:
+        log.info("computing in %s: %s", name_of(dtype), choice.reason)
+    elif dtype == torch.bfloat16 and choice.dtype != torch.bfloat16:
         log.warning(
             "bfloat16 is slow here: %s; a matrix product takes %.0f times as long as in float32",
             choice.reason,

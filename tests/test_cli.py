@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import glc_train.weights
-from glc_train import backbones, cli, load_codec, save_codec
+from glc_train import backbones, cli, load_codec, precision, save_codec
 from glc_train.bitstream import unpack_image
 from glc_train.codecs import ImageCodec
 from glc_train.data import read_picture, render_picture, write_picture
@@ -41,7 +41,7 @@ def weights(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def codec(weights: Path) -> ImageCodec:
-    return load_codec(weights)
+    return load_codec(weights, dtype="auto")  # as `glc` does
 
 
 @pytest.fixture
@@ -67,6 +67,8 @@ def test_as_a_process_a_picture_survives_as_the_codec_decodes_it(
     options = ["--weights", str(weights), "--device", "cpu"]
     compress = subprocess.run([*run, "compress", photo, coded, *options], capture_output=True, text=True, check=False)
     assert compress.returncode == 0, compress.stderr
+    choice = precision.choose("cpu")
+    assert compress.stderr == f"glc: computing in {precision.name_of(choice.dtype)}: {choice.reason}\n"
     size = coded.stat().st_size
     assert f"65x96  {size} bytes  {8 * size / (65 * 96):.4f} bpp  quality 2" in compress.stdout
     assert compress.stdout.count("\n") == 1

@@ -46,7 +46,7 @@ def weights(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def codec(weights: Path) -> VideoCodec:
-    return load_video(weights)
+    return load_video(weights, dtype="auto")  # as `glc` does
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glc_train import weights
 from glc_train.codecs import ImageCodec
+from glc_train.precision import choose
 from glc_train.weights import (
     WeightsError,
     build_codec,
@@ -77,9 +78,10 @@ def test_arithmetic_is_chosen_and_weights_stay(codec: ImageCodec, config: dict[s
     loaded = load_codec(str(tmp_path / "w.safetensors"), dtype=torch.bfloat16)
     assert loaded.compute_dtype == torch.bfloat16
     assert same(loaded, codec)
-    for dtype in (torch.float16, torch.float64):
-        with pytest.raises(WeightsError, match="dtype must be"):
+    for dtype in (torch.float16, torch.float64, "half"):
+        with pytest.raises(ValueError, match="dtype must be"):
             load_codec(tmp_path / "w.safetensors", dtype=dtype)
+    assert load_codec(tmp_path / "w.safetensors", dtype="auto").compute_dtype == choose("cpu").dtype
 
 
 def test_a_failed_save_leaves_the_old_file(codec: ImageCodec, config: dict[str, Any], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import os
 import re
@@ -94,7 +95,10 @@ def _parser() -> argparse.ArgumentParser:
         "--weights", type=Path, metavar="FILE", help="export or checkpoint (default: the installed ones)"
     )
     coding.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: cuda if there")
-    coding.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the auto-encoder")
+    coding.add_argument(
+        "--dtype", choices=("auto", "float32", "bfloat16"), default="auto",
+        help="of the auto-encoder; default: bfloat16 where the device computes it natively, else float32",
+    )  # fmt: skip
 
     compress = commands.add_parser(
         "compress", parents=[coding], help="picture or clip to file, or a folder of pictures"
@@ -150,6 +154,8 @@ def main(arguments: Sequence[str] | None = None, ready: Callable[[], None] = lam
         Exit code: 0; 1 if a file failed, named on stderr; 130 if interrupted. argparse exits with 2 by itself.
     """
     args = _parser().parse_args(arguments)
+    logging.basicConfig(format="glc: %(message)s")
+    logging.getLogger("glc_train.precision").setLevel(logging.INFO)  # what was chosen, and why
     try:
         command = args.choose(args)
         ready()

@@ -78,7 +78,7 @@ def run_evaluation(settings: EvaluationSettings, codec: Codec | None = None) -> 
     published = load_published(data["published"]) if data.get("published") else []
     if codec is None:
         settings = replace(settings, ckpt=settings.ckpt or str(pretrained_weights()))
-        codec = load_codec(settings.ckpt, device=settings.torch_device, dtype=settings.torch_dtype)
+        codec = load_codec(settings.ckpt, device=settings.torch_device, dtype=settings.dtype)
     qualities = list(range(codec.quality_levels)) if settings.qualities is None else list(settings.qualities)
     metrics = PictureMetrics(settings.metrics, settings.torch_device)
     new_patches = _new_patches(settings)

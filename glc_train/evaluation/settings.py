@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from glc_train.evaluation.results import EvaluationError, RunFacts, fingerprint
+from glc_train.evaluation.results import RunFacts, fingerprint
 from glc_train.metrics import METRIC_NAMES
+from glc_train.precision import AUTO, dtype_of, name_of
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class EvaluationSettings:
     metrics: Sequence[str] = METRIC_NAMES
     baselines: Sequence[str] = ()
     device: str = "auto"
-    dtype: str = "float32"
+    dtype: str = AUTO
     save_pictures: bool = True
     inception: str | None = None
     patch_size: int = 256
@@ -49,13 +50,5 @@ class EvaluationSettings:
             checkpoint=self.ckpt,
             weights_sha256=fingerprint(self.ckpt) if self.ckpt else None,
             device=self.torch_device,
-            dtype=self.dtype,
+            dtype=name_of(dtype_of(self.dtype, self.torch_device)),
         )
-
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        """Arithmetic of the auto-encoder. Raises EvaluationError for an unknown name."""
-        dtype = getattr(torch, self.dtype, None)
-        if not isinstance(dtype, torch.dtype):
-            raise EvaluationError(f"There is no dtype {self.dtype!r}: give float32 or bfloat16.")
-        return dtype

@@ -76,7 +76,7 @@ def load_video(settings: EvaluationSettings) -> VideoCodec:
     """The codec of `settings.ckpt`. Raises EvaluationError where it is none for clips."""
     if settings.ckpt is None:
         raise EvaluationError("No checkpoint was named: give ckpt=FILE.")
-    codec = load_any_codec(settings.ckpt, device=settings.torch_device, dtype=settings.torch_dtype)
+    codec = load_any_codec(settings.ckpt, device=settings.torch_device, dtype=settings.dtype)
     if not isinstance(codec, VideoCodec):
         raise EvaluationError(
             f"{settings.ckpt} holds an image codec: data={settings.data['name']} needs a video codec."

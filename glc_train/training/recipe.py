@@ -29,6 +29,7 @@ from glc_train.training.profiler import StepProfiler
 from glc_train.training.progress_bar import StageProgressBar
 from glc_train.training.sharding import full_state
 from glc_train.training.stage import Stage, TrainingError
+from glc_train.training.trainer_precision import trainer_precision
 from glc_train.training.validation import Validate
 from glc_train.weights import build_any, load_strictly, save_codec
 
@@ -62,6 +63,7 @@ def run_recipe(config: DictConfig, callbacks: Sequence[Callback] = ()) -> Path:
     out, family = Path(config.out), family_of(config)
     _check_order(config, family, out)
     with _alone_in(out):
+        config.trainer.precision = trainer_precision(config.trainer)
         return _run_stages(config, family, out, callbacks)
 
 

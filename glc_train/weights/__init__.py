@@ -14,6 +14,7 @@ from torch import Tensor
 from glc_train.autoencoder import VQVAE
 from glc_train.codecs import GOP, ImageCodec, VideoCodec
 from glc_train.files import replacing
+from glc_train.precision import resolve
 from glc_train.transform import ImageTransform, VideoTransform
 from glc_train.weights.published import IMAGE_MARKER, PUBLISHED_VIDEO_NAMES, VIDEO_MARKER, rename_published
 from glc_train.weights.published import predictor_state as predictor_state
@@ -203,12 +204,13 @@ def pretrained_weights() -> Path:
 
 
 def load_any_codec(
-    path: str | os.PathLike[str] | None = None, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    path: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | str = torch.float32,
 ) -> Codec:
     """Loads an image codec or a whole video codec, whichever the file holds, for inference; see `load_codec`."""
     path = pretrained_weights() if path is None else Path(path)
-    if dtype not in (torch.float32, torch.bfloat16):
-        raise WeightsError(f"dtype must be torch.float32 or torch.bfloat16, not {dtype}")
+    dtype = resolve(dtype, device)
     path = _existing(path)
     codec: Codec
     if path.suffix == ".safetensors":
@@ -227,7 +229,9 @@ def load_any_codec(
 
 
 def load_codec(
-    path: str | os.PathLike[str] | None = None, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    path: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | str = torch.float32,
 ) -> ImageCodec:
     """Loads an image codec for inference.
 
@@ -235,9 +239,11 @@ def load_codec(
         path: `weights.safetensors` of an export, a Lightning checkpoint (`.ckpt`), or the published `.pth`; None: the
             weights that are installed with the package.
         device: where the codec runs.
-        dtype: arithmetic of the auto-encoder, `torch.float32` or `torch.bfloat16`. Files do not depend on it.
+        dtype: arithmetic of the auto-encoder: `torch.float32`, `torch.bfloat16`, or "auto" for whichever of them the
+            device computes natively. Every codec reads the files of both.
 
     Raises:
+        ValueError: there is no such dtype.
         WeightsError: the file is missing, unreadable, holds a video codec, or does not fit; names what is missing,
             unexpected, mis-shaped.
     """
@@ -251,7 +257,9 @@ def load_codec(
 
 
 def load_video(
-    path: str | os.PathLike[str] | None = None, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    path: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | str = torch.float32,
 ) -> VideoCodec:
     """Loads a whole video codec of ours, its image codec included, for inference; arguments as for `load_codec`.
 
@@ -277,7 +285,7 @@ def load_video_codec(
     image_path: str | os.PathLike[str],
     video_path: str | os.PathLike[str],
     device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | str = torch.float32,
 ) -> VideoCodec:
     """Loads the published pair of models for inference.
 
@@ -285,12 +293,13 @@ def load_video_codec(
         image_path: codec of intra frames, as `load_codec` takes it.
         video_path: the published `.pth` of the video model.
         device: where the codec runs.
-        dtype: arithmetic of the auto-encoders, `torch.float32` or `torch.bfloat16`.
+        dtype: arithmetic of the auto-encoders, as for `load_codec`.
 
     Raises:
+        ValueError: there is no such dtype.
         WeightsError: a file is missing, unreadable, or does not fit.
     """
-    image, path = load_codec(image_path, dtype=dtype), Path(video_path)
+    image, path = load_codec(image_path, device, dtype), Path(video_path)
     state = _unwrap(_read_pickle(path), path)
     if VIDEO_MARKER not in state:
         raise WeightsError(f"{path} does not hold the published GLC video weights")

@@ -22,6 +22,7 @@ from glc_train.evaluation import (
 )
 from glc_train.evaluation import results as results_module
 from glc_train.evaluation.results import PictureResult, QualityMeans, fingerprint, write_text
+from glc_train.precision import choose, name_of
 from glc_train.weights import WeightsError
 from tests.evaluation.fake_codec import ReportingCodec
 from tests.metrics.rendered import render
@@ -54,6 +55,7 @@ def test_the_report_is_complete(settings: EvaluationSettings, capsys: pytest.Cap
     assert content["schema"] == 1
     assert content["weights_sha256"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert content["dataset"] == "folder"
+    assert content["dtype"] == name_of(choose("cpu").dtype)
     assert {"command", "commit", "date", "device", "dtype", "torch", "machine", "checkpoint"} <= set(content)
     assert set(content["codecs"]) == {"GLC", "webp"}
     for codec in content["codecs"].values():

@@ -70,7 +70,7 @@ def test_figures_are_those_of_the_files(settings: EvaluationSettings, capsys: py
     (results,) = run_video_evaluation(settings)
     out = Path(settings.out)
     assert [(s.sequence, s.quality) for s in results.sequences] == [("c0", 0), ("c0", 63), ("c1", 0), ("c1", 63)]
-    codec = load_video(str(settings.ckpt))
+    codec = load_video(str(settings.ckpt), dtype="auto")
     for sequence in results.sequences:
         file = out / "files" / f"q{sequence.quality}" / f"{sequence.sequence}.glcv"
         assert sequence.bytes == file.stat().st_size
