@@ -40,6 +40,8 @@ RULES: dict[str, Rule] = {
     "codecs": Rule(_units("layers autoencoder transform bitstream"), never=FRAMEWORKS),
     "files": Rule(frozenset(), only=frozenset()),
     "interruption": Rule(frozenset(), only=frozenset()),
+    "processes": Rule(_units("interruption"), only=frozenset()),
+    "command_line": Rule(frozenset(), only=frozenset({"hydra", "omegaconf"})),
     "backbones": Rule(_units("files"), never=FRAMEWORKS),
     "provenance": Rule(frozenset(), only=frozenset({"torch"})),
     "precision": Rule(frozenset(), only=frozenset({"torch"})),
@@ -53,7 +55,7 @@ RULES: dict[str, Rule] = {
             " files provenance precision glc_train"
         )
     ),
-    "evaluation": Rule(_units("codecs metrics data backbones weights files provenance precision glc_train")),
+    "evaluation": Rule(_units("codecs metrics data backbones weights files processes provenance precision glc_train")),
     "cli": Rule(_units("codecs bitstream data weights backbones files precision glc_train")),
     "glc_train": Rule(_units("codecs weights")),
     "__main__": Rule(_units("cli interruption"), only=frozenset()),

@@ -1,0 +1,131 @@
+"""Programs configured by Hydra: what is wrong on their command line is one sentence and exit code 1."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import hydra
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import CompactHydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+_FULL_ERROR = "HYDRA_FULL_ERROR"  # with 1 Hydra raises instead of printing and exiting
+
+
+def program(config_path: str, config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """As ``hydra.main``, but bad input ends in one sentence on stderr.
+
+    That is: what Hydra cannot parse or compose, and ValueError, OSError and OmegaConf's errors of the decorated
+    function. Anything else keeps its traceback; so does everything where the environment has ``HYDRA_FULL_ERROR=1``.
+
+    Args:
+        config_path: folder of the configuration, relative to the file of the decorated function.
+        config_name: of the primary file, without its suffix.
+    """
+
+    def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        debug = os.environ.get(_FULL_ERROR) == "1"
+
+        @hydra.main(version_base="1.3", config_path=config_path, config_name=config_name)
+        @functools.wraps(function)
+        def job(config: DictConfig) -> Any:
+            with _environment(debug), _one_sentence(debug):
+                return function(config)
+
+        def main() -> None:
+            with _one_sentence(debug), _environment(True):
+                job()
+
+        return main
+
+    return decorate
+
+
+@contextmanager
+def _environment(full_error: bool) -> Iterator[None]:
+    before = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = str(int(full_error))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_FULL_ERROR]
+        else:
+            os.environ[_FULL_ERROR] = before
+
+
+@contextmanager
+def _one_sentence(debug: bool) -> Iterator[None]:
+    try:
+        yield
+    except (CompactHydraException, OmegaConfBaseException, ValueError, OSError) as error:
+        if debug:
+            raise
+        print(explain(error), file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def explain(error: Exception) -> str:
+    """One sentence for what a command line or its program's input got wrong."""
+    cause = error.__cause__
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={name}: there is none{_choice(name, error.options or ())}."
+    if isinstance(error, CompactHydraException) and isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        known = map(str, cause.parent_node.keys() if isinstance(cause.parent_node, DictConfig) else ())
+        section = cause.full_key.rpartition(".")[0]
+        names = [f"{section}.{name}" if section else name for name in known]
+        return f"{cause.full_key}: there is no such option{_choice(cause.full_key, names)}."
+    text = str(error)
+    if isinstance(error, CompactHydraException) and text.startswith("Ambiguous value for argument '"):
+        return _several(text.split("'", 1)[1].split("\n")[0].removesuffix("'"))
+    if isinstance(error, CompactHydraException | OmegaConfBaseException):
+        key = getattr(error, "full_key", None)
+        return (f"{key}: " if key else "") + (text.splitlines() or [type(error).__name__])[0]
+    return text
+
+
+def _choice(name: str, known: Sequence[str]) -> str:
+    """The end of a sentence: the one that was meant, or all there are."""
+    meant = difflib.get_close_matches(name, known, 1)
+    if meant:
+        return f"; perhaps {meant[0]} is meant"
+    return f"; choose among {', '.join(known)}" if known else ""
+
+
+def quoted(override: str) -> str:
+    """The override KEY=VALUE, its value taken as it stands, as Hydra and the shell read it."""
+    key, _, value = override.partition("=")
+    literal = re.sub(r"(\\*)\$\{", r"\1\1\\${", os.path.expanduser(value))  # else an interpolation
+    return shlex.quote(f"{key}={QuotedString(literal, Quote.double).with_quotes()}")
+
+
+def _unreadable(override: str) -> str:
+    if "=" not in override:
+        return f"{override}: no option and value; give OPTION=VALUE."
+    return (
+        f"{override}: quotes, brackets, commas, = and some other signs mean something here; for a value that has them "
+        f"give {quoted(override)}."
+    )
+
+
+def _several(override: str) -> str:
+    key, _, value = override.partition("=")
+    return (
+        f"{override}: several values; give a list as {shlex.quote(f'{key}=[{value}]')}, one value that has a comma as "
+        f"{quoted(override)}, and add -m for a run with each of them."
+    )

@@ -1,0 +1,114 @@
+"""Programs with Hydra's command line: one sentence for what is wrong, exit codes, and quoting that works."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from glc_train.command_line import quoted
+
+PROGRAM = """
+import os, signal
+from glc_train import interruption
+from glc_train.command_line import program
+
+@program("conf", "config")
+def main(config):
+    if config.do == "signal":
+        os.kill(os.getpid(), config.number)
+    if config.do == "mistake":
+        raise RuntimeError("a mistake in the program")
+    if config.do == "refuse":
+        raise ValueError("that is not wanted")
+    print(config.path, os.environ.get("HYDRA_FULL_ERROR") == "1")
+
+if __name__ == "__main__":
+    interruption.unwind()
+    main()
+"""
+CONFIG = """
+defaults: [_self_, data: one]
+do: nothing
+path: null
+number: 15
+hydra: {output_subdir: null, run: {dir: .}, sweep: {dir: sweeps}}
+"""
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("program")
+    (folder / "conf/data").mkdir(parents=True)
+    (folder / "conf/config.yaml").write_text(CONFIG)
+    for name in ("one", "two"):
+        (folder / f"conf/data/{name}.yaml").write_text("root: null\n")
+    (folder / "script.py").write_text(PROGRAM)
+    return folder / "script.py"
+
+
+def run(script: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"} | environment
+    return subprocess.run(
+        [sys.executable, script, *arguments],
+        cwd=script.parent, env=variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["paht=x"], "paht: there is no such option; perhaps path is meant."),
+        (["data.rot=x"], "data.rot: there is no such option; perhaps data.root is meant."),
+        (["data=tow"], "data=tow: there is none; perhaps two is meant."),
+        (["data=elsewhere"], "data=elsewhere: there is none; choose among one, two."),
+        (["path=a b=c.ckpt"], "path=a b=c.ckpt: quotes, brackets, commas, = and some other signs mean something here; "
+                              "for a value that has them give 'path=\"a b=c.ckpt\"'."),
+        (["path"], "path: no option and value; give OPTION=VALUE."),
+        (["path=a,b"], "path=a,b: several values; give a list as 'path=[a,b]', one value that has a comma as "
+                       "'path=\"a,b\"', and add -m for a run with each of them."),
+        (["path=${nowhere}"], "path: Interpolation key 'nowhere' not found"),
+        (["do=refuse"], "that is not wanted"),
+        (["-m", "do=refuse,nothing"], "that is not wanted"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_what_is_wrong_is_one_sentence(script: Path, arguments: list[str], sentence: str) -> None:
+    ended = run(script, *arguments)
+    assert (ended.returncode, ended.stderr) == (1, sentence + "\n")
+
+
+def test_the_advice_for_odd_characters_is_right(script: Path) -> None:
+    name = 'it\'s "odd" ${x} (1), [a]=b.ckpt'
+    advice = run(script, f"path={name}").stderr.partition("give ")[2].removesuffix(".\n")
+    ended = run(script, *shlex.split(advice))
+    assert (ended.returncode, ended.stdout) == (0, f"{name} False\n")
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30).filter(lambda v: not v.startswith("~")))
+def test_a_quoted_value_is_read_as_it_stands(value: str) -> None:
+    (override,) = OverridesParser.create().parse_overrides(shlex.split(quoted(f"path={value}")))
+    config = OmegaConf.create({"path": override.value()})
+    assert config.path == value
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "shown"), [(signal.SIGTERM, 143, ""), (signal.SIGINT, 130, "interrupted\n")]
+)
+def test_signals_end_it_quietly(script: Path, number: int, code: int, shown: str) -> None:
+    ended = run(script, "do=signal", f"number={int(number)}")
+    assert (ended.returncode, ended.stderr) == (code, shown)
+
+
+def test_mistakes_and_debugging_keep_their_traceback(script: Path) -> None:
+    for ended in (run(script, "do=mistake"), run(script, "do=refuse", HYDRA_FULL_ERROR="1")):
+        assert ended.returncode == 1
+        assert "Traceback" in ended.stderr
+        assert 'script.py", line' in ended.stderr
