@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from typing import Any, cast
+from glc_train import interruption
 
-import hydra
-from omegaconf import DictConfig, OmegaConf
+interruption.leave_at_once()  # during the imports, which take seconds
 
-from glc_train.evaluation import EvaluationSettings, run_evaluation, run_video_evaluation
+from omegaconf import DictConfig  # noqa: E402
+
+from glc_train.command_line import program  # noqa: E402
+from glc_train.evaluation import EvaluationSettings, run_evaluation, run_video_evaluation  # noqa: E402
 
 
-@hydra.main(version_base="1.3", config_path="conf/evaluation", config_name="evaluate")
+@program(config_path="conf/evaluation", config_name="evaluate")
 def main(config: DictConfig) -> None:
-    """Compose the configuration and run; what the user can mend is one sentence on stderr and exit code 1."""
-    settings = EvaluationSettings(**cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)))
-    try:
-        (run_video_evaluation if settings.data.get("clips") else run_evaluation)(settings)
-    except (ValueError, OSError) as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
-        print(error, file=sys.stderr)
-        raise SystemExit(1) from None
+    """Runs what the configuration asks for; what the user can mend is one sentence on stderr and exit code 1."""
+    settings = EvaluationSettings.from_config(config)
+    (run_video_evaluation if settings.data.clips else run_evaluation)(settings)
 
 
 if __name__ == "__main__":
+    interruption.unwind()
     main()
+    interruption.leave_at_once()  # what is left is the end of the interpreter

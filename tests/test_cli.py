@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import glc_train.weights
-from glc_train import backbones, cli, load_codec, save_codec
+from glc_train import backbones, cli, load_codec, precision, save_codec
 from glc_train.bitstream import unpack_image
 from glc_train.codecs import ImageCodec
 from glc_train.data import read_picture, render_picture, write_picture
@@ -67,7 +67,8 @@ def test_as_a_process_a_picture_survives_as_the_codec_decodes_it(
     options = ["--weights", str(weights), "--device", "cpu"]
     compress = subprocess.run([*run, "compress", photo, coded, *options], capture_output=True, text=True, check=False)
     assert compress.returncode == 0, compress.stderr
-    assert re.fullmatch(r"glc: computing in (float32|bfloat16): .+\n", compress.stderr)
+    choice = precision.choose("cpu")
+    assert compress.stderr == f"glc: computing in {precision.name_of(choice.dtype)}: {choice.reason}\n"
     size = coded.stat().st_size
     assert f"65x96  {size} bytes  {8 * size / (65 * 96):.4f} bpp  quality 2" in compress.stdout
     assert compress.stdout.count("\n") == 1
@@ -147,18 +148,17 @@ def test_the_target_is_met_with_the_largest_file(
     sizes = [len(codec.compress(picture, quality)) for quality in range(codec.quality_levels)]
     assert len(set(sizes)) == len(sizes), f"qualities of the test's codec must differ: {sizes}"
     pixels, out = picture.shape[0] * picture.shape[1], tmp_path / "x.glc"
-    options = ("--weights", weights, "--overwrite")
     for target in sizes:
         # exactly on a size: that file still fits; a bit less and it does not
-        assert glc("compress", photo, out, *options, "--target-bpp", 8 * target / pixels) == 0
+        assert glc("compress", photo, out, "--weights", weights, "--target-bpp", 8 * target / pixels) == 0
         assert out.stat().st_size == target
         assert unpack_image(out.read_bytes())[0].quality == sizes.index(target)
     capsys.readouterr()
     between = 8 * (sorted(sizes)[2] - 1) / pixels
-    assert glc("compress", photo, out, *options, "--target-bpp", between) == 0
+    assert glc("compress", photo, out, "--weights", weights, "--target-bpp", between) == 0
     assert out.stat().st_size == sorted(sizes)[1]
     assert capsys.readouterr().err == ""
-    assert glc("compress", photo, out, *options, "--target-bpp", 0.001) == 0
+    assert glc("compress", photo, out, "--weights", weights, "--target-bpp", 0.001) == 0
     assert out.stat().st_size == min(sizes)
     shown = capsys.readouterr()
     assert f"even the smallest file has {8 * min(sizes) / pixels:.4f} bpp, above the target" in shown.err
@@ -180,6 +180,28 @@ def test_a_picture_above_the_limit_is_refused_until_it_is_raised(
     for wrong in ("0", "-5", "many"):
         with pytest.raises(SystemExit, match="2"):
             glc(*command, wrong)
+
+
+def test_an_existing_file_is_replaced_or_left_alone(
+    weights: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    coded = folder / "photo.glc"
+    coded.write_bytes(b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device", str(coded))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        assert glc("compress", photo, coded, "--weights", weights) == 1
+    assert capsys.readouterr().err == f"glc: {coded}: No space left on device; check the path and its rights.\n"
+    assert coded.read_bytes() == b"old"
+    assert files_of(folder) == {"photo.glc"}
+    assert glc("compress", photo, folder, "--weights", weights) == 0  # a folder: under the picture's name
+    assert unpack_image(coded.read_bytes())[0].width == SIDE - 31
+    assert files_of(folder) == {"photo.glc"}
 
 
 def test_an_interruption_is_quiet_and_leaves_nothing(
@@ -285,6 +307,13 @@ def test_alpha_sixteen_bits_and_orientation(
         assert (tmp_path / "out" / f"{name}.glc").read_bytes() == codec.compress(picture.copy(), 1), name
 
 
+def test_bfloat16_files_are_read_by_float32(weights: Path, photo: Path, tmp_path: Path) -> None:
+    coded = tmp_path / "x.glc"
+    assert glc("compress", photo, coded, "--weights", weights, "--dtype", "bfloat16", "--device", "cpu") == 0
+    assert glc("decompress", coded, tmp_path / "x.png", "--weights", weights) == 0
+    assert read_picture(tmp_path / "x.png").shape == (SIDE, SIDE - 31, 3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -361,10 +390,10 @@ def test_packaged_weights_are_the_default(
     assert glc("compress", photo, photo.with_suffix(".glc")) == 0
     shutil.copy(weights, folder / "two.safetensors")
     capsys.readouterr()
-    assert glc("compress", photo, photo.with_suffix(".glc"), "--overwrite") == 1
+    assert glc("compress", photo, photo.with_suffix(".glc")) == 1
     assert capsys.readouterr().err.startswith("glc: Which weights are meant? Name one of: ")
     monkeypatch.setattr(glc_train.weights, "PRETRAINED", tmp_path / "none")
-    assert glc("compress", photo, photo.with_suffix(".glc"), "--overwrite") == 1
+    assert glc("compress", photo, photo.with_suffix(".glc")) == 1
     assert capsys.readouterr().err.startswith("glc: This installation carries no weights: name an export")
 
 

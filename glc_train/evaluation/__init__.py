@@ -17,7 +17,7 @@ from glc_train.evaluation.results import (
 )
 from glc_train.evaluation.run import run_evaluation
 from glc_train.evaluation.runner import Codec, evaluate_codec
-from glc_train.evaluation.settings import EvaluationSettings
+from glc_train.evaluation.settings import DataSettings, EvaluationSettings
 from glc_train.evaluation.video_run import run_video_evaluation
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Codec",
     "CodecResults",
     "Curve",
+    "DataSettings",
     "EvaluationError",
     "EvaluationSettings",
     "PictureResult",

@@ -70,6 +70,9 @@ def bd_rate(
         )
     anchor_area = PchipInterpolator(anchor_value, np.log(anchor_rate)).integrate(low, high)
     test_area = PchipInterpolator(test_value, np.log(test_rate)).integrate(low, high)
-    percent = 100 * float(np.expm1((test_area - anchor_area) / (high - low)))
+    with np.errstate(over="ignore"):
+        percent = 100 * float(np.expm1((test_area - anchor_area) / (high - low)))
+    if not np.isfinite(percent):
+        raise BDRateError(f"The curves overlap too little: from {low:.9g} to {high:.9g}.")
     union = max(anchor_value[-1], test_value[-1]) - min(anchor_value[0], test_value[0])
     return BDRate(percent, float(low), float(high), float((high - low) / union))

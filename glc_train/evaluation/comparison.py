@@ -8,12 +8,11 @@ from typing import Any
 
 from glc_train.evaluation.bd_rate import BDRateError, bd_rate
 from glc_train.evaluation.curves import Curve
-from glc_train.evaluation.results import CodecResults
-from glc_train.evaluation.video_results import VideoResults
+from glc_train.evaluation.results import Results
 from glc_train.metrics import METRIC_NAMES
 
 
-def as_curve(results: CodecResults | VideoResults) -> Curve:
+def as_curve(results: Results) -> Curve:
     """Means of a codec as a curve over bytes on disk."""
     points = ({k: v for k, v in asdict(mean).items() if v is not None} for mean in results.means)
     return Curve(results.codec, tuple(points), "rate: bytes on disk")

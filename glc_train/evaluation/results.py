@@ -6,12 +6,13 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -27,7 +28,7 @@ class EvaluationError(ValueError):
 
 @dataclass(frozen=True)
 class PictureResult:
-    """One picture at one quality.
+    """One picture at one quality. Figures may be infinite or NaN; they are written as ``null``.
 
     ``bytes`` is the size of the file on disk and ``bpp`` eight times that over the original's pixels. ``estimated_bpp``
     is what the model's own probabilities say and ``ideal_bpp`` the code length under the coder's integer tables, both
@@ -50,6 +51,11 @@ class PictureResult:
     encode_seconds: float
     decode_seconds: float
 
+    @property
+    def name(self) -> str:
+        """The picture's, for messages."""
+        return self.picture
+
 
 _AVERAGED = (
     "bpp",
@@ -66,7 +72,7 @@ _AVERAGED = (
 
 @dataclass(frozen=True)
 class QualityMeans:
-    """Means over pictures at one quality; ``None`` unless every picture has the value.
+    """Means over pictures at one quality; ``None`` unless every picture has the value, and a finite one.
 
     ``rate_gap`` is mean bpp over mean estimated bpp, less 1. ``fid`` and ``kid`` are over all patches.
     """
@@ -96,14 +102,41 @@ class CodecResults:
     pictures: tuple[PictureResult, ...]
     means: tuple[QualityMeans, ...]
 
+    @property
+    def measured(self) -> tuple[PictureResult, ...]:
+        """What was measured one by one."""
+        return self.pictures
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``results.json``: means and pictures."""
+        return {"means": [asdict(m) for m in self.means], "pictures": self.rows()}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """For ``results.csv``: a line per picture and quality."""
+        return [plain(picture) for picture in self.pictures]
+
+
+def finite(value: float | None) -> float | None:
+    """The value; ``None`` where it is infinite or NaN, which neither JSON nor a mean can hold."""
+    return value if value is None or math.isfinite(value) else None
+
+
+def plain(record: Any) -> dict[str, Any]:
+    """Fields of a dataclass by name, numbers through :func:`finite`."""
+    values = {column.name: getattr(record, column.name) for column in fields(record)}
+    return {name: finite(value) if isinstance(value, float) else value for name, value in values.items()}
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Mean, perhaps infinite or NaN; ``None`` where there is no value, or one is missing."""
+    known = list(values)
+    return None if not known or None in known else sum(v for v in known if v is not None) / len(known)
+
 
 def mean_of(results: Sequence[PictureResult], quality: int, **distribution: Any) -> QualityMeans:
     """Average the results of one quality; ``distribution`` may carry ``fid``, ``kid`` and ``patches``."""
     chosen = [result for result in results if result.quality == quality]
-    means: dict[str, Any] = {}
-    for name in _AVERAGED:
-        values = [getattr(result, name) for result in chosen]
-        means[name] = sum(values) / len(values) if values and None not in values else None
+    means: dict[str, Any] = {name: finite(mean(getattr(r, name) for r in chosen)) for name in _AVERAGED}
     bpp, estimated = means["bpp"], means["estimated_bpp"]
     gap = bpp / estimated - 1 if bpp is not None and estimated else None
     return QualityMeans(quality=quality, pictures=len(chosen), rate_gap=gap, **means, **distribution)
@@ -116,8 +149,16 @@ def fingerprint(path: Path | str) -> str:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A picture or clip that was to be evaluated and could not be, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class RunFacts:
-    """What made a result: enough to make it again."""
+    """What made a result: enough to make it again. ``left_out`` and ``notes`` say what is missing in it, and why."""
 
     dataset: str
     checkpoint: str | None = None
@@ -129,27 +170,48 @@ class RunFacts:
     date: str = field(default_factory=provenance.now)
     torch: str = str(torch.__version__)
     machine: str = field(default_factory=lambda: f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores")
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def write_json(path: Path, facts: RunFacts, codecs: Sequence[CodecResults], bd_rates: Sequence[Any] = ()) -> None:
-    """Write ``results.json``: ``schema``, the facts of the run, and means and pictures of each codec."""
+class Results(Protocol):
+    """All results of one codec on one data set, of pictures or clips."""
+
+    @property
+    def codec(self) -> str:
+        """Its name."""
+
+    @property
+    def means(self) -> Sequence[Any]:
+        """Means over what was measured, one for each quality."""
+
+    @property
+    def measured(self) -> Sequence[Any]:
+        """What was measured one by one, each with ``name``, ``quality``, ``height`` and ``width``."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``results.json``."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """For ``results.csv``."""
+
+
+def write_json(path: Path, facts: RunFacts, codecs: Sequence[Results], bd_rates: Sequence[Any] = ()) -> None:
+    """Write ``results.json``: ``schema``, the facts of the run, and what each codec's ``as_dict`` gives."""
     content = {
         "schema": SCHEMA_VERSION,
         **asdict(facts),
-        "codecs": {
-            each.codec: {"means": [asdict(m) for m in each.means], "pictures": [asdict(p) for p in each.pictures]}
-            for each in codecs
-        },
+        "codecs": {each.codec: each.as_dict() for each in codecs},
         "bd_rates": list(bd_rates),
     }
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def write_csv(path: Path, codecs: Sequence[CodecResults]) -> None:
-    """Write ``results.csv``: a line per picture, quality and codec; an empty cell is "not computed"."""
+def write_csv(path: Path, codecs: Sequence[Results]) -> None:
+    """Write ``results.csv``: the rows of each codec; an empty cell is "not computed"."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [column.name for column in fields(PictureResult)], lineterminator="\n")
+    rows = [row for each in codecs for row in each.rows()]
+    writer = csv.DictWriter(text, rows[0] if rows else (), lineterminator="\n")
     writer.writeheader()
-    for each in codecs:
-        writer.writerows(asdict(picture) for picture in each.pictures)
+    writer.writerows(rows)
     write_text(path, text.getvalue())

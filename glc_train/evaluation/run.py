@@ -2,58 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from glc_train.data import find_pictures, packaged_pictures
+from glc_train.data import find_pictures, packaged_pictures, read_picture
 from glc_train.evaluation.baselines import PillowBaseline
-from glc_train.evaluation.comparison import as_curve, compare
 from glc_train.evaluation.curves import load_published
 from glc_train.evaluation.grid import write_picture_grid
-from glc_train.evaluation.plots import has_metric, plot_rate_distortion
-from glc_train.evaluation.results import (
-    CodecResults,
-    EvaluationError,
-    write_csv,
-    write_json,
-)
+from glc_train.evaluation.inputs import labels, readable
+from glc_train.evaluation.output import claim_folder
+from glc_train.evaluation.report import write_report
+from glc_train.evaluation.results import CodecResults, EvaluationError, LeftOut
 from glc_train.evaluation.runner import Codec, evaluate_codec
-from glc_train.evaluation.settings import EvaluationSettings
-from glc_train.evaluation.table import COLUMNS, print_means
+from glc_train.evaluation.settings import DataSettings, EvaluationSettings, check_qualities
 from glc_train.metrics import PatchDistribution, PictureMetrics, check_patch_count, load_inception
 from glc_train.weights import load_codec, pretrained_weights
 
 
-def _pictures(settings: EvaluationSettings) -> list[Path]:
-    data = settings.data
-    root, expected = data.get("root"), data.get("expected")
-    if root is None and not data.get("packaged", False):
-        raise EvaluationError(f"The folder of {data['name']} is not known: give data.root=FOLDER.")
-    pictures = packaged_pictures("test") if root is None else find_pictures(root)
-    if expected is not None and len(pictures) != expected:
+def _found(data: DataSettings) -> list[Path]:
+    if data.packaged and data.root is None:
+        return packaged_pictures("test")
+    pictures = find_pictures(data.folder())
+    labels(pictures)  # two of one name are refused before the work
+    _check_count(data, len(pictures))
+    return pictures
+
+
+def _check_count(data: DataSettings, count: int) -> None:
+    if data.expected is not None and count != data.expected:
         raise EvaluationError(
-            f"{root} holds {len(pictures)} pictures and {data['name']} has {expected}: "
-            "complete it, or evaluate it with data=folder."
+            f"{data.root} holds {count} pictures and {data.name} has {data.expected}: complete it, or evaluate it with "
+            "data=folder."
         )
-    if settings.limit is not None and settings.limit < 1:
-        raise EvaluationError(f"limit={settings.limit} leaves no picture: give 1 or more.")
-    return pictures[: settings.limit]
 
 
-def _print(codecs: Sequence[CodecResults], bd_rates: Sequence[dict[str, Any]], title: str) -> None:
-    console = print_means(codecs, title)
-    refused = []
-    for entry in bd_rates:
-        what = f"{COLUMNS[entry['metric']]} against {entry['anchor']}"
-        if entry["percent"] is None:
-            refused.append(what)
-        else:
-            console.print(f"BD-rate at equal {what}: {entry['percent']:+.1f}% (overlap {100 * entry['share']:.0f}%)")
-    if refused:
-        console.print(f"No BD-rate for {', '.join(refused)}: results.json says why.")
+def _readable(settings: EvaluationSettings, found: list[Path]) -> tuple[list[Path], tuple[LeftOut, ...]]:
+    pictures, left_out = readable(found, read_picture, lambda path: path.name, settings)
+    if left_out:
+        _check_count(settings.data, len(found) - len(left_out))
+    return pictures, left_out
 
 
 def _new_patches(settings: EvaluationSettings) -> partial[PatchDistribution] | None:
@@ -73,15 +62,21 @@ def run_evaluation(settings: EvaluationSettings, codec: Codec | None = None) -> 
     Raises:
         EvaluationError, PictureError, BackboneError: each with a sentence that says what to change.
     """
-    out, data = Path(settings.out), settings.data
-    pictures = _pictures(settings)
-    published = load_published(data["published"]) if data.get("published") else []
+    data = settings.data
+    for name in settings.baselines:
+        PillowBaseline(name, targets=[])  # an unknown one is refused before the work
+    found = _found(data)
+    published = load_published(data.published) if data.published else []
     if codec is None:
         settings = replace(settings, ckpt=settings.ckpt or str(pretrained_weights()))
         codec = load_codec(settings.ckpt, device=settings.torch_device, dtype=settings.dtype)
-    qualities = list(range(codec.quality_levels)) if settings.qualities is None else list(settings.qualities)
+    facts = settings.facts()
+    qualities = list(range(codec.quality_levels)) if settings.qualities is None else settings.qualities
+    check_qualities(qualities, codec.quality_levels)
     metrics = PictureMetrics(settings.metrics, settings.torch_device)
     new_patches = _new_patches(settings)
+    pictures, left_out = _readable(settings, found)
+    out = claim_folder(settings, facts)
     shared: dict[str, Any] = {
         "save_pictures": settings.save_pictures,
         "new_patches": new_patches,
@@ -90,7 +85,7 @@ def run_evaluation(settings: EvaluationSettings, codec: Codec | None = None) -> 
     ours = evaluate_codec(codec, pictures, qualities, out, metrics, name="GLC", **shared)
     if new_patches and settings.limit is None:
         for mean in ours.means:
-            check_patch_count(data["name"], mean.patches or 0, settings.patch_size)
+            check_patch_count(data.name, mean.patches or 0, settings.patch_size)
     all_results = [ours]
     targets = [mean.bpp for mean in ours.means if mean.bpp is not None]
     for name in settings.baselines:
@@ -99,14 +94,7 @@ def run_evaluation(settings: EvaluationSettings, codec: Codec | None = None) -> 
         folder = out / "baselines" / name
         results = evaluate_codec(baseline, pictures, levels, folder, metrics, name=name, suffix=f".{name}", **shared)
         all_results.append(results)
-    curves = [as_curve(each) for each in all_results]
-    bd_rates = compare(curves[0], [*published, *curves[1:]])
-    write_json(out / "results.json", settings.facts(), all_results, bd_rates)
-    write_csv(out / "results.csv", all_results)
-    title = f"{data['name']}, {len(pictures)} pictures"
-    if has_metric(curves):
-        plot_rate_distortion(curves, published, out / "rate_distortion.png", title)
+    write_report(out, replace(facts, left_out=left_out), all_results, published, settings.metrics, "pictures")
     if settings.save_pictures:
         write_picture_grid(pictures, ours, out / "decoded", out / "pictures.png")
-    _print(all_results, bd_rates, title)
     return all_results

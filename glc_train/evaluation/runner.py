@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from glc_train.data.pictures import read_picture, write_picture
+from glc_train.evaluation.inputs import labels
+from glc_train.evaluation.progress import progress_bar
 from glc_train.evaluation.results import CodecResults, EvaluationError, PictureResult, mean_of
+from glc_train.evaluation.settings import check_qualities
 from glc_train.files import write_bytes
 from glc_train.metrics import PatchDistribution, PictureMetrics
 
@@ -30,16 +31,6 @@ class Codec(Protocol):
 
     def decompress(self, data: bytes) -> np.ndarray:
         """Return the (H, W, 3) uint8 RGB picture of a compressed file."""
-
-
-def _labels(paths: Sequence[Path]) -> list[str]:
-    """A distinct name for each picture: its stem, with its folder's name where two stems agree."""
-    stems = Counter(path.stem for path in paths)
-    labels = [path.stem if stems[path.stem] == 1 else f"{path.parent.name}_{path.stem}" for path in paths]
-    doubled = [label for label, count in Counter(labels).items() if count > 1]
-    if doubled:
-        raise EvaluationError(f"Two pictures are both called {doubled[0]}: rename one of them.")
-    return labels
 
 
 def _compress(codec: Codec, picture: np.ndarray, quality: int) -> tuple[bytes, float | None, float | None, float]:
@@ -83,16 +74,6 @@ def _evaluate_picture(
     return result, decoded
 
 
-def _check_request(pictures: Sequence[Path], qualities: Sequence[int], levels: int, name: str) -> None:
-    if not pictures or not qualities:
-        raise EvaluationError("There is nothing to evaluate: give at least one picture and one quality.")
-    wrong = [quality for quality in qualities if not 0 <= quality < levels]
-    if wrong or len(set(qualities)) != len(qualities):
-        raise EvaluationError(
-            f"Qualities {list(qualities)} do not fit {name}: give distinct integers from 0 to {levels - 1}."
-        )
-
-
 def evaluate_codec(
     codec: Codec,
     pictures: Sequence[Path],
@@ -125,21 +106,22 @@ def evaluate_codec(
         EvaluationError: no picture, a quality out of range, two pictures of one name, or a decoded picture of another
             size than its original.
     """
-    _check_request(pictures, qualities, codec.quality_levels, name)
-    labels = _labels(pictures)
+    if not pictures:
+        raise EvaluationError("There is nothing to evaluate: give at least one picture.")
+    check_qualities(qualities, codec.quality_levels)
+    names = labels(pictures)
     corner = read_picture(pictures[0])[:256, :256]
     codec.decompress(codec.compress(np.ascontiguousarray(corner), qualities[0]))  # warms up before the clock runs
     results: list[PictureResult] = []
     means = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), disable=not progress) as bar:
+    with progress_bar(progress) as bar:
         task = bar.add_task(name, total=len(pictures) * len(qualities))
         for quality in qualities:
             files, decodeds = out_dir / "files" / f"q{quality}", out_dir / "decoded" / f"q{quality}"
             for folder in (files, decodeds) if save_pictures else (files,):
                 folder.mkdir(parents=True, exist_ok=True)
             patches = new_patches() if new_patches else None
-            for path, label in zip(pictures, labels, strict=True):
+            for path, label in zip(pictures, names, strict=True):
                 original = read_picture(path)
                 file = files / f"{label}{suffix}"
                 result, decoded = _evaluate_picture(codec, name, label, original, quality, file, metrics)

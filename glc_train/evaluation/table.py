@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from glc_train.evaluation.results import CodecResults
-from glc_train.evaluation.video_results import VideoResults
+from glc_train.evaluation.results import Results
 
 COLUMNS = {
     "bpp": "bpp", "kbps": "kbit/s", "estimated_bpp": "estimate", "psnr": "PSNR", "ms_ssim": "MS-SSIM", "lpips": "LPIPS",
@@ -17,7 +16,7 @@ COLUMNS = {
 _NARROWEST = 130  # characters; fewer would cut the numbers
 
 
-def print_means(results: Sequence[CodecResults | VideoResults], title: str) -> Console:
+def print_means(results: Sequence[Results], title: str) -> Console:
     """Prints what each codec has at each quality, columns without any value left out; returns where to print more."""
     means = [(each.codec, mean) for each in results for mean in each.means]
     used = [name for name in COLUMNS if any(getattr(mean, name, None) is not None for _, mean in means)]

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from glc_train.data import write_clip
 from glc_train.data.clip_info import ClipInfo
+from glc_train.evaluation.results import finite
 from glc_train.evaluation.video_results import SequenceResult
 from glc_train.files import replacing
 
@@ -31,7 +32,7 @@ def plot_over_frames(results: Sequence[SequenceResult], path: Path) -> None:
     for index, name in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), index)
         for result in results:
-            values = [getattr(frame, name) for frame in result.per_frame]
+            values = [finite(getattr(frame, name)) for frame in result.per_frame]
             known = [(frame.frame, v) for frame, v in zip(result.per_frame, values, strict=True) if v is not None]
             if known:
                 style = "-" if result.codec == "GLC" else "--"

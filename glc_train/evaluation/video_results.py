@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
-from glc_train.evaluation.results import SCHEMA_VERSION, RunFacts
-from glc_train.files import write_text
+from glc_train.evaluation.results import finite, mean, plain
 
 FRAME_SCORES = ("psnr", "ms_ssim", "lpips", "dists", "flicker")
 
@@ -64,10 +59,28 @@ class SequenceResult:
     decode_seconds: float
     per_frame: tuple[FrameResult, ...]
 
+    @property
+    def name(self) -> str:
+        """The sequence's, for messages."""
+        return self.sequence
+
+    def row(self) -> dict[str, Any]:
+        """Figures of the sequence, without those of its frames."""
+        return {name: value for name, value in plain(self).items() if name != "per_frame"}
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the published script writes it: figures of the sequence, then lists over frames."""
+        content = self.row()
+        content["frame_kind"] = [frame.kind for frame in self.per_frame]
+        content["frame_bpp"] = [8 * frame.bytes / (self.height * self.width) for frame in self.per_frame]
+        for score in FRAME_SCORES:
+            content[f"frame_{score}"] = [finite(getattr(frame, score)) for frame in self.per_frame]
+        return content
+
 
 @dataclass(frozen=True)
 class VideoMeans:
-    """Means over sequences at one quality; ``None`` unless every sequence has the value."""
+    """Means over sequences at one quality; ``None`` unless every sequence has the value, and a finite one."""
 
     quality: int
     sequences: int
@@ -96,11 +109,21 @@ class VideoResults:
         """Means by quality, in rising order."""
         return tuple(_means(self.sequences, quality) for quality in sorted({s.quality for s in self.sequences}))
 
+    @property
+    def measured(self) -> tuple[SequenceResult, ...]:
+        """What was measured one by one."""
+        return self.sequences
 
-def mean(values: Iterable[float | None]) -> float | None:
-    """Mean; ``None`` where there is no value, or one is missing."""
-    known = list(values)
-    return None if not known or None in known else sum(v for v in known if v is not None) / len(known)
+    def as_dict(self) -> dict[str, Any]:
+        """For ``results.json``: means, and ``sequences`` by name and quality."""
+        sequences: dict[str, dict[str, Any]] = {}
+        for sequence in self.sequences:
+            sequences.setdefault(sequence.sequence, {})[str(sequence.quality)] = sequence.as_dict()
+        return {"means": [asdict(m) for m in self.means], "sequences": sequences}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """For ``results.csv``: a line per sequence and quality."""
+        return [sequence.row() for sequence in self.sequences]
 
 
 def _means(sequences: Sequence[SequenceResult], quality: int) -> VideoMeans:
@@ -109,38 +132,5 @@ def _means(sequences: Sequence[SequenceResult], quality: int) -> VideoMeans:
     return VideoMeans(
         quality=quality,
         sequences=len(chosen),
-        **{name: mean(getattr(sequence, name) for sequence in chosen) for name in names},
+        **{name: finite(mean(getattr(sequence, name) for sequence in chosen)) for name in names},
     )
-
-
-def _as_dict(sequence: SequenceResult) -> dict[str, Any]:
-    """As the published script writes it: figures of the sequence, then lists over frames."""
-    content = {k: v for k, v in asdict(sequence).items() if k != "per_frame"}
-    pixels = sequence.height * sequence.width
-    content["frame_kind"] = [frame.kind for frame in sequence.per_frame]
-    content["frame_bpp"] = [8 * frame.bytes / pixels for frame in sequence.per_frame]
-    for name in FRAME_SCORES:
-        content[f"frame_{name}"] = [getattr(frame, name) for frame in sequence.per_frame]
-    return content
-
-
-def write_video_json(path: Path, facts: RunFacts, codecs: Sequence[VideoResults], bd_rates: Sequence[Any] = ()) -> None:
-    """Write ``results.json``: facts of the run; for each codec means, and ``sequences`` by name and quality."""
-    content: dict[str, Any] = {"schema": SCHEMA_VERSION, **asdict(facts), "codecs": {}, "bd_rates": list(bd_rates)}
-    for each in codecs:
-        sequences: dict[str, dict[str, Any]] = {}
-        for sequence in each.sequences:
-            sequences.setdefault(sequence.sequence, {})[str(sequence.quality)] = _as_dict(sequence)
-        content["codecs"][each.codec] = {"means": [asdict(m) for m in each.means], "sequences": sequences}
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def write_video_csv(path: Path, codecs: Sequence[VideoResults]) -> None:
-    """Write ``results.csv``: a line per sequence, quality and codec; an empty cell is "not computed"."""
-    text = io.StringIO()
-    names = [column.name for column in fields(SequenceResult) if column.name != "per_frame"]
-    writer = csv.DictWriter(text, names, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    for each in codecs:
-        writer.writerows(vars(sequence) for sequence in each.sequences)
-    write_text(path, text.getvalue())

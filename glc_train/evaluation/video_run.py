@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from glc_train.codecs import VideoCodec
 from glc_train.data import find_clips
-from glc_train.evaluation.comparison import as_curve, compare
 from glc_train.evaluation.curves import load_published
-from glc_train.evaluation.plots import has_metric, plot_rate_distortion
-from glc_train.evaluation.results import EvaluationError
-from glc_train.evaluation.settings import EvaluationSettings
-from glc_train.evaluation.table import print_means
+from glc_train.evaluation.inputs import labels, readable
+from glc_train.evaluation.output import claim_folder
+from glc_train.evaluation.progress import progress_bar
+from glc_train.evaluation.report import write_report
+from glc_train.evaluation.results import EvaluationError, LeftOut, RunFacts, fingerprint
+from glc_train.evaluation.settings import DataSettings, EvaluationSettings, check_qualities
 from glc_train.evaluation.video_codecs import ClipCodec, GLCClips, X26xClips
 from glc_train.evaluation.video_plots import plot_over_frames, write_side_by_side
-from glc_train.evaluation.video_results import SequenceResult, VideoResults, write_video_csv, write_video_json
+from glc_train.evaluation.video_results import SequenceResult, VideoResults
 from glc_train.evaluation.video_runner import Clip, evaluate_clip
+from glc_train.files import discard
 from glc_train.metrics import PictureMetrics
+from glc_train.processes import Failure, attempt, in_processes
 from glc_train.weights import load_any_codec
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that is measured on one clip."""
+    """All that is measured on one clip, and the folder for it."""
 
     clip: Clip
     qualities: tuple[int, ...]
+    out: Path
     settings: EvaluationSettings
 
 
@@ -43,33 +45,23 @@ def default_qualities(levels: int) -> list[int]:
     return sorted({round(k * (levels - 1) / 3) for k in range(4)})
 
 
-def find_sequences(settings: EvaluationSettings) -> list[Clip]:
+def find_sequences(data: DataSettings) -> list[Clip]:
     """The clips of a data set.
 
     Raises:
         EvaluationError: no folder is named, nothing is left, or two clips share a name.
         ClipError: the folder is missing or holds no clip.
     """
-    data = settings.data
-    if data.get("root") is None:
-        raise EvaluationError(f"The folder of {data['name']} is not known: give data.root=FOLDER.")
-    only, size = data.get("only"), data.get("size")
-    every = find_clips(data["root"]) if size is None else find_clips(data["root"], suffixes=(".yuv",))
-    found = [path for path in every if only is None or path.stem in only]
+    root = data.folder()
+    every = find_clips(root) if data.size is None else find_clips(root, suffixes=(".yuv",))
+    found = [path for path in every if data.only is None or path.stem in data.only]
     if not found:
-        raise EvaluationError(f"{data['root']} holds none of the clips asked for: correct data.root or data.only.")
-    if only is not None and len(found) != len(only):
-        missing = sorted(set(only) - {path.stem for path in found})
-        raise EvaluationError(f"{data['root']} has no clip called {', '.join(missing)}: correct data.only.")
-    if settings.limit is not None and settings.limit < 1:
-        raise EvaluationError(f"limit={settings.limit} leaves no clip: give 1 or more.")
-    names = [path.stem for path in found]
-    doubled = [name for name in names if names.count(name) > 1]
-    if doubled:
-        raise EvaluationError(f"Two clips are both called {doubled[0]}: rename one of them.")
-    frames = data.get("frames")
-    pair = None if size is None else (int(size[0]), int(size[1]))
-    return [Clip(path.stem, path, frames, pair) for path in found][: settings.limit]
+        raise EvaluationError(f"{root} holds none of the clips asked for: correct data.root or data.only.")
+    missing = sorted(set(data.only or ()) - {path.stem for path in found})
+    if missing:
+        raise EvaluationError(f"{root} has no clip called {', '.join(missing)}: correct data.only.")
+    size = None if data.size is None else (data.size[0], data.size[1])
+    return [Clip(name, path, data.frames, size) for name, path in zip(labels(found), found, strict=True)]
 
 
 def load_video(settings: EvaluationSettings) -> VideoCodec:
@@ -78,17 +70,15 @@ def load_video(settings: EvaluationSettings) -> VideoCodec:
         raise EvaluationError("No checkpoint was named: give ckpt=FILE.")
     codec = load_any_codec(settings.ckpt, device=settings.torch_device, dtype=settings.dtype)
     if not isinstance(codec, VideoCodec):
-        raise EvaluationError(
-            f"{settings.ckpt} holds an image codec: data={settings.data['name']} needs a video codec."
-        )
+        raise EvaluationError(f"{settings.ckpt} holds an image codec: data={settings.data.name} needs a video codec.")
     return codec
 
 
 def _evaluate_sequence(
-    job: Job, codec: VideoCodec, metrics: PictureMetrics, advance: Callable[[], None]
+    job: Job, codec: VideoCodec, metrics: PictureMetrics, advance: Callable[[], object] = lambda: None
 ) -> list[SequenceResult]:
     """GLC at every quality, then each baseline at the bytes that GLC took; and the clip to look at."""
-    out, clip = Path(job.settings.out), job.clip
+    out, clip = job.out, job.clip
     ours = GLCClips(codec)
     results = [evaluate_clip(clip, ours, "GLC", q, out / "files" / f"q{q}", metrics, advance) for q in job.qualities]
     columns: list[tuple[str, Iterator[Any]]] = [("original", clip.pictures())]
@@ -113,79 +103,75 @@ def _column(result: SequenceResult, codec: ClipCodec, folder: Path) -> tuple[str
     return label, codec.decode(folder / f"{result.sequence}{codec.suffix}")
 
 
-_worker: tuple[VideoCodec, PictureMetrics] | None = None  # of this process
-
-
-def _start_worker(settings: EvaluationSettings, threads: int) -> None:
-    global _worker
+def _start_worker(
+    settings: EvaluationSettings, weights_sha256: str | None, threads: int
+) -> Callable[[Job], list[SequenceResult]]:
     torch.set_num_threads(threads)
-    _worker = (load_video(settings), PictureMetrics(settings.metrics, settings.torch_device))
+    assert settings.ckpt is not None
+    if fingerprint(settings.ckpt) != weights_sha256:
+        raise EvaluationError(f"{settings.ckpt} has changed since the evaluation began: evaluate a copy of it.")
+    metrics = PictureMetrics(settings.metrics, settings.torch_device)
+    return partial(_evaluate_sequence, codec=load_video(settings), metrics=metrics)
 
 
-def _work(job: Job) -> list[SequenceResult]:
-    assert _worker is not None
-    return _evaluate_sequence(job, *_worker, advance=lambda: None)
-
-
-def _measure_all(jobs: Sequence[Job], settings: EvaluationSettings, codec: VideoCodec) -> list[SequenceResult]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    results: dict[str, list[SequenceResult]] = {}
-    with ExitStack() as stack:
-        bar = stack.enter_context(Progress(*columns, TimeRemainingColumn(), disable=not settings.progress))
+def _measure_all(
+    jobs: Sequence[Job], settings: EvaluationSettings, codec: VideoCodec, facts: RunFacts
+) -> tuple[list[SequenceResult], list[LeftOut]]:
+    """Results in the order of the jobs, and the clips that have none."""
+    outcomes: dict[str, list[SequenceResult] | Failure] = {}
+    with progress_bar(settings.progress) as bar:
         task = bar.add_task("sequences", total=len(jobs))
-        if settings.workers > 1:
-            threads = max(1, torch.get_num_threads() // settings.workers)
-            pool = stack.enter_context(
-                ProcessPoolExecutor(
-                    min(settings.workers, len(jobs)),
-                    multiprocessing.get_context("spawn"),
-                    _start_worker,
-                    (settings, threads),
-                )
-            )
-            futures = {pool.submit(_work, job): job for job in jobs}
-            for future in as_completed(futures):
-                results[futures[future].clip.name] = future.result()
-                bar.advance(task)
+        count = min(settings.workers, len(jobs))
+        if count > 1:
+            start = partial(_start_worker, settings, facts.weights_sha256, max(1, torch.get_num_threads() // count))
+            done: Generator[tuple[Job, list[SequenceResult] | Failure], None, None] = in_processes(jobs, count, start)
         else:
-            metrics = PictureMetrics(settings.metrics, settings.torch_device)
             frames = bar.add_task("frames", total=None)
-            for job in jobs:
-                results[job.clip.name] = _evaluate_sequence(job, codec, metrics, lambda: bar.advance(frames))
+            metrics = PictureMetrics(settings.metrics, settings.torch_device)
+            measure = partial(_evaluate_sequence, codec=codec, metrics=metrics, advance=lambda: bar.advance(frames))
+            done = ((job, attempt(measure, job)) for job in jobs)
+        with closing(done):
+            for job, outcome in done:
+                outcomes[job.clip.name] = outcome
                 bar.advance(task)
-    return [result for job in jobs for result in results[job.clip.name]]
+    names = [job.clip.name for job in jobs]
+    found = {name: outcomes[name] for name in names}
+    failed = [LeftOut(name, each.reason) for name, each in found.items() if isinstance(each, Failure)]
+    return [result for each in found.values() if not isinstance(each, Failure) for result in each], failed
 
 
 def run_video_evaluation(settings: EvaluationSettings) -> list[VideoResults]:
     """Evaluate on clips; write ``results.json``, ``results.csv``, plots, the files, and clips to look at.
 
     Raises:
-        EvaluationError, ClipError, WeightsError, BackboneError: each with a sentence that says what to change.
+        EvaluationError, ClipError, WeightsError, BackboneError: each with a sentence that says what to change. Where
+            a clip could not be measured, after the results of the others are written.
     """
-    out, data = Path(settings.out), settings.data
-    clips = find_sequences(settings)
-    published = load_published(data["published"]) if data.get("published") else []
-    codec = load_video(settings)
-    qualities = default_qualities(codec.quality_levels) if settings.qualities is None else list(settings.qualities)
-    wrong = [q for q in qualities if not 0 <= q < codec.quality_levels]
-    if wrong or not qualities or len(set(qualities)) != len(qualities):
-        raise EvaluationError(f"qualities={qualities}: give distinct integers from 0 to {codec.quality_levels - 1}.")
+    data = settings.data
     for name in settings.baselines:
         X26xClips(name, None, {})  # an unknown one is refused before the work
-    jobs = [Job(clip, tuple(qualities), settings) for clip in clips]
-    measured = _measure_all(jobs, settings, codec)
+    found = find_sequences(data)
+    published = load_published(data.published) if data.published else []
+    codec = load_video(settings)
+    facts = settings.facts()
+    qualities = default_qualities(codec.quality_levels) if settings.qualities is None else settings.qualities
+    check_qualities(qualities, codec.quality_levels)
+    clips, left_out = readable(found, Clip.check, lambda clip: clip.path.name, settings)
+    out = claim_folder(settings, facts)
+    jobs = [Job(clip, tuple(qualities), out, settings) for clip in clips]
+    measured, failed = _measure_all(jobs, settings, codec, facts)
+    for leftover in out.rglob(".writing-*"):  # of a worker that was killed
+        discard(leftover)
     results = [
         VideoResults(name, tuple(r for r in measured if r.codec == name)) for name in ("GLC", *settings.baselines)
     ]
-    curves = [as_curve(each) for each in results]
-    bd_rates = compare(curves[0], [*published, *curves[1:]])
-    write_video_json(out / "results.json", settings.facts(), results, bd_rates)
-    write_video_csv(out / "results.csv", results)
-    title = f"{data['name']}, {len(clips)} clips"
-    if has_metric(curves):  # bytes alone can be evaluated too
-        plot_rate_distortion(curves, published, out / "rate_distortion.png", title)
-    (out / "frames").mkdir(exist_ok=True)
-    for clip in clips:
-        plot_over_frames([r for r in measured if r.sequence == clip.name], out / "frames" / f"{clip.name}.png")
-    print_means(results, title)
+    if measured:
+        (out / "frames").mkdir(exist_ok=True)
+        for name in dict.fromkeys(result.sequence for result in measured):
+            plot_over_frames([r for r in measured if r.sequence == name], out / "frames" / f"{name}.png")
+        facts = replace(facts, left_out=(*left_out, *failed))
+        write_report(out, facts, results, published, settings.metrics, "clips")
+    if failed:
+        reasons = "; ".join(f"{each.name}: {each.reason}" for each in failed)
+        raise EvaluationError(f"{len(failed)} of {len(clips)} clips could not be measured: {reasons}")
     return results

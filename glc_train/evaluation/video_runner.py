@@ -12,9 +12,9 @@ import numpy as np
 
 from glc_train.data import open_clip
 from glc_train.data.clip_info import ClipInfo
-from glc_train.evaluation.results import EvaluationError
+from glc_train.evaluation.results import EvaluationError, mean
 from glc_train.evaluation.video_codecs import ClipCodec, EncodedClip
-from glc_train.evaluation.video_results import FRAME_SCORES, FrameResult, SequenceResult, mean
+from glc_train.evaluation.video_results import FRAME_SCORES, FrameResult, SequenceResult
 from glc_train.metrics import PictureMetrics
 
 
@@ -32,6 +32,11 @@ class Clip:
         with open_clip(self.path, size=self.size) as reader:
             yield from itertools.islice(reader, self.frames)
 
+    def check(self) -> None:
+        """Decodes what counts. Raises: ClipError where that fails."""
+        for _ in self.pictures():
+            pass
+
     def info(self) -> ClipInfo:
         """Format of the clip."""
         with open_clip(self.path, size=self.size) as reader:
@@ -44,7 +49,7 @@ def _signed_error(original: np.ndarray, decoded: np.ndarray) -> np.ndarray:
 
 def _measure(
     clip: Clip, codec: ClipCodec, file: Path, encoded: EncodedClip, metrics: PictureMetrics,
-    advance: Callable[[], None],
+    advance: Callable[[], object],
 ) -> tuple[tuple[FrameResult, ...], float]:  # fmt: skip
     """Results of the frames, and the decoder's seconds."""
     results: list[FrameResult] = []
@@ -74,7 +79,7 @@ def evaluate_clip(
     quality: int,
     folder: Path,
     metrics: PictureMetrics,
-    advance: Callable[[], None] = lambda: None,
+    advance: Callable[[], object] = lambda: None,
 ) -> SequenceResult:
     """Measure one clip at one quality through ``folder/<sequence><suffix>``.
 

@@ -10,13 +10,14 @@ from glc_train.metrics.patches import (
     cut_patches,
 )
 from glc_train.metrics.perceptual import DISTS, LPIPS
-from glc_train.metrics.pictures import METRIC_NAMES, PictureMetrics, PictureScores
+from glc_train.metrics.pictures import METRIC_NAMES, SMALLEST_SIDES, PictureMetrics, PictureScores
 
 __all__ = [
     "DISTS",
     "EXPECTED_PATCHES",
     "LPIPS",
     "METRIC_NAMES",
+    "SMALLEST_SIDES",
     "Inception2015",
     "PatchDistribution",
     "PictureMetrics",

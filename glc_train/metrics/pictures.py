@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glc_train.metrics.fidelity import ms_ssim, psnr
-from glc_train.metrics.perceptual import DISTS, LPIPS
+from glc_train.metrics.fidelity import MS_SSIM_SMALLEST_SIDE, ms_ssim, psnr
+from glc_train.metrics.perceptual import DISTS, LPIPS, SMALLEST_SIDE
 
 METRIC_NAMES = ("psnr", "ms_ssim", "lpips", "dists")
+SMALLEST_SIDES = {"psnr": 1, "ms_ssim": MS_SSIM_SMALLEST_SIDE, "lpips": SMALLEST_SIDE, "dists": SMALLEST_SIDE}
+"""Pixels that each side of a picture must have for a metric."""
 
 
 @dataclass(frozen=True)
 class PictureScores:
-    """Scores of one decoded picture; ``None`` is "not computed".
+    """Scores of one decoded picture; ``None``: not asked for, or a side is below ``SMALLEST_SIDES``.
 
-    ``psnr`` in dB, ``ms_ssim`` in [0, 1] (higher is better); ``lpips`` (v0.1, AlexNet) and ``dists`` from 0 (lower is
-    better).
+    ``psnr`` in dB, infinite for equal pictures, ``ms_ssim`` in [0, 1] (higher is better); ``lpips`` (v0.1, AlexNet) and
+    ``dists`` from 0 (lower is better).
     """
 
     psnr: float | None = None
@@ -42,9 +43,8 @@ def to_tensor(picture: np.ndarray, device: torch.device | str = "cpu") -> Tensor
     return torch.from_numpy(np.array(picture)).to(device).permute(2, 0, 1)[None].float() / 255
 
 
-def _finite(value: Tensor | None) -> float | None:
-    number = None if value is None else float(value)
-    return number if number is not None and math.isfinite(number) else None
+def _number(value: Tensor | None) -> float | None:
+    return None if value is None else float(value)
 
 
 class PictureMetrics:
@@ -75,14 +75,11 @@ class PictureMetrics:
         self._dists = DISTS(folder=folder).to(self.device) if "dists" in self.names else None
 
     def measure(self, original: np.ndarray, decoded: np.ndarray) -> PictureScores:
-        """Compare two (H, W, 3) uint8 RGB pictures of one size; raises ``ValueError`` for anything else.
-
-        An infinite PSNR (equal pictures) is ``None``: it has no place in a mean.
-        """
+        """Compare two (H, W, 3) uint8 RGB pictures of one size; raises ``ValueError`` for anything else."""
         a, b = to_tensor(original, self.device), to_tensor(decoded, self.device)
         return PictureScores(
-            psnr=_finite(psnr(a, b)) if "psnr" in self.names else None,
-            ms_ssim=_finite(ms_ssim(a, b)) if "ms_ssim" in self.names else None,
-            lpips=_finite(self._lpips(a, b)) if self._lpips is not None else None,
-            dists=_finite(self._dists(a, b)) if self._dists is not None else None,
+            psnr=_number(psnr(a, b)) if "psnr" in self.names else None,
+            ms_ssim=_number(ms_ssim(a, b)) if "ms_ssim" in self.names else None,
+            lpips=_number(self._lpips(a, b)) if self._lpips is not None else None,
+            dists=_number(self._dists(a, b)) if self._dists is not None else None,
         )

@@ -2,18 +2,19 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from PIL import Image
 
 import glc_train.weights
 from glc_train.data import write_picture
 from glc_train.evaluation import (
     Curve,
+    DataSettings,
     EvaluationSettings,
     compare,
     load_published,
@@ -39,7 +40,7 @@ def settings(tmp_path: Path) -> EvaluationSettings:
     weights.write_bytes(b"abc")
     return EvaluationSettings(
         ckpt=str(weights),
-        data={"name": "folder", "root": str(folder), "expected": 2, "published": "kodak"},
+        data=DataSettings("folder", str(folder), expected=2, published="kodak"),
         out=str(tmp_path / "out"),
         metrics=["psnr"],
         baselines=["webp"],
@@ -50,7 +51,7 @@ def settings(tmp_path: Path) -> EvaluationSettings:
 
 def test_the_report_is_complete(settings: EvaluationSettings, capsys: pytest.CaptureFixture[str]) -> None:
     run_evaluation(settings, ReportingCodec())
-    out = Path(settings.out)
+    out = Path(str(settings.out))
     content = json.loads((out / "results.json").read_text())
     assert content["schema"] == 1
     assert content["weights_sha256"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -93,9 +94,9 @@ def test_no_file_is_left_half_written(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"data": {"name": "kodak", "root": None, "expected": 24}}, "give data.root=FOLDER"),
+        ({"data": DataSettings("kodak", expected=24)}, "give data.root=FOLDER"),
         ({"expected": 24}, "holds 2 pictures and folder has 24"),
-        ({"limit": 0}, "leaves no picture"),
+        ({"limit": 0}, "limit=0: give 1 or more"),
         ({"baselines": ["vtm"]}, "no baseline 'vtm'"),
         ({"metrics": ["vmaf"]}, "no metric named 'vmaf'"),
         ({"inception": "nowhere.pth"}, r"nowhere\.pth does not exist"),
@@ -105,10 +106,10 @@ def test_no_file_is_left_half_written(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_wrong_settings_are_one_sentence(settings: EvaluationSettings, change: dict[str, Any], message: str) -> None:
     values = vars(settings) | {k: v for k, v in change.items() if k != "expected"}
     if "expected" in change:
-        values["data"] = settings.data | change
+        values["data"] = replace(settings.data, **change)
     with pytest.raises(ValueError, match=message):
         run_evaluation(EvaluationSettings(**values), ReportingCodec())
-    assert not (Path(settings.out) / "results.json").exists()
+    assert not Path(str(settings.out)).exists()
 
 
 def test_without_a_checkpoint_the_installed_weights_are_measured(
@@ -119,7 +120,7 @@ def test_without_a_checkpoint_the_installed_weights_are_measured(
     tiny_image(weights)
     monkeypatch.setattr(glc_train.weights, "PRETRAINED", weights.parent)
     run_evaluation(EvaluationSettings(**vars(settings) | {"ckpt": None, "baselines": [], "qualities": [0]}))
-    facts = json.loads((Path(settings.out) / "results.json").read_text())
+    facts = json.loads((Path(str(settings.out)) / "results.json").read_text())
     assert facts["checkpoint"] == str(weights)
     assert facts["weights_sha256"] == fingerprint(str(weights))
     monkeypatch.setattr(glc_train.weights, "PRETRAINED", tmp_path / "none")
@@ -154,10 +155,10 @@ def test_a_plot_needs_a_metric(tmp_path: Path) -> None:
 def test_every_data_set_composes(repository: Path, name: str, expected: int | None, published: str | None) -> None:
     with initialize_config_dir(str(repository / "conf" / "evaluation"), version_base="1.3"):
         config = compose("evaluate", [f"data={name}", "ckpt=x"])
-    settings = EvaluationSettings(**OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-    assert settings.data["expected"] == expected
-    assert settings.data["published"] == published
-    assert settings.out == f"outputs/evaluation/{settings.data['name']}"
+    settings = EvaluationSettings.from_config(config)
+    assert settings.data.expected == expected
+    assert settings.data.published == published
+    assert settings.out is None
     if published:
         assert load_published(published)
 
@@ -173,7 +174,28 @@ def test_the_command_ends_with_one_sentence_and_leaves_no_folder(repository: Pat
     assert run.returncode == 1
     assert "nowhere.ckpt" in run.stderr
     assert "Traceback" not in run.stderr
-    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert list(tmp_path.iterdir()) == []
+
+
+SIGNAL_ON_IMPORT = """
+import os, runpy, sys
+
+class Signal:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), {number})
+
+sys.meta_path.insert(0, Signal())
+sys.argv = [{script!r}]
+runpy.run_path({script!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(("module", "number"), [("omegaconf", 15), ("torch.nn", 2), ("glc_train.evaluation", 2)])
+def test_the_imports_of_the_command_end_quietly(repository: Path, tmp_path: Path, module: str, number: int) -> None:
+    script = SIGNAL_ON_IMPORT.format(module=module, number=number, script=str(repository / "evaluate.py"))
+    run = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (128 + number, "", "")
 
 
 def test_a_fingerprint_is_the_sha256_of_the_file(tmp_path: Path) -> None:

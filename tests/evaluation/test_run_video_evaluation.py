@@ -16,10 +16,11 @@ from PIL import Image
 
 from glc_train.codecs import VideoDecoder
 from glc_train.data import ClipError, ClipInfo, open_clip, write_clip
-from glc_train.evaluation import EvaluationError, EvaluationSettings, run_video_evaluation
+from glc_train.evaluation import DataSettings, EvaluationError, EvaluationSettings, run_video_evaluation, video_run
 from glc_train.evaluation.video_codecs import X26xClips
 from glc_train.evaluation.video_results import FrameResult, SequenceResult
 from glc_train.evaluation.video_run import default_qualities
+from glc_train.evaluation.video_runner import Clip
 from glc_train.weights import build_video, load_video, save_codec
 from tests.moving_clips import moving_clip
 
@@ -57,7 +58,7 @@ def settings(weights: Path, tmp_path: Path) -> EvaluationSettings:
                 clip.write(picture)
     return EvaluationSettings(
         ckpt=str(weights),
-        data={"name": "video", "clips": True, "root": str(folder), "frames": FRAMES, "published": "video/uvg"},
+        data=DataSettings("video", str(folder), clips=True, frames=FRAMES, published="video/uvg"),
         out=str(tmp_path / "out"),
         qualities=[0, 63],
         metrics=["psnr"],
@@ -68,7 +69,7 @@ def settings(weights: Path, tmp_path: Path) -> EvaluationSettings:
 
 def test_figures_are_those_of_the_files(settings: EvaluationSettings, capsys: pytest.CaptureFixture[str]) -> None:
     (results,) = run_video_evaluation(settings)
-    out = Path(settings.out)
+    out = Path(str(settings.out))
     assert [(s.sequence, s.quality) for s in results.sequences] == [("c0", 0), ("c0", 63), ("c1", 0), ("c1", 63)]
     codec = load_video(str(settings.ckpt), dtype="auto")
     for sequence in results.sequences:
@@ -80,7 +81,7 @@ def test_figures_are_those_of_the_files(settings: EvaluationSettings, capsys: py
         assert 0 < sequence.bytes - sum(frame.bytes for frame in sequence.per_frame) < 60, "header, end and index"
         with open(file, "rb") as stream:
             decoded = np.stack([frame.picture for frame in VideoDecoder(codec, stream)]).astype(float)
-        with open_clip(Path(settings.data["root"]) / f"{sequence.sequence}.y4m") as reader:
+        with open_clip(Path(settings.data.folder()) / f"{sequence.sequence}.y4m") as reader:
             original = np.stack(list(reader)[:FRAMES]).astype(float)
         error = (decoded - original) / 255
         psnr = -10 * np.log10((error**2).mean((1, 2, 3)))
@@ -95,7 +96,7 @@ def test_figures_are_those_of_the_files(settings: EvaluationSettings, capsys: py
 def test_the_report_is_complete_and_workers_change_nothing(settings: EvaluationSettings) -> None:
     settings = replace(settings, baselines=["x264"], workers=2)
     ours, theirs = run_video_evaluation(settings)
-    out = Path(settings.out)
+    out = Path(str(settings.out))
     content = json.loads((out / "results.json").read_text())
     assert set(content["codecs"]) == {"GLC", "x264"}
     entry = content["codecs"]["GLC"]["sequences"]["c1"]["63"]
@@ -114,7 +115,8 @@ def test_the_report_is_complete_and_workers_change_nothing(settings: EvaluationS
         assert (mine.sequence, mine.quality) == (other.sequence, other.quality)
         assert other.bytes <= mine.bytes or other.bytes < 1500, "no larger than ours, or as small as x264 can"
         assert other.estimated_bpp is None
-    again = run_video_evaluation(replace(settings, baselines=[], workers=1, save_pictures=False))[0]
+    settings = replace(settings, baselines=[], workers=1, save_pictures=False, out=f"{settings.out}_again")
+    again = run_video_evaluation(settings)[0]
     assert [(s.bytes, s.psnr) for s in again.sequences] == [(s.bytes, s.psnr) for s in ours.sequences]
 
 
@@ -142,7 +144,7 @@ def test_bytes_alone_can_be_evaluated(settings: EvaluationSettings) -> None:
     (results,) = run_video_evaluation(replace(settings, metrics=[], limit=1, qualities=[0]))
     assert results.sequences[0].psnr is None
     assert results.sequences[0].bytes > 0
-    assert not (Path(settings.out) / "rate_distortion.png").exists()
+    assert not (Path(str(settings.out)) / "rate_distortion.png").exists()
 
 
 def test_four_qualities_are_those_of_the_protocol() -> None:
@@ -156,19 +158,19 @@ def test_four_qualities_are_those_of_the_protocol() -> None:
     [
         ({"ckpt": None}, "give ckpt=FILE"),
         ({"qualities": [64]}, "distinct integers from 0 to 63"),
-        ({"limit": 0}, "leaves no clip"),
+        ({"limit": 0}, "limit=0: give 1 or more"),
         ({"baselines": ["vp8"]}, "no baseline 'vp8'"),
-        ({"data": {"name": "video", "clips": True, "root": None}}, "give data.root=FOLDER"),
+        ({"data": {"root": None}}, "give data.root=FOLDER"),
         ({"data": {"only": ["c0", "c9"]}}, "no clip called c9"),
         ({"data": {"size": [64, 64]}}, r"clips: no clips there; looked for \.yuv\."),
     ],
 )
 def test_wrong_settings_are_one_sentence(settings: EvaluationSettings, change: dict[str, Any], message: str) -> None:
     if "data" in change:
-        change = {"data": settings.data | change["data"]}
+        change = {"data": replace(settings.data, **change["data"])}
     with pytest.raises((EvaluationError, ClipError), match=message):
         run_video_evaluation(replace(settings, **change))
-    assert not Path(settings.out).exists()
+    assert not Path(str(settings.out)).exists()
 
 
 def test_an_image_codec_is_refused(settings: EvaluationSettings, repository: Path, tmp_path: Path) -> None:
@@ -178,3 +180,39 @@ def test_an_image_codec_is_refused(settings: EvaluationSettings, repository: Pat
     save_codec(build_codec(config), config, tmp_path / "image.safetensors")
     with pytest.raises(EvaluationError, match="needs a video codec"):
         run_video_evaluation(replace(settings, ckpt=str(tmp_path / "image.safetensors")))
+
+
+def test_an_unreadable_clip_is_left_out_and_a_failing_one_keeps_the_others(
+    settings: EvaluationSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(settings.data.folder())
+    (folder / "broken.mp4").write_bytes(bytes(1000))
+    measured = video_run.evaluate_clip
+
+    def fail_on_c0(clip: Clip, *arguments: Any) -> SequenceResult:
+        if clip.name == "c0":
+            raise OSError("no space left")
+        return measured(clip, *arguments)
+
+    monkeypatch.setattr(video_run, "evaluate_clip", fail_on_c0)
+    settings = replace(settings, metrics=[], qualities=[0], save_pictures=False)
+    with pytest.raises(EvaluationError, match=r"^1 of 2 clips could not be measured: c0: no space left$"):
+        run_video_evaluation(settings)
+    content = json.loads((Path(str(settings.out)) / "results.json").read_text())
+    assert list(content["codecs"]["GLC"]["sequences"]) == ["c1"]
+    assert [each["name"] for each in content["left_out"]] == ["broken.mp4", "c0"]
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"left out: {folder / 'broken.mp4'}")
+    assert "2 of 3 clips were left out: broken.mp4, c0." in shown.out
+
+
+def test_a_worker_refuses_weights_that_changed(settings: EvaluationSettings) -> None:
+    with pytest.raises(EvaluationError, match="has changed since the evaluation began"):
+        video_run._start_worker(settings, "0" * 64, threads=1)
+
+
+def test_clips_of_one_name_take_that_of_their_folder(settings: EvaluationSettings) -> None:
+    folder = Path(settings.data.folder())
+    (folder / "more").mkdir()
+    (folder / "more/c0.y4m").write_bytes((folder / "c0.y4m").read_bytes())
+    assert {clip.name for clip in video_run.find_sequences(settings.data)} == {"clips_c0", "c1", "more_c0"}

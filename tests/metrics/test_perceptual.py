@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def test_recorded_values_on_rendered_pictures(backbone_folder: Path | None) -> N
 def test_equal_pictures_are_at_distance_zero(backbone_folder: Path | None) -> None:
     a = render(64, 64)
     scores = PictureMetrics(folder=backbone_folder).measure(a, a)
-    assert scores.psnr is None  # infinite
+    assert scores.psnr == math.inf
     assert scores.lpips == pytest.approx(0, abs=1e-6)
     assert scores.dists == pytest.approx(0, abs=1e-5)
 

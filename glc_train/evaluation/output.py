@@ -1,0 +1,80 @@
+"""The folder of an evaluation: never one that holds results of other weights or settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from glc_train.evaluation.results import EvaluationError, RunFacts
+from glc_train.evaluation.settings import EvaluationSettings
+from glc_train.files import discard, write_text
+
+SETTINGS = "settings.json"
+RESULTS = "results.json"
+_WRITTEN = (
+    RESULTS, "results.csv", "rate_distortion.png", "pictures.png", "files", "decoded", "baselines", "frames", "clips"
+)  # fmt: skip
+_WITHOUT_EFFECT = ("ckpt", "out", "overwrite", "strict", "progress", "workers")  # on the results
+_LONGEST_NAME = 100
+
+
+def claim_folder(settings: EvaluationSettings, facts: RunFacts) -> Path:
+    """The folder that the results go to, marked as theirs before the first one is written.
+
+    It is ``settings.out``, or else ``outputs/evaluation/DATA/CHECKPOINT-HASH``, with a hash of the weights and the
+    settings. The same evaluation writes over its own results.
+
+    Raises:
+        EvaluationError: the folder holds other results without ``settings.overwrite``, or what no evaluation wrote.
+    """
+    identity = _identity(settings, facts)
+    text = json.dumps(identity, indent=1)
+    out = Path(settings.out) if settings.out else _own_folder(settings, text)
+    found = _recorded(out)
+    if found != identity:
+        taken = [name for name in _WRITTEN if (out / name).exists()]
+        if taken and found is None and RESULTS not in taken:
+            raise EvaluationError(f"{out} holds {taken[0]}, which no evaluation wrote: give another out=FOLDER.")
+        if taken and not settings.overwrite:
+            raise EvaluationError(
+                f"{out} holds results of {_difference(found, identity)}: give another out=FOLDER, or overwrite=true to "
+                "replace them."
+            )
+        for name in taken:
+            discard(out / name)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / SETTINGS, text + "\n")
+    return out
+
+
+def _identity(settings: EvaluationSettings, facts: RunFacts) -> dict[str, Any]:
+    values = {name: value for name, value in asdict(settings).items() if name not in _WITHOUT_EFFECT}
+    if settings.data.root is not None:
+        values["data"]["root"] = str(Path(settings.data.root).resolve())
+    return {"weights_sha256": facts.weights_sha256, **values, "device": facts.device, "dtype": facts.dtype}
+
+
+def _own_folder(settings: EvaluationSettings, identity: str) -> Path:
+    checkpoint = Path(settings.ckpt or "codec").resolve()
+    name = f"{checkpoint.parent.name}_{checkpoint.stem}"[-_LONGEST_NAME:]
+    return Path("outputs/evaluation", settings.data.name, f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}")
+
+
+def _recorded(out: Path) -> Any:
+    """What is recorded in the folder; None: nothing, or nothing that can be read."""
+    try:
+        return json.loads((out / SETTINGS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _difference(found: Any, identity: dict[str, Any]) -> str:
+    if not isinstance(found, dict):
+        return "unknown settings"
+    names = [name for name in identity if found.get(name) != identity[name]]
+    other = ["other weights"] if "weights_sha256" in names else []
+    settings = [name for name in names if name != "weights_sha256"]
+    return " and ".join([*other, *([f"another choice of {', '.join(settings)}"] if settings else [])])

@@ -1,0 +1,76 @@
+"""What an evaluation is asked to do: options of every kind, taken or refused with their name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from glc_train.evaluation import DataSettings, EvaluationError, EvaluationSettings
+
+
+def settings_of(repository: Path, *overrides: str) -> EvaluationSettings:
+    with initialize_config_dir(str(repository / "conf" / "evaluation"), version_base="1.3"):
+        return EvaluationSettings.from_config(compose("evaluate", list(overrides)))
+
+
+@pytest.mark.parametrize(
+    ("override", "name", "value"),
+    [
+        ("qualities=0", "qualities", [0]),
+        ("qualities=[0,2]", "qualities", [0, 2]),
+        ("metrics=psnr", "metrics", ["psnr"]),
+        ("metrics=null", "metrics", []),
+        ("baselines=x264", "baselines", ["x264"]),
+        ("ckpt=7", "ckpt", "7"),
+        ("limit=3", "limit", 3),
+    ],
+)
+def test_one_value_stands_for_a_list(repository: Path, override: str, name: str, value: Any) -> None:
+    assert getattr(settings_of(repository, override), name) == value
+
+
+@pytest.mark.parametrize(
+    ("override", "name", "value"),
+    [
+        ("data.only=[1]", "only", ["1"]),
+        ("data.only=reach", "only", ["reach"]),
+        ("data.only=null", "only", None),
+        ("data.size=[416,240]", "size", [416, 240]),
+        ("data.root=2024", "root", "2024"),
+    ],
+)
+def test_numbers_name_clips_and_folders(repository: Path, override: str, name: str, value: Any) -> None:
+    assert getattr(settings_of(repository, "data=video", override).data, name) == value
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["qualities=[0.5]"], r"^qualities\[0\]: Value '0.5' of type 'float' could not be converted to Integer\.$"),
+        (["qualities=low"], r"^qualities\[0\]: Value 'low'"),
+        (["limit=few"], "^limit: Value 'few'"),
+        (["limit=-1"], "^limit=-1: give 1 or more"),
+        (["workers=0"], "^workers=0: give 1 or more"),
+        (["strict=perhaps"], "^strict: Value 'perhaps' is not a valid bool"),
+        (["ckpt=[a,b]"], "^ckpt: Cannot convert"),
+        (["+option=1"], "^option: there is no such option"),
+        (["+data.option=1"], r"^data\.option: there is no such option"),
+        (["data.name=???"], r"^data\.name has no value: give data\.name=VALUE"),
+        (["device=gpu"], "^device=gpu: not usable here"),
+        (["data=video", "data.frames=0"], r"^data\.frames=0: give 1 or more"),
+        (["data=video", "data.size=416"], r"^data\.size=\[416\]: give '\[WIDTH,HEIGHT\]'"),
+        (["data=video", "data.only=[]"], r"^data\.only=\[\] leaves no clip"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_does_not_fit_is_refused_by_its_name(repository: Path, overrides: list[str], message: str) -> None:
+    with pytest.raises(EvaluationError, match=message):
+        settings_of(repository, *overrides)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_cuda_is_one_sentence() -> None:
+    with pytest.raises(EvaluationError, match=r"^device=cuda: not usable here \(.+\); give cpu, cuda or auto\.$"):
+        EvaluationSettings(DataSettings("folder"), device="cuda")
