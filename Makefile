@@ -9,6 +9,9 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Test processes that run side by side, each with one thread.
 WORKERS ?= 2
+# Training and codec tests that are run once more with the instructions of AVX2 alone.
+AVX2_TESTS := tests/test_precision.py tests/test_cli_precision.py tests/training/test_trainer_precision.py \
+	tests/training/test_golden_curves.py tests/codecs/test_image_files.py
 # What the demo writes.
 DEMO := outputs/demo
 
@@ -18,7 +21,7 @@ SOURCES := glc_train tests $(wildcard train.py evaluate.py benchmarks)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
 setup: $(INSTALLED) ## build .venv from requirements.lock (again only when that or pyproject.toml changed)
@@ -41,6 +44,10 @@ test: $(INSTALLED) ## run the tests (all but those marked slow or gpu)
 .PHONY: test-slow
 test-slow: $(INSTALLED) ## run the tests marked slow
 	$(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu" $(ARGS)
+
+.PHONY: test-avx2
+test-avx2: $(INSTALLED) ## run a training and a codec test as on a processor with AVX2 alone
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest -n $(WORKERS) $(AVX2_TESTS) $(ARGS)
 
 .PHONY: test-gpu
 test-gpu: $(INSTALLED) ## run the tests marked gpu (needs a CUDA device)

@@ -27,6 +27,7 @@ from torch.utils.flop_counter import flop_registry
 from benchmarks.plain import with_plain_quantisers
 from benchmarks.record import checked, machine_load, machine_options, spread, write_record
 from glc_train.training.stage import Stage
+from glc_train.training.trainer_precision import trainer_precision
 from glc_train.weights import build_codec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -145,7 +146,8 @@ def measure(case: str, options: argparse.Namespace) -> dict[str, Any]:
     x = torch.rand(size, generator=torch.Generator().manual_seed(0)) * 2 - 1
     stages = {"ours": build(config, case, plain=False)}
     stages["plain"] = build(config, case, plain=True)
-    precision = {"ours": "bf16-mixed", "plain": "32-true"}
+    auto = OmegaConf.create({"accelerator": options.device, "precision": "auto"})
+    precision = {"ours": trainer_precision(auto), "plain": "32-true"}
     with FlopCounter() as counter:
         run_block(stages["ours"], x, 1, precision["ours"], options.device)
     if options.compile:

@@ -33,7 +33,7 @@ def test_every_trainer_lets_the_device_decide(path: Path) -> None:
         ("gpu", "auto", True, "bf16-mixed", False),
         ("gpu", "auto", False, "32-true", False),
         ("auto", "bf16-mixed", False, "bf16-mixed", True),
-        ("gpu", "16-mixed", False, "16-mixed", False),
+        ("gpu", "16-mixed", False, "16-mixed", True),
     ],
 )
 def test_auto_is_resolved_and_all_else_is_kept(
