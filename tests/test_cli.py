@@ -307,13 +307,6 @@ def test_alpha_sixteen_bits_and_orientation(
         assert (tmp_path / "out" / f"{name}.glc").read_bytes() == codec.compress(picture.copy(), 1), name
 
 
-def test_bfloat16_files_are_read_by_float32(weights: Path, photo: Path, tmp_path: Path) -> None:
-    coded = tmp_path / "x.glc"
-    assert glc("compress", photo, coded, "--weights", weights, "--dtype", "bfloat16", "--device", "cpu") == 0
-    assert glc("decompress", coded, tmp_path / "x.png", "--weights", weights) == 0
-    assert read_picture(tmp_path / "x.png").shape == (SIDE, SIDE - 31, 3)
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
