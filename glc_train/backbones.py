@@ -39,6 +39,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from glc_train.files import write_bytes
+from glc_train.pickles import read_pickle
 
 BackboneName = Literal["alexnet", "vgg16"]
 
@@ -103,10 +104,7 @@ def _checked(net: BackboneName, state: dict[str, Tensor], source: Path) -> dict[
 
 def _read(net: BackboneName, path: Path) -> dict[str, Tensor]:
     try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        state = load_file(path) if path.suffix == ".safetensors" else read_pickle(path, mmap=True)
     except Exception as error:
         raise BackboneError(f"{path} cannot be read as weights of {net} ({error}): remove it or replace it.") from error
     return _checked(net, state, path)
@@ -282,7 +280,7 @@ def load_dists(folder: Path | str | None = None, download: bool = True) -> nn.Mo
     with _prepared_trunk("vgg16", load_trunk("vgg16", folder, download)):
         module = DISTS_pytorch.DISTS(load_weights=False)
     calibration = Path(DISTS_pytorch.__file__).parent / "weights.pt"
-    weights = torch.load(calibration, map_location="cpu", weights_only=True)
+    weights = read_pickle(calibration)
     module.load_state_dict({"alpha": weights["alpha"], "beta": weights["beta"]}, strict=False)
     return module.requires_grad_(False).eval()
 

@@ -42,17 +42,18 @@ RULES: dict[str, Rule] = {
     "interruption": Rule(frozenset(), only=frozenset()),
     "processes": Rule(_units("interruption"), only=frozenset()),
     "command_line": Rule(frozenset(), only=frozenset({"hydra", "omegaconf"})),
-    "backbones": Rule(_units("files"), never=FRAMEWORKS),
+    "pickles": Rule(frozenset(), only=frozenset({"torch"})),
+    "backbones": Rule(_units("files pickles"), never=FRAMEWORKS),
     "provenance": Rule(frozenset(), only=frozenset({"torch"})),
     "precision": Rule(frozenset(), only=frozenset({"torch"})),
     "losses": Rule(_units("layers autoencoder backbones")),
-    "metrics": Rule(_units("backbones")),
+    "metrics": Rule(_units("backbones pickles")),
     "data": Rule(_units("files")),
-    "weights": Rule(_units("layers autoencoder transform codecs files precision")),
+    "weights": Rule(_units("layers autoencoder transform codecs files pickles precision")),
     "training": Rule(
         _units(
             "layers autoencoder transform codecs losses data metrics backbones weights"
-            " files provenance precision glc_train"
+            " files pickles provenance precision glc_train"
         )
     ),
     "evaluation": Rule(_units("codecs metrics data backbones weights files processes provenance precision glc_train")),

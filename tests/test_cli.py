@@ -173,9 +173,7 @@ def test_a_picture_above_the_limit_is_refused_until_it_is_raised(
     command = ("decompress", coded, tmp_path / "back.png", "--weights", weights, "--max-pixels")
     capsys.readouterr()
     assert glc(*command, pixels - 1) == 1
-    sentence = f"glc: {coded} announces 65x96 pixels, above the limit of {pixels - 1:,}: if you trust it"
-    assert capsys.readouterr().err.startswith(sentence)
-    assert not (tmp_path / "back.png").exists()
+    assert f"{coded} announces 65x96 pixels, above the limit of {pixels - 1:,}: if" in capsys.readouterr().err
     assert glc(*command, pixels) == 0
     for wrong in ("0", "-5", "many"):
         with pytest.raises(SystemExit, match="2"):

@@ -109,7 +109,7 @@ def test_files_in_the_wrong_place(image_path: Path, published: dict[str, Tensor]
         load_codec(tmp_path / "video.pth")
     with pytest.raises(WeightsError, match=r"other\.pth does not hold the published GLC video weights"):
         load_video_codec(image_path, tmp_path / "other.pth")
-    with pytest.raises(WeightsError, match=r"none\.pth is no weights file that can be read"):
+    with pytest.raises(WeightsError, match=r"no weights file at .*none\.pth"):
         load_video_codec(image_path, tmp_path / "none.pth")
     with pytest.raises(WeightsError, match="no weights file at"):
         load_video_codec(tmp_path / "none.safetensors", tmp_path / "video.pth")
@@ -174,8 +174,8 @@ def test_either_kind_is_told_by_the_file(config: dict[str, Any], tmp_path: Path)
         ({"image": {}}, "no section autoencoder"),
         ({"transform": None}, "no section transform"),
         ({"transform": {"channels": "many"}}, r"model\.transform"),
-        ({"gop": {"pattern": []}}, r"model\.gop: gop\.pattern must list adaptors"),
-        ({"gop": {"period": 3}}, r"model\.gop: .*period"),
+        ({"gop": {"pattern": []}}, r"model\.gop\.pattern must be a list"),
+        ({"gop": {"period": 3}}, r"model\.gop has no setting 'period'"),
         ({"gop": {"pattern": [7]}}, "does not fit its image codec: .* goes beyond"),
     ],
 )

@@ -104,10 +104,17 @@ class ImageCodec(nn.Module):
     Args:
         autoencoder: picture ⇄ latent.
         transform: latent ⇄ symbols; None: the auto-encoder's codebook indices are coded by themselves.
+
+    Raises:
+        ValueError: the parts do not fit each other.
     """
 
     def __init__(self, autoencoder: VQVAE, transform: ImageTransform | None) -> None:
         super().__init__()
+        if transform is not None and transform.latent_channels != autoencoder.latent_channels:
+            raise ValueError(
+                f"the auto-encoder has {autoencoder.latent_channels} latent channels, not {transform.latent_channels}"
+            )
         self.autoencoder = autoencoder
         # Typed as what it is but for that comparison; `isinstance` tells the two apart.
         self.transform = transform or cast(ImageTransform, IndexTransform(autoencoder.quantiser))

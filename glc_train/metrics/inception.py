@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import inception as blocks
 
+from glc_train.pickles import read_pickle
+
 _SIDE = 299
 
 
@@ -99,8 +101,8 @@ def load_inception(path: Path | str) -> Inception2015:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path} does not exist: name the file pt_inception-2015-12-05-6726825d.pth.")
+    state = read_pickle(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
         network = Inception2015()
         found = network.load_state_dict(state, strict=False)
     except Exception as error:

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from glc_train.files import replacing, write_text
 from glc_train.losses import CodePredictor
+from glc_train.pickles import read_pickle
 from glc_train.training.checkpoint import KeepLast
 from glc_train.training.family import EXPORT, Family, family_of
 from glc_train.training.model_card import CARD, CONFIG, training_facts, write_model_card
@@ -232,7 +233,7 @@ def _load_predictor(stage: Stage, path: Path) -> None:
     if not isinstance(predictor, CodePredictor):
         return
     if path.is_file():
-        load_strictly(predictor, torch.load(path, map_location="cpu", weights_only=True), str(path))
+        load_strictly(predictor, read_pickle(path), str(path))
     else:
         log.info("no code predictor beside the weights (%s): it starts untrained", path)
 

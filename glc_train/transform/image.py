@@ -143,7 +143,10 @@ class ImageTransform(nn.Module):
         self.rdoq = (rdoq,) * quality_levels if isinstance(rdoq, int | float) else tuple(rdoq)
         if len(self.rdoq) != quality_levels or not all(0 <= value < math.inf for value in self.rdoq):
             raise ValueError(f"transform.rdoq must be a number of at least 0, or {quality_levels} of them, not {rdoq}")
+        if channels % 4:
+            raise ValueError(f"transform.channels must be a multiple of 4, not {channels}")
         self.quality_levels = quality_levels
+        self.latent_channels = latent_channels
         self.channels = channels
         self.hyper_channels = hyper_channels
         self.analysis = GainTransform(latent_channels, channels, quality_levels, depth, gains=(0.5, 2.0))

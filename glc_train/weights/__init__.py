@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -16,32 +16,29 @@ from glc_train.codecs import GOP, ImageCodec, VideoCodec
 from glc_train.files import replacing
 from glc_train.precision import resolve
 from glc_train.transform import ImageTransform, VideoTransform
+from glc_train.weights.config import settings_of
+from glc_train.weights.errors import WeightsError
 from glc_train.weights.published import IMAGE_MARKER, PUBLISHED_VIDEO_NAMES, VIDEO_MARKER, rename_published
 from glc_train.weights.published import predictor_state as predictor_state
+from glc_train.weights.reading import CHECKPOINT_CONFIG as CHECKPOINT_CONFIG
+from glc_train.weights.reading import FORMAT, VIDEO_FORMAT, existing, read_package, read_tables
+from glc_train.weights.reading import read_config as read_config
+from glc_train.weights.strict import compare, load_strictly
 
-Config = dict[str, Any]
 Codec = ImageCodec | VideoCodec
-FORMAT = "glc_train.image.1"
-VIDEO_FORMAT = "glc_train.video.1"
-CHECKPOINT_CONFIG = "glc_config"  # key of the codec's configuration in a Lightning checkpoint
-CHECKPOINT_PREFIX = "codec."
 PRETRAINED = Path(__file__).parent.parent / "pretrained"  # weights that are installed with the package
 
 _Part = TypeVar("_Part")
-
-
-class WeightsError(ValueError):
-    """A weights file that cannot be used; says which and why."""
+_Module = TypeVar("_Module", bound=torch.nn.Module)
 
 
 def _built(kind: Callable[..., _Part], name: str, section: Any) -> _Part:
     """One of this project's own classes, whatever `_target_` says: files may come from strangers."""
-    if not isinstance(section, Mapping):
-        raise WeightsError(f"the model's configuration has no section {name}")
+    settings = settings_of(name, section)
     try:
-        return kind(**{k: v for k, v in section.items() if k != "_target_"})
-    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # from strangers: any nonsense
-        raise WeightsError(f"model.{name}: {error}") from error
+        return kind(**settings)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # settings that do not go together
+        raise WeightsError(f"model.{name.removeprefix('video ')}: {error}") from error
 
 
 def build_codec(config: Mapping[str, Any]) -> ImageCodec:
@@ -53,7 +50,11 @@ def build_codec(config: Mapping[str, Any]) -> ImageCodec:
     autoencoder = _built(VQVAE, "autoencoder", config.get("autoencoder"))
     if "transform" in config and config["transform"] is None:
         return ImageCodec(autoencoder, None)
-    return ImageCodec(autoencoder, _built(ImageTransform, "transform", config.get("transform")))
+    transform = _built(ImageTransform, "transform", config.get("transform"))
+    try:
+        return ImageCodec(autoencoder, transform)
+    except ValueError as error:
+        raise WeightsError(f"the transform does not fit the auto-encoder: {error}") from error
 
 
 def build_video(config: Mapping[str, Any]) -> VideoCodec:
@@ -70,7 +71,7 @@ def build_video(config: Mapping[str, Any]) -> VideoCodec:
     if not isinstance(image, Mapping):
         raise WeightsError("the model's configuration has no section image")
     codec = build_codec(image)
-    transform = _built(VideoTransform, "transform", config.get("transform"))
+    transform = _built(VideoTransform, "video transform", config.get("transform"))
     own = _built(VQVAE, "autoencoder", image.get("autoencoder")) if config.get("own_autoencoder") else None
     gop = _built(GOP, "gop", config.get("gop", {}))
     try:
@@ -84,107 +85,33 @@ def build_any(config: Mapping[str, Any]) -> Codec:
     return build_video(config) if "image" in config else build_codec(config)
 
 
-def load_strictly(
-    module: torch.nn.Module, state: Mapping[str, Tensor], source: str, optional: Iterable[str] = ()
-) -> None:
-    """Loads `state` (any float type) into `module`.
-
-    Raises:
-        WeightsError: names every missing, unexpected and mis-shaped tensor.
-    """
-    own = module.state_dict()
-    missing = sorted(own.keys() - state.keys() - set(optional))
-    unexpected = sorted(state.keys() - own.keys())
-    shapes = [
-        f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in sorted(own.keys() & state.keys())
-        if own[name].shape != state[name].shape
-    ]
-    problems = [
-        f"{len(names)} {what}: {', '.join(names)}"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("of wrong shape", shapes))
-        if names
-    ]
-    if problems:
-        raise WeightsError(f"{source} does not fit the model: " + "; ".join(problems))
-    module.load_state_dict(dict(state), strict=False)
-
-
-def _unwrap(state: Any, path: Path) -> dict[str, Tensor]:
-    for key in ("state_dict", "net", "net_g"):
-        while isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
-        raise WeightsError(f"{path} holds no table of tensors (looked under state_dict, net, net_g)")
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
-
-
-def _read_pickle(path: Path) -> Any:
+def _restored(
+    make: Callable[[], _Module], state: dict[str, Tensor], path: Path, optional: Iterable[str] = ()
+) -> _Module:
+    """What `make` builds, with `state` in it; it takes no more memory than the file at `path` can account for."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen kinds for a bad file
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{path} is no weights file that can be read safely: {reason}") from error
-
-
-def read_package(path: Path) -> tuple[Config, dict[str, Tensor]]:
-    """Configuration and state of one of our safetensors packages."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is no readable safetensors file: {error}") from error
-    found = metadata.get("format")
-    if found not in (FORMAT, VIDEO_FORMAT):
-        raise WeightsError(f"{path} is no weights package of glc_train (format {found!r}, not {FORMAT!r})")
-    return _parse_config(metadata.get("config"), path), state
-
-
-def _parse_config(text: Any, path: Path) -> Config:
-    try:
-        config = json.loads(text)
-    except (TypeError, ValueError) as error:
-        raise WeightsError(f"{path} holds no readable configuration of its model: {error}") from error
-    if not isinstance(config, dict):
-        raise WeightsError(f"{path} holds no readable configuration of its model: it is a {type(config).__name__}")
-    return config
+        with torch.device("meta"):
+            plan = make()
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    compare(plan, state, str(path), optional)
+    if sum(tensor.nbytes for tensor in state.values()) > path.stat().st_size:
+        raise WeightsError(f"{path} holds tensors that are larger than the file: it is damaged or forged")
+    module = make()
+    load_strictly(module, state, str(path), optional)
+    return module
 
 
 def _published_codec(state: dict[str, Tensor], path: Path) -> ImageCodec:
-    codec = ImageCodec(VQVAE(), ImageTransform())
-    load_strictly(codec, rename_published(state), str(path), optional=["transform.z_counts"])
-    return codec
-
-
-def _from_table(content: Any, path: Path) -> ImageCodec:
-    state = _unwrap(content, path)
     if VIDEO_MARKER in state:
         raise WeightsError(f"{path} holds the published GLC video weights: load_video_codec takes them")
     if IMAGE_MARKER not in state:
         raise WeightsError(f"{path} is neither a checkpoint of glc_train nor the published GLC image weights")
-    return _published_codec(state, path)
 
+    def make() -> ImageCodec:
+        return ImageCodec(VQVAE(), ImageTransform())
 
-def read_config(path: str | os.PathLike[str]) -> Config | None:
-    """Configuration of the codec in a package or checkpoint of ours; None for the published release, which has none.
-
-    Raises:
-        WeightsError: the file is missing or unreadable.
-    """
-    path = _existing(path)
-    if path.suffix == ".safetensors":
-        return read_package(path)[0]
-    content = _read_pickle(path)
-    ours = isinstance(content, dict) and CHECKPOINT_CONFIG in content
-    return _parse_config(content[CHECKPOINT_CONFIG], path) if ours else None
-
-
-def _existing(path: str | os.PathLike[str]) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"no weights file at {path}: give the path of an export, a checkpoint or the published .pth")
-    return path
+    return _restored(make, rename_published(state), path, ["transform.z_counts"])
 
 
 def pretrained_weights() -> Path:
@@ -211,19 +138,11 @@ def load_any_codec(
     """Loads an image codec or a whole video codec, whichever the file holds, for inference; see `load_codec`."""
     path = pretrained_weights() if path is None else Path(path)
     dtype = resolve(dtype, device)
-    path = _existing(path)
-    codec: Codec
-    if path.suffix == ".safetensors":
-        config, state = read_package(path)
-        codec = build_any(config)
-        load_strictly(codec, state, str(path))
-    else:
-        content = _read_pickle(path)
-        if isinstance(content, dict) and CHECKPOINT_CONFIG in content:
-            codec = build_any(_parse_config(content[CHECKPOINT_CONFIG], path))
-            load_strictly(codec, checkpoint_codec_state(content), str(path))
-        else:
-            codec = _from_table(content, path)
+    path = existing(path)
+    config, state = read_package(path) if path.suffix == ".safetensors" else read_tables(path)
+    codec: Codec = (
+        _published_codec(state, path) if config is None else _restored(lambda: build_any(config), state, path)
+    )
     (codec.image if isinstance(codec, VideoCodec) else codec).compute_dtype = dtype
     return codec.to(device).eval().requires_grad_(False)
 
@@ -299,9 +218,9 @@ def load_video_codec(
         ValueError: there is no such dtype.
         WeightsError: a file is missing, unreadable, or does not fit.
     """
-    image, path = load_codec(image_path, device, dtype), Path(video_path)
-    state = _unwrap(_read_pickle(path), path)
-    if VIDEO_MARKER not in state:
+    image, path = load_codec(image_path, device, dtype), existing(video_path)
+    config, state = read_tables(path)
+    if config is not None or VIDEO_MARKER not in state:
         raise WeightsError(f"{path} does not hold the published GLC video weights")
     try:
         codec = VideoCodec(image, VideoTransform(), VQVAE())
@@ -309,13 +228,6 @@ def load_video_codec(
         raise WeightsError(f"{image_path} does not fit the published video model: {error}") from error
     load_published_video(codec, state, str(path))
     return codec.to(device).eval().requires_grad_(False)
-
-
-def checkpoint_codec_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The codec's part of a Lightning checkpoint: the averaged (EMA) weights where it has them."""
-    state = content.get("state_dict", {})
-    ema = {k.removeprefix("ema."): v for k, v in state.items() if k.startswith("ema.")}
-    return ema or {k.removeprefix(CHECKPOINT_PREFIX): v for k, v in state.items() if k.startswith(CHECKPOINT_PREFIX)}
 
 
 def save_codec(codec: Codec, config: Mapping[str, Any], path: str | os.PathLike[str], half: bool = False) -> None:

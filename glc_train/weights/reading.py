@@ -1,0 +1,109 @@
+"""Weights files as they are: configuration and tensors, whatever a stranger may have put there."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from glc_train.pickles import PickleError, read_pickle
+from glc_train.weights.config import Config, checked
+from glc_train.weights.errors import WeightsError
+
+FORMAT = "glc_train.image.1"
+VIDEO_FORMAT = "glc_train.video.1"
+CHECKPOINT_CONFIG = "glc_config"  # key of the codec's configuration in a Lightning checkpoint
+CHECKPOINT_PREFIX = "codec."
+_MAX_NESTING = 8  # of the tables that the published state may lie in
+
+
+def existing(path: str | os.PathLike[str]) -> Path:
+    """The path, if a file is there. Raises WeightsError."""
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"no weights file at {path}: give the path of an export, a checkpoint or the published .pth")
+    return path
+
+
+def read_package(path: Path) -> tuple[Config, dict[str, Tensor]]:
+    """Configuration and state of one of our safetensors packages. Raises WeightsError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        # the last four: number formats that PyTorch has not
+        raise WeightsError(f"{path} is no readable safetensors file: {error}") from error
+    found = metadata.get("format")
+    if found not in (FORMAT, VIDEO_FORMAT):
+        raise WeightsError(f"{path} is no weights package of glc_train (format {found!r}, not {FORMAT!r})")
+    return _parse_config(metadata.get("config"), path), state
+
+
+def _parse_config(text: Any, path: Path) -> Config:
+    try:
+        config = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} holds no readable configuration of its model: {error}") from error
+    try:
+        return checked(config)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+
+
+def read_tables(path: Path) -> tuple[Config | None, dict[str, Tensor]]:
+    """Configuration and state of the codec in a checkpoint of ours; of other pickles no configuration, and their state.
+
+    Raises:
+        WeightsError: the file is damaged, or holds no table of tensors.
+    """
+    try:
+        content = read_pickle(path)
+    except (PickleError, OSError) as error:
+        raise WeightsError(f"{path} cannot be opened: {error}" if isinstance(error, OSError) else str(error)) from error
+    if isinstance(content, dict) and CHECKPOINT_CONFIG in content:
+        return _parse_config(content[CHECKPOINT_CONFIG], path), _checkpoint_state(content.get("state_dict", {}), path)
+    for key in ("state_dict", "net", "net_g"):
+        for _ in range(_MAX_NESTING):  # a table may even hold itself
+            if isinstance(content, dict) and isinstance(content.get(key), dict):
+                content = content[key]
+    return None, {name.removeprefix("module."): tensor for name, tensor in _table(content, path).items()}
+
+
+def _checkpoint_state(state: Any, path: Path) -> dict[str, Tensor]:
+    """The codec's part of a Lightning checkpoint: the averaged (EMA) weights where it has them."""
+    for prefix in ("ema.", CHECKPOINT_PREFIX):
+        if not isinstance(state, Mapping):
+            break
+        own = {k.removeprefix(prefix): v for k, v in state.items() if isinstance(k, str) and k.startswith(prefix)}
+        if own:
+            return _table(own, path)
+    return _table({} if isinstance(state, Mapping) else state, path)
+
+
+def _table(state: Any, path: Path) -> dict[str, Tensor]:
+    if not isinstance(state, dict) or not all(isinstance(k, str) and _is_plain(v) for k, v in state.items()):
+        raise WeightsError(f"{path} holds no table of tensors (looked under state_dict, net, net_g)")
+    return state
+
+
+def _is_plain(value: Any) -> bool:
+    if not isinstance(value, Tensor) or value.is_nested or value.is_quantized:
+        return False
+    return value.layout == torch.strided and value.device.type == "cpu"
+
+
+def read_config(path: str | os.PathLike[str]) -> Config | None:
+    """Configuration of the codec in a package or checkpoint of ours; None for the published release, which has none.
+
+    It has passed `checked`, so that no text in it means anything but itself.
+
+    Raises:
+        WeightsError: the file is missing or unreadable.
+    """
+    path = existing(path)
+    return read_package(path)[0] if path.suffix == ".safetensors" else read_tables(path)[0]
