@@ -56,7 +56,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, line ends as they are. Raises: OSError."""
-    write_bytes(path, text.encode(errors="backslashreplace"))  # names of files need not be UTF-8
+    write_bytes(path, printable(text).encode())  # it may hold names of files
+
+
+def printable(name: str | Path) -> str:
+    r"""Return text that can be encoded: bytes of a file's name that are not UTF-8 as \udcNN, as stderr shows them."""
+    return str(name).encode(errors="backslashreplace").decode()
 
 
 def _destination(path: Path) -> Path:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from glc_train.files import printable
+
 _NAMED = 5  # of each reason, in the remark
 
 
@@ -49,8 +51,7 @@ class FoundFiles:
         return f"{self.root}: left out {', '.join(parts)}."
 
     def _names(self, paths: Sequence[Path]) -> str:
-        # names need not be UTF-8; what is printed must be
-        shown = [os.fsencode(p.relative_to(self.root)).decode(errors="backslashreplace") for p in paths[:_NAMED]]
+        shown = [printable(p.relative_to(self.root)) for p in paths[:_NAMED]]
         return ", ".join(shown) + (f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else "")
 
 

@@ -13,7 +13,7 @@ from glc_train.data import write_clip
 from glc_train.data.clip_info import ClipInfo
 from glc_train.evaluation.results import finite
 from glc_train.evaluation.video_results import SequenceResult
-from glc_train.files import replacing
+from glc_train.files import printable, replacing
 
 _PANELS = {
     "bytes": "bytes of the frame",
@@ -44,7 +44,7 @@ def plot_over_frames(results: Sequence[SequenceResult], path: Path) -> None:
         if name == "bytes":
             axes.set_yscale("log")
             axes.legend(fontsize=6)
-    figure.suptitle(results[0].sequence, fontsize=9)
+    figure.suptitle(printable(results[0].sequence), fontsize=9)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from glc_train.files import replacing
+from glc_train.files import printable, replacing
 from glc_train.training.logs import LogError, columns, read_curve
 
 DEFAULT_METRICS = ("train/loss", "train/psnr", "val/psnr/stage_I", "val/lpips/stage_I", "val/psnr/q0", "val/lpips/q0")
@@ -87,7 +87,7 @@ def read_runs(runs: Sequence[Path], metrics: Sequence[str] | None, weight: float
         for run, folder in zip(runs, folders, strict=True):
             curve = read_curve(folder, metric)
             values = tuple(curve.values())
-            curves.append(RunCurve(str(run), metric, tuple(curve), values, smooth(values, weight)))
+            curves.append(RunCurve(printable(run), metric, tuple(curve), values, smooth(values, weight)))
     return curves
 
 

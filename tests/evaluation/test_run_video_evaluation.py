@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from dataclasses import fields, replace
 from fractions import Fraction
 from pathlib import Path
@@ -204,6 +205,15 @@ def test_an_unreadable_clip_is_left_out_and_a_failing_one_keeps_the_others(
     shown = capsys.readouterr()
     assert shown.err.startswith(f"left out: {folder / 'broken.mp4'}")
     assert "2 of 3 clips were left out: broken.mp4, c0." in shown.out
+
+
+def test_a_name_that_is_not_utf_8_is_no_obstacle(settings: EvaluationSettings) -> None:
+    folder, out = Path(settings.data.folder()), Path(settings.out)
+    (folder / "c0.y4m").rename(folder / os.fsdecode(b"odd \xff.y4m"))
+    (folder / "c1.y4m").unlink()
+    run_video_evaluation(replace(settings, qualities=[0]))
+    assert r"odd \udcff" in (out / "results.csv").read_text(encoding="utf-8")
+    assert [path.name for path in (out / "frames").iterdir()] == [os.fsdecode(b"odd \xff.png")]
 
 
 def test_a_worker_refuses_weights_that_changed(settings: EvaluationSettings) -> None:

@@ -1,5 +1,6 @@
 """Logs of resumed runs, and the program that compares runs."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,15 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
 def test_the_later_version_wins_and_cut_rows_are_left_out(runs: tuple[Path, Path]) -> None:
     assert read_curve(runs[0], "train/loss") == {0: 4.0, 1: 3.0, 2: 2.0, 3: 1.0}
     assert read_curve(runs[0], "val/psnr/stage_I") == {2: 20.0}
+
+
+def test_a_name_that_is_not_utf_8_is_drawn_and_printed(
+    runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = runs[1].rename(tmp_path / os.fsdecode(b"odd \xff"))
+    assert main([str(odd), "--out", str(tmp_path / "compare.png")]) == 0
+    assert r"odd \udcff" in capsys.readouterr().out
+    assert (tmp_path / "compare.png").is_file()
 
 
 def test_compare_draws_and_prints(runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
