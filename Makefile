@@ -70,9 +70,9 @@ demo: $(INSTALLED) ## train a tiny codec, code a photograph with it and measure 
 	$(BIN)/python train.py experiment=demo
 	@echo "== 2/4 a photograph to bytes"
 	$(BIN)/python -c 'from PIL import Image; from skimage import data; Image.fromarray(data.astronaut()).save("$(DEMO)/photograph.png")'
-	$(BIN)/glc compress $(DEMO)/photograph.png $(DEMO)/photograph.glc --weights $(DEMO)/weights.safetensors
+	$(BIN)/glc compress $(DEMO)/photograph.png $(DEMO)/photograph.glc --weights $(DEMO)/weights.safetensors --overwrite
 	@echo "== 3/4 the bytes to a picture"
-	$(BIN)/glc decompress $(DEMO)/photograph.glc $(DEMO)/decoded.png --weights $(DEMO)/weights.safetensors
+	$(BIN)/glc decompress $(DEMO)/photograph.glc $(DEMO)/decoded.png --weights $(DEMO)/weights.safetensors --overwrite
 	@echo "== 4/4 rate and distortion on packaged photographs"
 	$(BIN)/python evaluate.py ckpt=$(DEMO)/weights.safetensors data=packaged out=$(DEMO)/evaluation
 	@echo "== done: see $(DEMO)/decoded.png and $(DEMO)/evaluation"

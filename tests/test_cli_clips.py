@@ -153,7 +153,7 @@ def test_raw_video_and_folders_of_frames(
     folder.mkdir()
     for number, picture in enumerate(pictures[:2]):
         write_picture(folder / f"{number}.png", picture)
-    assert glc("compress", folder, coded, "--weights", weights, "--fps", 50) == 0
+    assert glc("compress", folder, coded, "--weights", weights, "--fps", 50, "--overwrite") == 0
     assert VideoReader(io.BytesIO(coded.read_bytes())).header.fps == (50, 1)
 
 

@@ -1,7 +1,6 @@
 """Files that appear whole or not at all: where they go, with which rights, and what is said of a full disk."""
 
 import os
-import resource
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from glc_train.evaluation.curves import Curve
 from glc_train.evaluation.plots import plot_rate_distortion
 from glc_train.files import replacing, write_bytes, write_text
 from glc_train.weights import build_codec
+from tests.full_disk import full_disk
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 
@@ -44,17 +44,6 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "plot.png": lambda path: plot_rate_distortion([Curve("a", ({"bpp": 0.1, "psnr": 20.0},))], [], path),
     **{f"picture{suffix}": lambda path: write_picture(path, NOISE) for suffix in SUFFIXES},
 }
-
-
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """No file grows beyond `size` bytes: the system refuses it as it does on a full disk, with another number."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import math
 import os
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     coding.add_argument(
         "--weights", type=Path, metavar="FILE", help="export or checkpoint (default: the installed ones)"
     )
+    coding.add_argument("--overwrite", action="store_true", help="replace files that exist (default: keep them)")
     coding.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: cuda if there")
     coding.add_argument(
         "--dtype", choices=("auto", "float32", "bfloat16"), default="auto",
@@ -151,8 +153,11 @@ def main(arguments: Sequence[str] | None = None, ready: Callable[[], None] = lam
         ready: called between the imports and the work.
 
     Returns:
-        Exit code: 0; 1 if a file failed, named on stderr; 130 if interrupted. argparse exits with 2 by itself.
+        Exit code: 0; 1 if a file failed or an old one was kept, named on stderr; 130 if interrupted. argparse exits
+        with 2 by itself.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be UTF-8, nor characters of the terminal's
+        sys.stdout.reconfigure(errors="backslashreplace")
     args = _parser().parse_args(arguments)
     logging.basicConfig(format="glc: %(message)s")
     logging.getLogger("glc_train.precision").setLevel(logging.INFO)  # what was chosen, and why
@@ -164,9 +169,11 @@ def main(arguments: Sequence[str] | None = None, ready: Callable[[], None] = lam
         return code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of our output has gone, and Python would complain again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except (ValueError, OSError) as error:
-        print(f"glc: {explain(error)}", file=sys.stderr)
+        if not isinstance(error, BrokenPipeError):  # the reader of our output has gone
+            print(f"glc: {explain(error)}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # Python would complain again at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

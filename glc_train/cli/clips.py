@@ -17,7 +17,7 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 
 from glc_train.bitstream import KIND_VIDEO, MAX_PIXELS, ClipFormat, VideoHeader, VideoReader, check_pixels, kind_of
 from glc_train.cli.errors import CommandError, failure
-from glc_train.cli.files import chosen_quality, load, whole_file
+from glc_train.cli.files import check_new, chosen_quality, load, whole_file
 from glc_train.codecs import VideoDecoder, VideoEncoder
 from glc_train.data import ClipError, ClipInfo, open_clip, write_clip
 from glc_train.data.clips import frame_files
@@ -73,6 +73,8 @@ def compress(args: argparse.Namespace) -> int:
         raise CommandError("-: a clip is read from a file or a folder of frames; name one.")
     if args.output.is_dir():
         raise CommandError(f"{args.output} is a folder: name the {SUFFIX} file to write.")
+    if args.output != PIPE:
+        check_new(args.output, args.overwrite)
     with open_clip(args.input, size=args.size, fps=args.fps) as reader:
         codec, info = load(args, load_video), reader.info
         quality = chosen_quality(args, codec)
@@ -93,7 +95,7 @@ def compress(args: argparse.Namespace) -> int:
                     bar.advance(bar.task_ids[0])
                 if not frames:
                     raise CommandError(f"{args.input}: no frame in this clip; check the file.")
-        except (CommandError, ClipError):
+        except (CommandError, ClipError, OSError):
             raise
         except Exception as error:
             raise CommandError(failure(error, args.input)) from error
@@ -124,6 +126,8 @@ def decompress(args: argparse.Namespace) -> int:
         raise CommandError("-: a decoded clip is written to a file or a folder of frames; name one.")
     if args.start < 0:
         raise CommandError(f"--start {args.start}: frames are counted from 0.")
+    if not args.output.is_dir():  # of which only an empty one is written to
+        check_new(args.output, args.overwrite)
     if args.input == PIPE:
         return _decompress(args, sys.stdin.buffer, name)
     with open(args.input, "rb") as source:
@@ -141,7 +145,6 @@ def _decompress(args: argparse.Namespace, source: BinaryIO, name: str) -> int:
         decoder.seek(args.start)
     info = ClipInfo(header.width, header.height, Fraction(*header.fps), header.matrix, header.full_range)
     try:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
         with _progress(None) as bar, write_clip(args.output, info) as target:
             for picture in _shown(decoder, args.start):
                 target.write(picture)

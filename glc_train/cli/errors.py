@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 
@@ -13,7 +14,9 @@ def explain(error: Exception, path: Path | None = None) -> str:
     """One sentence for an error; names `path` where the error itself does not."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or path}: {error.strerror}; check the path and its rights."
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "make room, or write elsewhere" if full else "check the path and its rights"
+        return f"{error.filename or path or 'standard output'}: {error.strerror}; {advice}."
     for subject in ("The data ", "The file ", "The coded data "):
         if path is not None and text.startswith(subject):
             return f"{path} {text.removeprefix(subject)}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +37,10 @@ def plan(
     Args:
         source: a file, or a folder that is searched with `find`.
         target: a file, or a folder; always a folder where `source` is one. The names below it are those below `source`
-            with `suffix`, which is appended where two files would get one name (a.png and a.jpg).
+            with `suffix`, which is appended where it would not be clear of which file it is (a.png and a.jpg).
 
     Raises:
-        CommandError: `source` is missing, or `target` of the wrong kind.
+        CommandError: `source` is missing, `target` of the wrong kind, or two names differ too little.
     """
     if not source.exists():
         raise CommandError(f"{source}: no such file or folder; check the path.")
@@ -47,13 +49,41 @@ def plan(
     if target.exists() and not target.is_dir():
         raise CommandError(f"{target} is a file, but {source} is a folder: name a folder to write to.")
     found = find(source)
-    names = [path.relative_to(source) for path in found.files]
-    renamed = [name.with_suffix(suffix) for name in names]
-    jobs = [
-        Job(source / name, target / (new if renamed.count(new) == 1 else name.with_name(name.name + suffix)))
-        for name, new in zip(names, renamed, strict=True)
+    try:
+        names = distinct_names([path.relative_to(source) for path in found.files], suffix)
+    except CommandError as error:
+        raise CommandError(f"{source}: {error}") from error
+    return [Job(path, target / name) for path, name in zip(found.files, names, strict=True)], found
+
+
+def distinct_names(names: Sequence[Path], suffix: str) -> list[Path]:
+    """Names with `suffix` in place of their own or, where another file could have that name too, after it.
+
+    They are distinct also where a file system ignores case, or how accents are composed.
+    Raises: CommandError if two of `names` differ in that alone.
+    """
+    replaced = [name.with_suffix(suffix) for name in names]
+    appended = [name.with_name(name.name + suffix) for name in names]
+    owners: dict[str, Path] = {}
+    for name, long in zip(names, appended, strict=True):
+        other = owners.setdefault(_folded(long), name)
+        if other is not name:
+            raise CommandError(f"{other} and {name} are one name to some file systems; rename one of them.")
+    counts = Counter(map(_folded, replaced))
+    return [
+        short if counts[_folded(short)] == 1 and _folded(short) not in owners else long
+        for short, long in zip(replaced, appended, strict=True)
     ]
-    return jobs, found
+
+
+def _folded(path: Path) -> str:
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", str(path)).casefold())
+
+
+def check_new(path: Path, overwrite: bool) -> None:
+    """Raises CommandError if there is something at `path` that may not be replaced."""
+    if path.exists() and not overwrite:
+        raise CommandError(f"{path} exists already; name another file, or add --overwrite to replace it.")
 
 
 @contextmanager

@@ -17,9 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from glc_train.bitstream import MAX_PIXELS, check_pixels, unpack_image
 from glc_train.cli.errors import CommandError, failure
-from glc_train.cli.files import Job, chosen_quality, load, plan, whole_file
+from glc_train.cli.files import Job, check_new, chosen_quality, load, plan, whole_file
 from glc_train.codecs import ImageCodec
-from glc_train.data import FoundFiles, find_files, read_picture, search_pictures, write_picture
+from glc_train.data import FoundFiles, PictureError, find_files, read_picture, search_pictures, write_picture
 from glc_train.data.pictures import SUFFIXES
 from glc_train.weights import load_codec
 
@@ -103,7 +103,6 @@ def _decompress_one(codec: ImageCodec, job: Job, max_pixels: int) -> Done:
     start = time.perf_counter()
     picture = codec.decompress(data, max_pixels)
     seconds = time.perf_counter() - start
-    job.target.parent.mkdir(parents=True, exist_ok=True)
     write_picture(job.target, picture)
     return Done(picture.shape[1], picture.shape[0], len(data), quality, seconds)
 
@@ -112,6 +111,8 @@ def _guarded(work: Callable[[Job], Done], job: Job) -> Done | str:
     """What `work` makes of the job, or one sentence about why it failed."""
     try:
         return work(job)
+    except PictureError as error:  # names the file, which may be the one to write
+        return str(error)
     except Exception as error:
         return failure(error, job.source)
 
@@ -124,38 +125,49 @@ def _line(job: Job, done: Done) -> str:
     )
 
 
-def _run_all(jobs: Sequence[Job], work: Callable[[Job], Done], found: FoundFiles | None) -> int:
+def _run_all(jobs: Sequence[Job], work: Callable[[Job], Done], found: FoundFiles | None, overwrite: bool) -> int:
     """Does every job, failed ones aside; prints a line for each; returns the exit code.
 
-    found: of the folder that the jobs come from; what was left out is named at the end.
+    found: of the folder that the jobs come from; its jobs whose file exists are left out, unless `overwrite`.
     """
     console = Console(highlight=False, markup=False, soft_wrap=True)
     progress: AbstractContextManager[Progress | None] = nullcontext()
     if found and console.is_terminal:
         columns = (TextColumn("{task.percentage:3.0f}%"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         progress = Progress(*columns, console=console, redirect_stderr=sys.stderr.isatty())
-    finished: list[Done] = []
+    outcomes: list[Done | str | None] = []
     with progress as bar:
         task = bar.add_task("", total=len(jobs)) if bar else None
         for job in jobs:
-            outcome = _guarded(work, job)
+            kept = found is not None and not overwrite and job.target.exists()
+            outcome = None if kept else _guarded(work, job)
+            outcomes.append(outcome)
             if isinstance(outcome, str):
                 print(f"glc: {outcome}", file=sys.stderr)
-            else:
-                finished.append(outcome)
+            elif outcome:
                 console.print(_line(job, outcome))
             if bar and task is not None:
                 bar.advance(task)
-    failed = len(jobs) - len(finished)
     if found:
-        mean = f", mean {sum(done.bpp for done in finished) / len(finished):.4f} bpp" if finished else ""
-        console.print(f"{len(finished)} of {len(jobs)} files done{mean}")
-        if failed:
-            print(f"glc: {failed} of {len(jobs)} files failed; they are named above.", file=sys.stderr)
-        if found.left_out:
-            print(f"glc: {found.remark}", file=sys.stderr)
-        failed += found.unreadable
-    return 1 if failed else 0
+        _print_summary(console, jobs, outcomes, found)
+    return 0 if all(isinstance(outcome, Done) for outcome in outcomes) and not (found and found.unreadable) else 1
+
+
+def _print_summary(
+    console: Console, jobs: Sequence[Job], outcomes: Sequence[Done | str | None], found: FoundFiles
+) -> None:
+    rates = [outcome.bpp for outcome in outcomes if isinstance(outcome, Done)]
+    kept = [str(job.target) for job, outcome in zip(jobs, outcomes, strict=True) if outcome is None]
+    failed = len(jobs) - len(rates) - len(kept)
+    mean = f", mean {sum(rates) / len(rates):.4f} bpp" if rates else ""
+    console.print(f"{len(rates)} of {len(jobs)} files done{mean}")
+    if failed:
+        print(f"glc: {failed} of {len(jobs)} files failed; they are named above.", file=sys.stderr)
+    if kept:
+        names = ", ".join(kept[:5]) + (f" and {len(kept) - 5} more" if kept[5:] else "")
+        print(f"glc: kept what exists already: {names}; --overwrite replaces it.", file=sys.stderr)
+    if found.left_out:
+        print(f"glc: {found.remark}", file=sys.stderr)
 
 
 def compress(args: argparse.Namespace) -> int:
@@ -163,9 +175,11 @@ def compress(args: argparse.Namespace) -> int:
     jobs, found = plan(args.input, args.output, search_pictures, SUFFIX)
     if jobs[0].target.suffix != SUFFIX:
         raise CommandError(f"{args.output}: the name of a compressed picture ends in {SUFFIX}.")
+    if found is None:
+        check_new(jobs[0].target, args.overwrite)
     codec = load(args, load_codec)
     quality = chosen_quality(args, codec)
-    return _run_all(jobs, lambda job: _compress_one(codec, job, quality, args.target_bpp), found)
+    return _run_all(jobs, lambda job: _compress_one(codec, job, quality, args.target_bpp), found, args.overwrite)
 
 
 def decompress(args: argparse.Namespace) -> int:
@@ -175,7 +189,8 @@ def decompress(args: argparse.Namespace) -> int:
     if jobs[0].target.suffix.lower() not in SUFFIXES:
         raise CommandError(f"{args.output}: the name of a picture ends in one of {', '.join(SUFFIXES)}.")
     if found is None:
+        check_new(jobs[0].target, args.overwrite)
         name = str(args.input)  # a file that cannot be decoded is no reason to load the weights
         check_pixels(unpack_image(args.input.read_bytes(), name)[0], max_pixels, name)
     codec = load(args, load_codec)
-    return _run_all(jobs, lambda job: _decompress_one(codec, job, max_pixels), found)
+    return _run_all(jobs, lambda job: _decompress_one(codec, job, max_pixels), found, args.overwrite)
