@@ -31,6 +31,16 @@ _UNTAGGED = (0, 2, 3)
 MATRIX_TAG: dict[Matrix, int] = {"bt601": 6, "bt709": 1}
 
 
+def _unknown_type(kind: type[SideDataType], value: object) -> SideDataType:
+    member: Any = object.__new__(kind)
+    member._name_, member._value_ = f"TYPE_{value}", value
+    return member
+
+
+# PyAV refuses all side data of a frame if it does not know the type of one: EXIF, or whatever FFmpeg adds next
+SideDataType._missing_ = classmethod(_unknown_type)  # type: ignore[method-assign, assignment]
+
+
 def is_rgb(frame: av.VideoFrame) -> bool:
     """Whether the frame holds RGB (or a palette of it), to which no matrix or range applies."""
     return frame.format.is_rgb or frame.format.name == "pal8"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -161,8 +162,11 @@ def _clips_under(folder: Path, suffixes: Sequence[str]) -> list[Path]:
 
 def _listed(file: Path) -> list[tuple[Path, str]]:
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        data = file.read_bytes()
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
+            raise ClipError(f"{file}: the list is in UTF-16, or no text; save it as UTF-8.")
+        lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ClipError(f"{file}: not a readable list of clips ({error}); name one clip a line.") from error
+        raise ClipError(f"{file}: not a readable list of clips ({error}); name one clip a line in UTF-8.") from error
     parent = file.parent / _SEQUENCES if (file.parent / _SEQUENCES).is_dir() else file.parent
     return [(parent / line, line) for line in lines if line]

@@ -17,6 +17,7 @@ from glc_train.data.clip_info import ClipError, ClipInfo
 from glc_train.data.clips import frame_files, open_clip, read_frame
 from glc_train.data.passes import DecodedCache
 from glc_train.data.pictures import Picture
+from glc_train.data.timeline import timeline_of
 from glc_train.data.video_file import VideoFile, checked_picture
 
 
@@ -185,17 +186,10 @@ class ClipStore:
 def _video_index(path: Path) -> _VideoIndex:
     with open_clip(path) as reader:
         info = reader.info
-    times: list[int | None] = []
-    keys: list[bool] = []
     with VideoFile(path, threads=1) as file:
-        for packet in file.packets():
-            times.append(packet.pts)
-            keys.append(packet.is_keyframe)
-    known = [time for time in times if time is not None]
-    if len(set(known)) < len(times) or not any(keys):
-        # no times to seek by (raw H.264): frames are counted from the start
-        return _VideoIndex(info, np.empty(0, np.int64), np.zeros(1, np.int64), len(times))
-    order = np.argsort(known)
-    starts = np.flatnonzero(np.array(keys)[order])
+        timeline = timeline_of(file.packets())
+    starts = np.flatnonzero(timeline.keys)
+    if not len(starts):  # no times to seek by (raw H.264): frames are counted from the start
+        return _VideoIndex(info, np.empty(0, np.int64), np.zeros(1, np.int64), timeline.count)
     # what is shown before the first key frame cannot be decoded
-    return _VideoIndex(info, np.array(known)[order][starts[0] :], starts - starts[0], len(known) - int(starts[0]))
+    return _VideoIndex(info, timeline.times[starts[0] :], starts - starts[0], timeline.count - int(starts[0]))

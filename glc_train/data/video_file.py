@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import av
 from av.stream import Disposition
 
 from glc_train.data.clip_colour import Colours, is_full_range, is_rgb, tagged_matrix
+from glc_train.data.clip_damage import Damage
 from glc_train.data.clip_info import ClipError, ClipInfo, Matrix
 from glc_train.data.pictures import Picture
+from glc_train.data.timeline import Timeline, shows_a_frame, timeline_of
 
+_HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics, ITU-T H.273 table 3
 _SMALLEST_HD = 720  # rows from which players take untagged video as BT.709
 
 
@@ -36,7 +39,7 @@ class VideoFile:
             self._container = av.open(
                 f"file:{path}", metadata_errors="ignore", container_options={"protocol_whitelist": "file"}
             )
-        except (av.FFmpegError, OSError, ValueError) as error:
+        except Exception as error:  # of FFmpeg, or of PyAV that does not know what FFmpeg found
             raise ClipError(
                 f"{path}: not a readable video file ({_reason(error)}); replace or remove the file."
             ) from error
@@ -66,12 +69,30 @@ class VideoFile:
         entries = self._index()
         return sum(not entry.is_discard for entry in entries) if entries else self.stream.frames or None
 
-    def rate(self) -> Fraction:
-        """Nominal frames per second, the denominator at most 1001. Raises: ClipError if the file does not say."""
+    @property
+    def nominal_rate(self) -> Fraction | None:
+        """Frames per second as the head of the file has it, the denominator at most 1001."""
         rate = self.stream.average_rate or self.stream.guessed_rate
-        if not rate:
-            raise ClipError(f"{self.path}: the file does not say its frame rate; give one.")
-        return Fraction(rate).limit_denominator(1001)
+        return Fraction(rate).limit_denominator(1001) if rate else None
+
+    def timeline(self) -> Timeline | None:
+        """Read through the packets, unless the head of the file holds the number and the mean rate of its frames.
+
+        Raises: ClipError if the video ends before the head says so.
+        """
+        if self._index() or self._container.format.name == "yuv4mpegpipe":
+            return None
+        with VideoFile(self.path, threads=1) as again:
+            timeline = timeline_of(again.packets())
+        stated, rate = self._stated_end(), self.nominal_rate
+        if len(timeline.times) and stated is not None and rate:
+            ends = float(timeline.end * self.stream.time_base)
+            if ends + 1.5 / float(rate) < stated:
+                raise ClipError(
+                    f"{self.path}: the file is cut short, or damaged: of {stated:.2f} seconds it holds {ends:.2f}; "
+                    "fetch or copy it again."
+                )
+        return timeline
 
     def seek(self, time: int) -> None:
         """Go on with the key frame at or before `time`, in units of the stream. Raises: ClipError if that fails."""
@@ -81,38 +102,42 @@ class VideoFile:
             raise ClipError(f"{self.path}: cannot be sought in ({_reason(error)}); re-encode the file.") from error
 
     def packets(self) -> Iterator[av.Packet[Any]]:
-        """Coded frames in the order of the file, undecoded. Raises: ClipError where the file is damaged."""
+        """Coded frames in the order of the file, undecoded. Raises: ClipError where the file cannot be read on."""
         try:
             for packet in self._container.demux(self.stream):
-                if packet.is_corrupt:
-                    self._cut_short()
-                if packet.size and not packet.is_discard:
+                if shows_a_frame(packet):
                     yield packet
-        except (av.FFmpegError, OSError) as error:
+        except Exception as error:
             raise self._damaged(error) from error
 
-    def frames(self) -> Iterator[av.VideoFrame]:
-        """Decode from the current position on, in order of display. Raises: ClipError where the file is damaged."""
+    def frames(self, damage: Damage | None = None) -> Iterator[av.VideoFrame]:
+        """Decode from the current position on, in order of display.
+
+        damage: takes note of lost and damaged frames, which else raise ClipError.
+        Raises: ClipError where the file cannot be read on.
+        """
         try:
             for packet in self._container.demux(self.stream):
-                if packet.is_corrupt:
-                    self._cut_short()
-                for frame in packet.decode():
-                    if frame.is_corrupt:
+                if damage:
+                    damage.sent(packet)
+                try:
+                    decoded = packet.decode()
+                except av.InvalidDataError:
+                    if damage is None:
+                        raise
+                    continue
+                for frame in decoded:
+                    if damage:
+                        damage.shown(frame)
+                    elif frame.is_corrupt:
                         raise self._damaged(None)
                     yield frame
-        except (av.FFmpegError, OSError) as error:
+        except ClipError:
+            raise
+        except Exception as error:
             raise self._damaged(error) from error
-
-    def check_end(self, last: av.VideoFrame) -> None:
-        """Raise ClipError if the file says that it goes on for more than a frame after its `last`."""
-        rate = self.stream.average_rate or self.stream.guessed_rate
-        stated = self._stated_end()
-        if stated is None or last.pts is None or not rate:
-            return
-        ends = float(self.stream.time_base) * (last.pts + (last.duration or 0))
-        if ends + 1.5 / float(rate) < stated:
-            self._cut_short()
+        if damage:
+            damage.ended()
 
     def _stated_end(self) -> float | None:
         """When the video ends by the head of the file, in seconds; `None` if that does not say or is sure already."""
@@ -132,16 +157,13 @@ class VideoFile:
             raise ClipError(f"{self.path}: no decoder for this video; convert it with another program first.")
         self.stream = streams[0]
         if any(entry.pos + entry.size > self.path.stat().st_size for entry in self._index()):
-            self._cut_short()
+            raise ClipError(f"{self.path}: the file is cut short; fetch or copy it again.")
         return self.stream
 
     def _index(self) -> list[Any]:
         """Where the file says its coded frames are; only MP4 (not in fragments) says it of all of them."""
         complete = "mp4" in self._container.format.name and self.stream.frames > 0
         return list(self.stream.index_entries) if complete else []
-
-    def _cut_short(self) -> NoReturn:
-        raise ClipError(f"{self.path}: the file is cut short; fetch or copy it again.")
 
     def _damaged(self, error: Exception | None) -> ClipError:
         reason = f" ({_reason(error)})" if error else ""
@@ -164,15 +186,22 @@ class VideoFrames:
         count: tells the number of frames from the file and its first frame, in place of what the file says.
         Raises: ClipError if there is no frame that can be used.
         """
+        self._damage = Damage()
         self._file = VideoFile(path)
         try:
-            self._frames = self._file.frames()
+            rate, frames = self._file.nominal_rate, self._file.frame_count
+            timeline = self._file.timeline()
+            if timeline and len(timeline.times):
+                rate, frames = timeline.rate(rate, self._file.stream.time_base), timeline.count
+            taken = rate if fps is None else fps
+            if taken is None:
+                raise ClipError(f"{path}: the file does not say its frame rate; give one.")
+            self._frames = self._file.frames(self._damage)
             self._first = next(self._frames, None)
             if self._first is None:
-                raise ClipError(f"{path}: a video without frames; replace the file.")
-            rate = self._file.rate() if fps is None else fps
-            frames = count(path, self._first) if count else self._file.frame_count
-            self.info = describe(path, self._first, rate, frames, matrix)
+                raise ClipError(f"{path}: a video without frames that can be decoded; replace the file.")
+            self.info = describe(path, self._first, taken, count(path, self._first) if count else frames, matrix)
+            self._rhythm = _Rhythm(path, self._file.stream.time_base, rate, taken)
         except BaseException:
             self._file.close()
             raise
@@ -182,16 +211,18 @@ class VideoFrames:
         self._file.close()
 
     def __iter__(self) -> Iterator[Picture]:
-        """Yield uint8 (H, W, 3). Raises: ClipError for damage, a file cut short and frames of another size."""
+        """Yield uint8 (H, W, 3); in the end warn of damage. Raises: ClipError for frames of another size."""
         assert self._first is not None
         colours = Colours(self.info.matrix, self.info.full_range)
-        rhythm = _Rhythm(self._file.path, self._file.stream, self.info.fps)
         frame: av.VideoFrame | None = self._first
-        while frame is not None:
-            rhythm.check(frame)
-            yield checked_picture(self._file.path, frame, self.info, colours)
-            last, frame = frame, next(self._frames, None)
-        self._file.check_end(last)
+        try:
+            while frame is not None:
+                self._rhythm.check(frame)
+                yield checked_picture(self._file.path, frame, self.info, colours)
+                frame = next(self._frames, None)
+        finally:
+            if str(self._damage):
+                warnings.warn(f"{self._file.path}: damaged video: {self._damage}.", stacklevel=2)
 
 
 def describe(
@@ -200,9 +231,14 @@ def describe(
     """Return what a clip's first frame tells of its format.
 
     Video that is not tagged with a matrix has `untagged`, if given; else BT.709 from 720 rows on and BT.601 below.
-    Raises: ClipError for a matrix other than those two.
+    Raises: ClipError for a matrix other than those two, and for HDR.
     """
-    picture = Colours("bt709", False).to_picture(frame)  # upright
+    if frame.color_trc in _HDR:
+        raise ClipError(
+            f"{path}: the video is HDR ({_HDR[frame.color_trc]} transfer), only SDR can be read; convert it to SDR, "
+            "BT.709, first."
+        )
+    picture = _picture(path, frame, Colours("bt709", False))  # upright
     try:
         matrix = tagged_matrix(frame)
     except KeyError as error:
@@ -217,7 +253,7 @@ def describe(
 
 def checked_picture(path: Path, frame: av.VideoFrame, info: ClipInfo, colours: Colours) -> Picture:
     """Return the frame's picture, uint8 (H, W, 3). Raises: ClipError if it has not the size of `info`."""
-    picture = colours.to_picture(frame)
+    picture = _picture(path, frame, colours)
     if picture.shape[:2] != (info.height, info.width):
         raise ClipError(
             f"{path}: the size changes from {info.width}×{info.height} to {picture.shape[1]}×{picture.shape[0]} "
@@ -226,23 +262,32 @@ def checked_picture(path: Path, frame: av.VideoFrame, info: ClipInfo, colours: C
     return picture
 
 
+def _picture(path: Path, frame: av.VideoFrame, colours: Colours) -> Picture:
+    try:
+        return colours.to_picture(frame)
+    except Exception as error:
+        raise ClipError(
+            f"{path}: frames of the format {frame.format.name} cannot be converted ({_reason(error)}); convert the "
+            "video to yuv420p first."
+        ) from error
+
+
 class _Rhythm:
     """Warns once where frames do not come at the nominal rate."""
 
-    def __init__(self, path: Path, stream: Any, fps: Fraction) -> None:
+    def __init__(self, path: Path, unit: Fraction | None, own: Fraction | None, fps: Fraction) -> None:
+        """own: rate of the file itself; fps: that as which it is taken."""
         self._path, self._fps = path, fps
-        self._unit = stream.time_base
         # The file's rounding of times (milliseconds in MKV) is no change of rhythm.
-        own = stream.average_rate or stream.guessed_rate
-        self._interval = float(1 / own) if own and self._unit else 0.0
+        self._unit = float(unit or 0)
+        self._interval = float(1 / own) if own and unit else 0.0
         self._last: int | None = None
 
     def check(self, frame: av.VideoFrame) -> None:
         last, self._last = self._last, frame.pts
         if last is None or frame.pts is None or not self._interval:
             return
-        unit = float(self._unit)
-        if abs((frame.pts - last) * unit - self._interval) > 0.1 * self._interval + 1.5 * unit:
+        if abs((frame.pts - last) * self._unit - self._interval) > 0.1 * self._interval + 1.5 * self._unit:
             warnings.warn(
                 f"{self._path}: frames do not come at a constant rate; taken as {float(self._fps):.3f} frames a "
                 "second throughout.",
@@ -252,4 +297,4 @@ class _Rhythm:
 
 
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
