@@ -20,6 +20,7 @@ from glc_train.cli import clips
 from glc_train.codecs import GOP, VideoCodec, compress_clip, decompress_clip
 from glc_train.data import ClipInfo, open_clip, render_picture, write_clip, write_picture
 from glc_train.weights import build_video, load_video, save_codec
+from tests.data.clip_files import drop_ts_packet, encode, noise
 
 FRAMES = 6
 INFO = ClipInfo(width=60, height=40, fps=Fraction(30000, 1001), matrix="bt601", full_range=False)
@@ -155,6 +156,21 @@ def test_raw_video_and_folders_of_frames(
         write_picture(folder / f"{number}.png", picture)
     assert glc("compress", folder, coded, "--weights", weights, "--fps", 50, "--overwrite") == 0
     assert VideoReader(io.BytesIO(coded.read_bytes())).header.fps == (50, 1)
+
+
+def test_damage_of_the_input_and_what_is_no_frame_are_said(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = encode(tmp_path / "damaged.ts", noise(8, 64, 64), options={"g": "4"})
+    drop_ts_packet(damaged)
+    assert glc("compress", damaged, tmp_path / "a.glcv", "--weights", weights) == 0
+    error = capsys.readouterr().err
+    assert re.fullmatch(rf"glc: {re.escape(str(damaged))}: damaged video: of 8 frames [^\n]+\.\n", error)
+    (tmp_path / "frames").mkdir()
+    for name in ("0.png", "1.png", ".2.png"):
+        write_picture(tmp_path / "frames" / name, noise(1, 64, 64)[0])
+    assert glc("compress", tmp_path / "frames", tmp_path / "b.glcv", "--weights", weights) == 0
+    assert capsys.readouterr().err == f"glc: {tmp_path / 'frames'}: left out 1 hidden (.2.png).\n"
 
 
 def test_decoding_from_a_frame_on(

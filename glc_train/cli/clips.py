@@ -17,7 +17,7 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 
 from glc_train.bitstream import KIND_VIDEO, MAX_PIXELS, ClipFormat, VideoHeader, VideoReader, check_pixels, kind_of
 from glc_train.cli.errors import CommandError, failure
-from glc_train.cli.files import check_new, chosen_quality, load, whole_file
+from glc_train.cli.files import check_new, chosen_quality, load, remarks, whole_file
 from glc_train.codecs import VideoDecoder, VideoEncoder
 from glc_train.data import ClipError, ClipInfo, open_clip, write_clip
 from glc_train.data.clips import frame_files
@@ -75,7 +75,7 @@ def compress(args: argparse.Namespace) -> int:
         raise CommandError(f"{args.output} is a folder: name the {SUFFIX} file to write.")
     if args.output != PIPE:
         check_new(args.output, args.overwrite)
-    with open_clip(args.input, size=args.size, fps=args.fps) as reader:
+    with remarks(args.input), open_clip(args.input, size=args.size, fps=args.fps) as reader:
         codec, info = load(args, load_video), reader.info
         quality = chosen_quality(args, codec)
         clip = ClipFormat(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import unicodedata
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import torch
 
@@ -84,6 +86,23 @@ def check_new(path: Path, overwrite: bool) -> None:
     """Raises CommandError if there is something at `path` that may not be replaced."""
     if path.exists() and not overwrite:
         raise CommandError(f"{path} exists already; name another file, or add --overwrite to replace it.")
+
+
+@contextmanager
+def remarks(path: Path) -> Iterator[None]:
+    """Prints what reading `path` warns of as a sentence; other warnings as always."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        show = warnings.showwarning
+
+        def tell(message: Warning | str, *place: Any, **more: Any) -> None:
+            if str(message).startswith(str(path)):
+                print(f"glc: {message}", file=sys.stderr)
+            else:
+                show(message, *place, **more)
+
+        warnings.showwarning = tell
+        yield
 
 
 @contextmanager

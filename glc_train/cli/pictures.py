@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from glc_train.bitstream import MAX_PIXELS, check_pixels, unpack_image
 from glc_train.cli.errors import CommandError, failure
-from glc_train.cli.files import Job, check_new, chosen_quality, load, plan, whole_file
+from glc_train.cli.files import Job, check_new, chosen_quality, load, plan, remarks, whole_file
 from glc_train.codecs import ImageCodec
 from glc_train.data import FoundFiles, PictureError, find_files, read_picture, search_pictures, write_picture
 from glc_train.data.pictures import SUFFIXES
@@ -72,17 +71,9 @@ def compress_to_target(codec: ImageCodec, picture: np.ndarray, target_bpp: float
     return files[best], best, f"over the target of {target_bpp:g} bpp"
 
 
-def _read_with_remarks(path: Path) -> np.ndarray:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        picture = read_picture(path)
-    for text in dict.fromkeys(str(warning.message) for warning in caught):
-        print(f"glc: {text}", file=sys.stderr)
-    return picture
-
-
 def _compress_one(codec: ImageCodec, job: Job, quality: int, target_bpp: float | None) -> Done:
-    picture = _read_with_remarks(job.source)
+    with remarks(job.source):
+        picture = read_picture(job.source)
     start, remark = time.perf_counter(), ""
     if target_bpp is None:
         data = codec.compress(picture, quality)

@@ -10,6 +10,7 @@ import numpy as np
 
 HEIGHT, WIDTH = 96, 128
 PATCH = 16
+TS_PACKET = 188
 
 
 def colours(seed: int = 0) -> np.ndarray:
@@ -68,3 +69,12 @@ def encode(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def drop_ts_packet(path: Path) -> None:
+    """Take out one MPEG-TS packet of the video from the middle of the file."""
+    data = path.read_bytes()
+    pieces = [data[k : k + TS_PACKET] for k in range(0, len(data), TS_PACKET)]
+    inner = [k for k, p in enumerate(pieces) if p[1] & 0x1F == 1 and p[2] == 0 and not p[1] & 0x40 and k > 20]
+    del pieces[inner[len(inner) // 2]]
+    path.write_bytes(b"".join(pieces))

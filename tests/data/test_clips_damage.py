@@ -17,10 +17,9 @@ from glc_train.data import ClipError, FolderClips, open_clip
 from glc_train.data.clip_colour import Colours
 from glc_train.data.clip_damage import Damage
 from glc_train.data.video_file import VideoFile
-from tests.data.clip_files import PATCH, centres, encode, noise, patches
+from tests.data.clip_files import PATCH, TS_PACKET, centres, drop_ts_packet, encode, noise, patches
 
 COUNT = 40
-TS_PACKET = 188
 
 
 def moving(count: int = COUNT) -> list[np.ndarray]:
@@ -49,15 +48,6 @@ def overwrite(path: Path, numbers: list[int], value: int = 0xFF) -> None:
         start, size = packets[number].pos, packets[number].size
         data[start + 5 : start + size] = bytes([value]) * (size - 5)
     path.write_bytes(data)
-
-
-def drop_ts_packet(path: Path) -> None:
-    """Take out one MPEG-TS packet of the video from the middle of the file."""
-    data = path.read_bytes()
-    pieces = [data[k : k + TS_PACKET] for k in range(0, len(data), TS_PACKET)]
-    inner = [k for k, p in enumerate(pieces) if p[1] & 0x1F == 1 and p[2] == 0 and not p[1] & 0x40 and k > 20]
-    del pieces[inner[len(inner) // 2]]
-    path.write_bytes(b"".join(pieces))
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg2video"])
