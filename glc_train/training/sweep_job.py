@@ -5,9 +5,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import torch.distributed as dist
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -42,6 +45,19 @@ def claim_job_folder(folder: Path, overrides: Sequence[str]) -> None:
 
 
 @contextmanager
+def launchable() -> Iterator[None]:
+    """Lets Lightning start other ranks whatever the folder is called: it puts the name between quotes as it is."""
+    run = cast(DictConfig, HydraConfig.get().run)
+    given = run.dir
+    with read_write(run):
+        run.dir = QuotedString(given, Quote.double).with_quotes()[1:-1]
+        try:
+            yield
+        finally:
+            run.dir = given
+
+
+@contextmanager
 def as_single_run(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
     """Makes this process look like one that runs the job in `folder` alone, and afterwards like the sweep again.
 
@@ -50,9 +66,10 @@ def as_single_run(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
     """
     argv, environment = sys.argv, dict(os.environ)
     own = [override for override in overrides if not override.startswith("hparams_search=")]
-    sys.argv = [argv[0], *own, f"out={folder}"]
+    sys.argv = [argv[0], *own, f"out={QuotedString(str(folder), Quote.single).with_quotes()}"]
     try:
-        yield
+        with launchable():
+            yield
     finally:
         sys.argv = argv
         if dist.is_available() and dist.is_initialized():
