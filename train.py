@@ -2,7 +2,12 @@
 
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+
+from glc_train import interruption
+
+if __name__ == "__main__":
+    interruption.leave_at_once()  # the imports take seconds
+
 from pathlib import Path
 
 import hydra
@@ -11,19 +16,30 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from glc_train.training import TrainingError, as_single_run, claim_job_folder, read_objective, run_recipe
+from glc_train.training import (
+    TrainingError,
+    as_single_run,
+    claim_job_folder,
+    launchable,
+    read_objective,
+    run_recipe,
+    unwind,
+)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(config: DictConfig) -> float | None:
-    """Composes the configuration and runs the recipe; bad input is one sentence on stderr and exit code 1.
+    """Composes the configuration and runs the recipe.
+
+    Bad input is one sentence on stderr and exit code 1; a signal is 128 + its number, which ends a whole sweep.
 
     Returns:
         What a sweep optimises: the last value of the metric `objective`; None where none is set.
     """
+    unwind()
     try:
         hydra_config = HydraConfig.get()
-        job: AbstractContextManager[None] = nullcontext()
+        job = launchable()
         if hydra_config.mode == RunMode.MULTIRUN:
             config.out = hydra_config.runtime.output_dir  # each job of a sweep in a folder of its own
             claim_job_folder(Path(config.out), hydra_config.overrides.task)

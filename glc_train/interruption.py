@@ -1,31 +1,36 @@
-"""How a program ends when it is interrupted (Ctrl-C) or told to terminate: quietly, with exit code 130 or 143."""
+"""How a program ends on Ctrl-C, SIGTERM or SIGHUP: quietly, with 128 + the signal's number as its exit code."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
 
 def leave_at_once() -> None:
-    """Let both signals end the process on the spot, for as long as there is nothing to clean up.
+    """Let the signals end the process on the spot, for as long as there is nothing to clean up.
 
     While modules are imported an exception would not do: extensions turn it into errors of their own, with tracebacks.
     """
-    _install(_leave)
+    install(_leave)
 
 
 def unwind() -> None:
-    """Let both signals raise KeyboardInterrupt and SystemExit(143), so that files under way are removed."""
-    _install(_unwind)
+    """Let Ctrl-C raise KeyboardInterrupt and the others SystemExit, so that files under way are removed."""
+    install(_unwind)
 
 
-def _install(handler: signal.Handlers | object) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+def install(handler: Callable[[int, FrameType | None], object]) -> None:
+    """Have `handler` called on the signals; without effect in a thread, where Python allows no handlers."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and background jobs ignore some on purpose
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

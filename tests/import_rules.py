@@ -53,7 +53,7 @@ RULES: dict[str, Rule] = {
     "training": Rule(
         _units(
             "layers autoencoder transform codecs losses data metrics backbones weights"
-            " files pickles provenance precision glc_train"
+            " files pickles provenance precision interruption glc_train"
         )
     ),
     "evaluation": Rule(_units("codecs metrics data backbones weights files processes provenance precision glc_train")),

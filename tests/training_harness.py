@@ -115,11 +115,16 @@ def train(overrides: list[str]) -> Path:
     return run_recipe(composed(overrides))
 
 
-def train_process(overrides: list[str], launcher: Sequence[str] = ()) -> "subprocess.Popen[str]":
+def train_process(
+    overrides: list[str], launcher: Sequence[str] = (), start_new_session: bool = False
+) -> "subprocess.Popen[str]":
     """Starts `train.py` as a process of its own, or under a launcher such as torchrun."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, *launcher, str(ROOT / "train.py"), *overrides]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=start_new_session,
+    )  # fmt: skip
 
 
 def logged(folder: Path, column: str) -> dict[int, float]:

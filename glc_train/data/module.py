@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,7 +150,9 @@ class StreamDataModule(lightning.LightningDataModule):
         assert self._batches is not None
         self._batches.rank, self._batches.world_size = self._rank_and_world_size()
         self._batches.start_sample = self._next_sample
-        return DataLoader(self._batches, batch_size=None, num_workers=self.num_workers)
+        return DataLoader(
+            self._batches, batch_size=None, num_workers=self.num_workers, worker_init_fn=_leave_signals_to_parent
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The validation items one at a time, always the same in the same order."""
@@ -233,6 +236,12 @@ class PictureDataModule(StreamDataModule):
         found = ValPictures(_val_paths(self.val), self.val_max_side)
         readable = first_readable(found.paths, self.val_pictures, found.read, PictureError, logger)
         return ValPictures(readable, self.val_max_side)
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    """Loader processes go on while the training process, which gets the same signals, ends its step and saves."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def check_val_max_side(val_max_side: int) -> None:

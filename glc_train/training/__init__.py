@@ -10,9 +10,10 @@ from glc_train.training.profiler import StepProfiler
 from glc_train.training.recipe import run_recipe
 from glc_train.training.schedule import WarmupCosine
 from glc_train.training.sharding import Sharding
+from glc_train.training.signals import Interrupted, unwind
 from glc_train.training.stage import Losses, Stage, StageSettings, TrainingError
 from glc_train.training.stages import AutoencoderStage, JointStage, PictureLoss, TransformStage
-from glc_train.training.sweep_job import as_single_run, claim_job_folder, read_objective
+from glc_train.training.sweep_job import as_single_run, claim_job_folder, launchable, read_objective
 from glc_train.training.validation import Validate
 from glc_train.training.video_stages import ClipSettings, VideoPixelStage, VideoStage
 
@@ -23,6 +24,7 @@ __all__ = [
     "CodebookWatch",
     "Draws",
     "GradientAveraging",
+    "Interrupted",
     "JointStage",
     "KeepLast",
     "LogError",
@@ -42,8 +44,10 @@ __all__ = [
     "as_single_run",
     "claim_job_folder",
     "fit_z_prior",
+    "launchable",
     "read_curve",
     "read_objective",
     "run_recipe",
+    "unwind",
     "write_model_card",
 ]

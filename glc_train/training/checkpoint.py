@@ -1,22 +1,112 @@
-"""The checkpoint a killed run goes on from."""
+"""Checkpoints: written whole or not at all, the newest sound one to go on from, one more before the process ends."""
 
+import logging
 import os
+import signal
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from glc_train.training.distributed import from_rank_zero
-from glc_train.training.stage import Stage
+from glc_train.files import discard, replacing
+from glc_train.training.distributed import largest
+from glc_train.training.signals import Interrupted, Signals, exit_code
+from glc_train.training.stage import Stage, TrainingError
+
+log = logging.getLogger(__name__)
+LAST = "last.ckpt"
+PREVIOUS = "previous.ckpt"
+_DAMAGED = "damaged.ckpt"
+
+
+def newest_sound(folder: Path, tidy: bool) -> Path | None:
+    """The checkpoint in `folder` to go on from, `last.ckpt` or else `previous.ckpt`; None: there is none.
+
+    Every byte is read and checked. A damaged one is named in the log.
+
+    Args:
+        folder: of a stage. tidy: set a damaged one aside as `damaged.ckpt`, so that no sound one makes room for it.
+
+    Raises:
+        TrainingError: there are checkpoints, but all are damaged. OSError: one cannot be read.
+    """
+    damaged: list[Path] = []
+    for path in (folder / LAST, folder / PREVIOUS):
+        try:
+            with zipfile.ZipFile(path) as archive:  # what torch.save writes, with a checksum of each part
+                reason = archive.testzip()
+        except FileNotFoundError:
+            continue
+        except zipfile.BadZipFile as error:
+            reason = str(error)
+        if reason is None:
+            if damaged:
+                log.warning("%s: damaged; going on from %s", ", ".join(map(str, damaged)), path)
+                if tidy:
+                    os.replace(damaged[0], folder / _DAMAGED)
+            return path
+        damaged.append(path)
+    if damaged:
+        raise TrainingError(
+            f"{' and '.join(map(str, damaged))}: damaged, and there is no other checkpoint to go on from; move "
+            f"{'them' if damaged[1:] else 'it'} away to train the stage from its start"
+        )
+    return None
+
+
+def checkpoint_problem(error: Exception, path: Path | None) -> str | None:
+    """What to do about an error that the checkpoint at `path` gives, in one sentence; None for other errors."""
+    if not any(words in str(error) for words in ("loading state_dict", "loaded state dict")):
+        return None
+    return f"{path} was written with another configuration: give another name= (or out=), or move it away"
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Removes what processes that were killed while writing have left in `folder` of a stage; no other may be alive."""
+    for path in folder.rglob(".writing-*"):
+        discard(path)
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes checkpoints beside where they go, not by way of `$TMPDIR`; the old `last.ckpt` becomes `previous.ckpt`."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Writes `checkpoint`; whenever the process or the machine stops, a sound file is there.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path = Path(path)
+        with replacing(path) as temporary:
+            _write_durably(checkpoint, temporary, path)
+            if path.name == LAST and path.exists():
+                os.replace(path, path.with_name(PREVIOUS))
+
+
+def _write_durably(checkpoint: dict[str, Any], temporary: Path, path: Path) -> None:
+    with open(temporary, "wb") as file:
+        try:
+            torch.save(checkpoint, file)
+        except RuntimeError as error:  # torch.save hides the cause behind one of its own
+            if isinstance(error.__context__, OSError):
+                raise OSError(error.__context__.errno, error.__context__.strerror, str(path)) from error
+            raise
+        file.flush()
+        os.fsync(file.fileno())
 
 
 class KeepLast(Callback):
-    """Writes `last.ckpt` every so many minutes or steps; the one before stays as `previous.ckpt`.
+    """Writes `last.ckpt` every so many minutes or steps, and when a signal ends the process.
 
-    Written under a temporary name first, so that both are whole whenever the process dies.
+    The one before stays as `previous.ckpt`. After a signal training stops when the step at hand is done, validation at
+    the next picture; a validation that is due or under way is left out.
 
     Args:
         folder: where they go.
@@ -28,6 +118,16 @@ class KeepLast(Callback):
         self.minutes = minutes
         self.steps = steps
         self._saved_at = time.monotonic()
+        self._signals = Signals()
+        self._ended_by = 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Has all checkpoints written by `WholeFiles`."""
+        trainer.strategy.checkpoint_io = WholeFiles()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes over the signals; Lightning, whose own handlers do not save, gives them back at the end."""
+        self._signals.listen()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -35,21 +135,57 @@ class KeepLast(Callback):
         """Saves when it is time."""
         assert isinstance(pl_module, Stage)
         late = self.minutes is not None and time.monotonic() - self._saved_at > 60 * self.minutes
-        if self.minutes is not None:
-            # Clocks differ between ranks, and every rank takes part in saving: rank 0 decides.
-            late = bool(from_rank_zero(torch.tensor(float(late), device=pl_module.device)))
+        late, ended_by = self._agree(late, pl_module)
         # The last step is saved from within the loop: such a checkpoint can be gone on from with more steps.
         done = pl_module.progress >= 1.0
-        if done or late or (self.steps is not None and int(pl_module.train_step) % self.steps == 0):
+        # Between the batches of one step gradients are under way, which a checkpoint does not have.
+        whole_step = int(pl_module.batches) % pl_module.settings.accumulate == 0
+        due = late or ended_by or (self.steps is not None and int(pl_module.train_step) % self.steps == 0)
+        if done or (whole_step and due):
             self.save(trainer)
+            if ended_by:
+                self._say(trainer, ended_by)
+                self._ended_by = ended_by
+                trainer.should_stop = True
+                trainer.limit_val_batches = 0  # stopping asks for a validation, which would outlast the time left
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Saves where a signal ends the process."""
+        assert isinstance(pl_module, Stage)
+        _, ended_by = self._agree(False, pl_module)
+        if ended_by:
+            self.save(trainer)
+            self._say(trainer, ended_by)
+            raise Interrupted(exit_code(ended_by, trainer))
+
+    def finish(self, trainer: Trainer) -> None:
+        """To be called when fitting has come to its end.
+
+        Raises:
+            Interrupted: a signal did that.
+        """
+        if self._ended_by:
+            raise Interrupted(exit_code(self._ended_by, trainer))
 
     def save(self, trainer: Trainer) -> None:
         """Saves now."""
-        last, previous = self.folder / "last.ckpt", self.folder / "previous.ckpt"
-        temporary = self.folder / "saving.ckpt.tmp"
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            if last.exists():
-                os.replace(last, previous)
-            os.replace(temporary, last)
+        trainer.save_checkpoint(self.folder / LAST)
         self._saved_at = time.monotonic()
+
+    def _agree(self, late: bool, stage: Stage) -> tuple[bool, int]:
+        """Whether it is late on any rank, and the signal that any has received; every rank takes part."""
+        any_late, received = largest([int(late), self._signals.received], stage.device)
+        return bool(any_late), received
+
+    def _say(self, trainer: Trainer, ended_by: int) -> None:
+        if trainer.is_global_zero:
+            name = signal.Signals(ended_by).name
+            log.warning("%s: saved %s, from which the same command goes on", name, self.folder / LAST)

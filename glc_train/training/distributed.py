@@ -1,6 +1,6 @@
 """Several processes: gradients, counts and random numbers that agree on every rank."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.distributed as dist
@@ -42,6 +42,15 @@ def from_rank_zero(x: Tensor) -> Tensor:
     if is_distributed():
         dist.broadcast(x, 0)
     return x
+
+
+def largest(values: Sequence[int], device: torch.device) -> list[int]:
+    """The largest of each of the values over all ranks, which talk by way of `device`."""
+    if not is_distributed():
+        return list(values)
+    agreed = torch.tensor(values, device=device)
+    dist.all_reduce(agreed, dist.ReduceOp.MAX)
+    return [int(value) for value in agreed]
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

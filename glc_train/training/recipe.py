@@ -16,15 +16,18 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from glc_train.files import replacing, write_text
 from glc_train.losses import CodePredictor
 from glc_train.pickles import read_pickle
-from glc_train.training.checkpoint import KeepLast
+from glc_train.training.checkpoint import KeepLast, checkpoint_problem, clear_leftovers, newest_sound
 from glc_train.training.family import EXPORT, Family, family_of
+from glc_train.training.loggers import forget_run, logger_options, wandb_problem
 from glc_train.training.model_card import CARD, CONFIG, training_facts, write_model_card
+from glc_train.training.options import check_options
 from glc_train.training.prior import fit_z_prior
 from glc_train.training.profiler import StepProfiler
 from glc_train.training.progress_bar import StageProgressBar
@@ -43,7 +46,7 @@ def _make(config: Any, **arguments: Any) -> Any:
     """Instantiates a configuration; what its constructor refuses comes out as one sentence."""
     try:
         return instantiate(config, _partial_=True)(**arguments)
-    except InstantiationException as error:
+    except (InstantiationException, MisconfigurationException) as error:
         raise TrainingError(str(error.__cause__ or error).splitlines()[0]) from error
 
 
@@ -59,8 +62,10 @@ def run_recipe(config: DictConfig, callbacks: Sequence[Callback] = ()) -> Path:
 
     Raises:
         TrainingError, ValueError, OSError: bad input, before the first step, in one sentence.
+        Interrupted: a signal ended the training, whose checkpoint is written.
     """
     _quieten()
+    check_options(config)
     out, family = Path(config.out), family_of(config)
     _check_order(config, family, out)
     with _alone_in(out):
@@ -83,6 +88,11 @@ def _run_stages(config: DictConfig, family: Family, out: Path, callbacks: Sequen
     return out / EXPORT
 
 
+def _is_rank_zero() -> bool:
+    """Also before the processes have found each other."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
 @contextmanager
 def _alone_in(out: Path) -> Iterator[None]:
     """Keeps a second training out of the folder; the lock goes with the process that holds it.
@@ -90,7 +100,7 @@ def _alone_in(out: Path) -> Iterator[None]:
     Raises:
         TrainingError: another process trains there.
     """
-    if getattr(rank_zero_only, "rank", 0) != 0:
+    if not _is_rank_zero():
         yield
         return
     out.mkdir(parents=True, exist_ok=True)
@@ -164,15 +174,19 @@ def train_stage(
         callbacks: beside the recipe's own.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / "last.ckpt"
-    resume = str(checkpoint) if checkpoint.is_file() else None
+    first = _is_rank_zero()
+    if first:
+        clear_leftovers(folder)
+    checkpoint = newest_sound(folder, tidy=first)
+    if first and checkpoint is None:
+        forget_run(folder)
     stage_config = config.stages[name]
     lightning.seed_everything(stage_config.module.settings.seed, workers=True, verbose=False)
     start = family.start(config, name, weights)
     if config.channels_last:
         start.codec.to(memory_format=torch.channels_last)
     stage: Stage = _make(stage_config.module, codec=start.codec, codec_config=start.config)
-    if weights is not None and resume is None:
+    if weights is not None and checkpoint is None:
         _load_predictor(stage, weights.parent / PREDICTOR)
     stage.fresh = start.fresh
     stage.prepare()
@@ -183,18 +197,17 @@ def train_stage(
         seed=stage_config.module.settings.seed,
         **family.data_options(stage_config),
     )
-    trainer = _trainer(config, family, name, folder, stage, callbacks)
-    log.info("stage %s: %s", name, f"goes on from {checkpoint}" if resume else "starts")
+    keep = KeepLast(folder, **config.checkpoint)
+    trainer = _trainer(config, family, name, folder, stage, [keep, *callbacks])
+    log.info("stage %s: %s", name, "starts" if checkpoint is None else f"goes on from {checkpoint}")
     try:
-        trainer.fit(stage, datamodule=data, ckpt_path=resume, weights_only=True)
-    except RuntimeError as error:
-        if "loading state_dict" not in str(error):
+        trainer.fit(stage, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except Exception as error:
+        problem = wandb_problem(error) or checkpoint_problem(error, checkpoint)
+        if problem is None:
             raise
-        raise TrainingError(
-            f"{checkpoint} was written with another configuration: give another name= (or out=), or move it away"
-        ) from error
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        raise TrainingError(problem) from error
+    keep.finish(trainer)
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.finish()  # the next stage is a run of its own
@@ -205,14 +218,14 @@ def train_stage(
 def _trainer(
     config: DictConfig, family: Family, name: str, folder: Path, stage: Stage, callbacks: Sequence[Callback]
 ) -> lightning.Trainer:
-    own = [KeepLast(folder, **config.checkpoint), Validate(folder / "panels", family.decode(name))]
+    own: list[Callback] = [Validate(folder / "panels", family.decode(name))]
     if config.progress:
         own.append(StageProgressBar(refresh_rate=config.log_every))
     trainer: lightning.Trainer = _make(
         config.trainer,
         default_root_dir=str(folder),
-        callbacks=[*own, *callbacks],
-        logger=[_make(logger, save_dir=str(folder)) for logger in config.logger.values()],
+        callbacks=[*callbacks, *own],
+        logger=[_make(logger, **logger_options(logger, folder)) for logger in config.logger.values()],
         max_epochs=1,
         val_check_interval=config.stages[name].val_every * stage.settings.accumulate,
         check_val_every_n_epoch=None,

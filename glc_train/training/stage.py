@@ -23,6 +23,7 @@ from glc_train.training.sharding import is_sharded, local, parameter_groups, sha
 from glc_train.weights import CHECKPOINT_CONFIG, Codec
 
 MuonFor = Literal["all", "autoencoder"]
+_OPTIMISERS = "optimisers"  # key of their names in a checkpoint
 
 
 class TrainingError(RuntimeError):
@@ -332,8 +333,29 @@ class Stage(lightning.LightningModule):
     # ---------------------------------------------------------------- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the configuration, so that the checkpoint alone gives a codec."""
+        """Keeps the configuration, so that the checkpoint alone gives a codec, and what the optimisers are."""
         checkpoint[CHECKPOINT_CONFIG] = json.dumps(self.codec_config)
+        checkpoint[_OPTIMISERS] = self._optimiser_names
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses the state of other optimisers, which PyTorch would take without a word and fail on later.
+
+        Raises:
+            TrainingError: names both.
+        """
+        saved = checkpoint[_OPTIMISERS]
+        if saved != self._optimiser_names:
+            raise TrainingError(
+                f"the checkpoint was written with {' and '.join(saved)}, this run trains with "
+                f"{' and '.join(self._optimiser_names)}: give settings.muon_lr, muon_for and adversary as before, or "
+                "another name= (or out=)"
+            )
+
+    @property
+    def _optimiser_names(self) -> list[str]:
+        """As `configure_optimizers` makes them."""
+        muon = [] if self.settings.muon_lr is None else [f"Muon (muon_for={self.settings.muon_for})"]
+        return ["AdamW", *muon, *([] if self.adversary is None else ["AdamW of the discriminator"])]
 
     @property
     def averaged(self) -> Codec:

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from glc_train.training import TrainingError
-from tests.training_harness import tiny_overrides, train, train_process
+from glc_train.training import TrainingError, run_recipe
+from glc_train.training.options import check_options
+from tests.training_harness import ROOT, composed, curve_overrides, tiny_overrides, train, train_process
 
 
 @pytest.mark.parametrize(
@@ -18,9 +20,25 @@ from tests.training_harness import tiny_overrides, train, train_process
         (["model.autoencoder.groups=8", "model.autoencoder.widths=[30,48,64]"], ["widths", "30"]),
         (["+model.autoencoder.depth=3"], ["depth"]),
         (["stages.autoencoder.batch_size=0"], ["batch_size"]),
+        (["data=folder"], ["data.train.root=VALUE"]),
+        (["run=joint"], ["'run=[joint]'"]),
+        (["run=[1]"], ["run=[1]", "autoencoder, transform, joint"]),
+        (["model.autoencoder.widths=32"], ["'model.autoencoder.widths=[32]'"]),
+        (["stages.joint.module.rate.lambdas=7.5"], ["'stages.joint.module.rate.lambdas=[7.5]'"]),
+        (["stages.autoencoder.module.settings.betas=[0.9]"], ["betas=[0.9]", "required"]),
+        (["stages.autoencoder.module.settings.lr=fast"], ["settings.lr=fast", "number"]),
+        (["stages.joint.module.adversary.norm=none"], ["adversary.norm=none", "'group' or 'spectral'"]),
+        (["data=folder", "data.train.root=2024"], ["data.train.root=2024", "'data.train.root=\"2024\"'"]),
+        (["data=folder", "data.train.root=[1,x]"], ['data.train.root=["1", "x"]']),
+        (["data.train._target_=glc_train.data.Nothing"], ["data.train._target_", "glc_train.data.Nothing"]),
+        (["trainer=gpu"], ["trainer.accelerator=gpu", "trainer=cpu"]),
+        (["trainer.devices=0"], ["0"]),
     ],
 )
-def test_one_sentence(override: list[str], words: list[str], tmp_path: Path) -> None:
+def test_one_sentence(override: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for backend in ("cuda", "mps"):
+        monkeypatch.setattr(f"torch.{backend}.is_available", lambda: False)
+        monkeypatch.setattr(f"torch.{backend}.device_count", lambda: 0)
     with pytest.raises((TrainingError, ValueError, OSError)) as caught:
         train([*tiny_overrides(tmp_path / "out", 1), *override])
     message = str(caught.value)
@@ -28,6 +46,57 @@ def test_one_sentence(override: list[str], words: list[str], tmp_path: Path) -> 
     for word in words:
         assert word in message
     assert not list((tmp_path / "out").rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("override", "advice"),
+    [
+        ("data.train.exclude=a", "a list is wanted, give 'data.train.exclude=[a]'"),
+        ("data.train.exclude=[7]", "text is wanted, give 'data.train.exclude=[\"7\"]'"),
+        ("data.train.strides=2", "a list is wanted, give 'data.train.strides=[2]'"),
+        (
+            "stages.pixels.module.clip.frame_weights=1",
+            "a list is wanted, give 'stages.pixels.module.clip.frame_weights=[1]'",
+        ),
+    ],
+)
+def test_lists_of_a_video_codec(override: str, advice: str) -> None:
+    with pytest.raises(TrainingError) as caught:
+        check_options(composed(["experiment=glc_video", "trainer=cpu", "data.train.root=x", override]))
+    assert str(caught.value) == f"{override}: {advice}"
+
+
+def test_what_is_missing_is_asked_for_at_once(tmp_path: Path) -> None:
+    config = composed([*tiny_overrides(tmp_path, 1), "data=folder", "name=???"])
+    with pytest.raises(TrainingError, match=r"^data\.train\.root, name has no value: .* name=VALUE$"):
+        run_recipe(config)
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")))
+def test_what_our_experiments_say_is_of_its_kind(experiment: str) -> None:
+    config = composed([f"experiment={experiment}", "trainer=cpu"])
+    for option in OmegaConf.missing_keys(config):
+        OmegaConf.update(config, option, "somewhere")
+    check_options(config)
+
+
+def test_other_optimisers_than_those_of_the_checkpoint(tmp_path: Path) -> None:
+    overrides = [*curve_overrides(tmp_path, 1), "run=[autoencoder]", "log_every=1"]
+    train(overrides)
+    more = "stages.autoencoder.module.settings.steps=2"
+    muon = [
+        "stages.autoencoder.module.settings.muon_lr=1e-3",
+        "stages.autoencoder.module.settings.muon_for=autoencoder",
+    ]
+    other = {
+        r"AdamW and Muon \(muon_for=autoencoder\) and AdamW of the disc.*: give": muon,
+        r"trains with AdamW: give": ["stages.autoencoder.module.adversary=null"],
+    }
+    for words, changes in other.items():
+        with pytest.raises(TrainingError, match=words) as refused:
+            train([*overrides, more, *changes])
+        assert "\n" not in str(refused.value)
+    train([*overrides, more])
 
 
 @pytest.mark.parametrize(
