@@ -95,8 +95,7 @@ class _CodebookMap:
     """A map of codebook indices ⇄ bytes, under a categorical table."""
 
     def __init__(self, quantiser: VectorQuantiser | FiniteScalarQuantiser, counts: Tensor) -> None:
-        every = torch.arange(quantiser.codes, device=counts.device).view(1, 1, -1)
-        self.codebook = quantiser.lookup(every)[0, :, 0].t().detach().double()
+        self.codebook = quantiser.code_vectors()
         self.table = CategoricalTable.from_counts(counts.cpu().numpy())
 
     def write(self, indices: Tensor, writer: SymbolWriter, check: ContentCheck) -> float:

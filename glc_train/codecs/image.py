@@ -120,6 +120,7 @@ class ImageCodec(nn.Module):
         self.transform = transform or cast(ImageTransform, IndexTransform(autoencoder.quantiser))
         self.compute_dtype = torch.float32  # of the auto-encoder; weights stay float32
         self._exact: ExactCache[ExactLatentCoder | ExactIndexCoder] = ExactCache()
+        self.float()  # whatever PyTorch's default type is
 
     @property
     def quality_levels(self) -> int:

@@ -86,6 +86,20 @@ def expand_rdoq(rdoq: Sequence[float], levels: int) -> tuple[float, ...]:
     return tuple(np.interp(np.linspace(0, len(rdoq) - 1, levels), range(len(rdoq)), rdoq).tolist())
 
 
+def _expand_gain(gain: Tensor, levels: int) -> Tensor:
+    """(rows, C, 1, 1) → (levels, C, 1, 1), interpolated linearly: the same bits on every machine.
+
+    IEEE 754 defines every operation here, in float64 and one by one; `lerp` and `linspace` round as they are compiled.
+    """
+    last, parts = gain.shape[0] - 1, max(levels - 1, 1)
+    places = [divmod(level * last, parts) for level in range(levels)]
+    low = torch.tensor([row for row, _ in places], device=gain.device)
+    shares = [part / parts for _, part in places]
+    weight = torch.tensor(shares, dtype=torch.float64, device=gain.device).view(-1, 1, 1, 1)
+    below, above = gain[low].double(), gain[(low + 1).clamp_max(last)].double()
+    return (below + (above - below) * weight).to(gain.dtype)
+
+
 def expand_quality(codec: ImageCodec, levels: int) -> ImageCodec:
     """The codec with `levels` quality indices: gains interpolated linearly, both ends aligned.
 
@@ -102,12 +116,7 @@ def expand_quality(codec: ImageCodec, levels: int) -> ImageCodec:
     transform.rdoq = expand_rdoq(codec.transform.rdoq, levels)
     for module in transform.modules():
         if isinstance(module, GainTransform):
-            gain = module.gain.detach()
-            place = torch.linspace(0, gain.shape[0] - 1, levels, dtype=torch.float64, device=gain.device)
-            low = place.floor().long()
-            high = (low + 1).clamp_max(gain.shape[0] - 1)
-            weight = (place - low).to(gain.dtype).view(-1, 1, 1, 1)
-            module.gain = nn.Parameter(torch.lerp(gain[low], gain[high], weight), module.gain.requires_grad)
+            module.gain = nn.Parameter(_expand_gain(module.gain.detach(), levels), module.gain.requires_grad)
     expanded = ImageCodec(codec.autoencoder, transform).train(codec.training)
     expanded.compute_dtype = codec.compute_dtype
     return expanded
@@ -145,6 +154,7 @@ class VideoCodec(nn.Module):
         self.transform = transform
         self.own_autoencoder = autoencoder
         self._exact: ExactCache[ExactFrameCoder] = ExactCache()
+        self.float()  # whatever PyTorch's default type is
 
     @property
     def autoencoder(self) -> VQVAE:

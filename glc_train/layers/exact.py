@@ -3,11 +3,15 @@
 Encoder and decoder must agree on every parameter of the entropy coder. Floating-point convolutions do not guarantee
 that: the order of their sums depends on the batch, the threads, the library and the processor. Here activations and
 weights are rounded to binary grids so coarse that every partial sum of a convolution fits the 53 bits of a float64;
-such sums are exact, so their order does not matter. What remains is element-wise, and IEEE 754 defines it.
+such sums are exact, so their order does not matter. What remains is element-wise: additions, products and comparisons,
+which IEEE 754 defines. It does not define exponentials, and a fused product and sum (`lerp`, `addcmul`) rounds once on
+one machine and twice on another; a test lists the operations that may occur.
 """
 
 import copy
 import math
+from decimal import Context, Decimal
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -76,19 +80,57 @@ class ExactConv2d(nn.Module):
         return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
 
 
+@cache
+def _sigmoid_edges() -> tuple[float, ...]:
+    """Where the sigmoid is (k - 1/2) / 2^12, for k from 1 to 2^12: ln((2k - 1) / (2^13 + 1 - 2k)), ascending."""
+    context, whole = Context(prec=34), 2 ** (FRACTION_BITS + 1)
+    # `decimal` rounds quotients and logarithms right, so that they are the same everywhere.
+    odds = (context.divide(Decimal(whole - odd), Decimal(odd)) for odd in range(1, whole // 2, 2))
+    above = [float(context.ln(value)) for value in odds]  # k from 2^12 down to the middle
+    return (*(-edge for edge in above), *reversed(above))
+
+
+class ExactSigmoid(nn.Module):
+    """The sigmoid rounded to multiples of 2^-12, by comparison alone; float64 in, float64 out, any shape."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.register_buffer("edges", torch.tensor(_sigmoid_edges(), dtype=torch.float64, device=device))
+
+    edges: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.bucketize(x.contiguous(), self.edges, right=True).double() / 2**FRACTION_BITS
+
+
+_EXACT_ALREADY = (nn.Identity, nn.LeakyReLU, nn.PixelShuffle, nn.Sequential, nn.ModuleList)
+
+
+def _made_exact(module: nn.Module, device: torch.device) -> nn.Module:
+    if isinstance(module, nn.Conv2d):
+        return ExactConv2d(module)
+    if isinstance(module, nn.Sigmoid):
+        return ExactSigmoid(device)
+    children = list(module.named_children())
+    if not children and not isinstance(module, _EXACT_ALREADY):
+        raise ValueError(f"no exact form of {module}")
+    for name, child in children:
+        setattr(module, name, _made_exact(child, device))
+    return module
+
+
 def exact_copy(module: nn.Module) -> nn.Module:
     """A float64 copy of `module` whose convolutions sum exactly; for inference. The original is not changed.
+
+    What `module` computes itself, beside its children, must be additions, products, comparisons or moves.
 
     Raises:
         ValueError: a layer has no exact form.
     """
-    clone = copy.deepcopy(module).double().eval().requires_grad_(False)
-    if isinstance(clone, nn.Conv2d):
-        return ExactConv2d(clone)
-    for parent in list(clone.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv2d):
-                setattr(parent, name, ExactConv2d(child))
-            elif isinstance(child, nn.Linear | nn.GroupNorm | nn.LayerNorm | nn.BatchNorm2d):
-                raise ValueError(f"no exact form of {child}")
-    return clone
+    clone = copy.deepcopy(module).eval().requires_grad_(False)
+    device = torch.device("cpu")
+    for parameter in clone.parameters():
+        device = parameter.device
+        # A process may take subnormal numbers for zero (`torch.set_flush_denormal`): so they are zero in all.
+        parameter.masked_fill_(parameter.abs() < torch.finfo(torch.float32).tiny, 0.0)
+    return _made_exact(clone.double(), device)

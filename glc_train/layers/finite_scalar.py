@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from glc_train.layers.blocks import conv1x1
+from glc_train.layers.exact import exact_copy
 from glc_train.layers.rounding import round_ste
 from glc_train.layers.vector_quantiser import Quantised
 
@@ -42,10 +43,14 @@ class FiniteScalarQuantiser(nn.Module):
 
     def _digits(self, x: Tensor) -> Tensor:
         """Rounded levels, centred on 0 (odd) or -1/2 (even), with straight-through gradient; (B, d, h, w)."""
-        half = (self.levels - 1) * (1 + _MARGIN) / 2
-        offset = torch.where(self.levels % 2 == 0, 0.5, 0.0)
+        half = (self.levels - 1).float() * (1 + _MARGIN) / 2
+        offset = (self.levels % 2 == 0).float() / 2
         shift = torch.atanh(offset / half)
         return round_ste(torch.tanh(self.project_in(x).float() + shift) * half - offset)
+
+    def _digits_of(self, indices: Tensor) -> Tensor:
+        """Levels (B, d, h, w) int64, as of `_digits`, of indices (B, h, w)."""
+        return indices[:, None] // self.basis % self.levels - self.levels // 2
 
     def _vectors(self, digits: Tensor) -> Tensor:
         out: Tensor = self.project_out(digits / (self.levels // 2))
@@ -58,8 +63,13 @@ class FiniteScalarQuantiser(nn.Module):
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Code vectors (B, C, h, w) of indices (B, h, w)."""
-        digits = indices[:, None] // self.basis % self.levels - self.levels // 2
-        return self._vectors(digits.to(self.project_out.weight.dtype))
+        return self._vectors(self._digits_of(indices).to(self.project_out.weight.dtype))
+
+    def code_vectors(self) -> Tensor:
+        """All code vectors (M, C), float64: the same bits on every machine."""
+        digits = self._digits_of(torch.arange(self.codes, device=self.levels.device).view(-1, 1, 1))
+        vectors: Tensor = exact_copy(self.project_out)(digits.double() / (self.levels // 2))
+        return vectors.flatten(1)
 
     def forward(self, x: Tensor) -> Quantised:
         """Quantises x (B, C, h, w)."""

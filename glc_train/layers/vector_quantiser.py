@@ -56,6 +56,10 @@ class VectorQuantiser(nn.Module):
         """Code vectors (B, C, h, w) of indices (B, h, w)."""
         return rearrange(self.embedding(indices), "b h w c -> b c h w")
 
+    def code_vectors(self) -> Tensor:
+        """All code vectors (M, C), float64: the same bits on every machine."""
+        return self.embedding.weight.detach().double()
+
     def forward(self, x: Tensor) -> Quantised:
         """Quantises x (B, C, h, w)."""
         indices = self.nearest(x)

@@ -21,6 +21,8 @@ from glc_train.transform.video_modules import (
     on_grid,
 )
 
+MAX_TOKENS = 4096  # sums of so many products of the weight map are far from 53 bits
+
 
 @dataclass(frozen=True)
 class FrameContext:
@@ -111,7 +113,7 @@ class VideoTransform(nn.Module):
         latent_channels: N of the auto-encoder; published 256.
         channels: C of y, a multiple of 2 and of `heads`; published 256.
         token_channels: Cz, a multiple of `heads`; published 256.
-        tokens: K, indices of each frame; published 16.
+        tokens: K, indices of each frame, a power of two, since the mean over them must be exact; published 16.
         heads: of the tokens; published 8.
         codes: M, entries of the hyper codebook; published 16,384.
         quality_levels: published 64.
@@ -145,12 +147,15 @@ class VideoTransform(nn.Module):
                 raise ValueError(f"video.{name} must be a multiple of heads={heads}, not {value}")
         if channels % 2:
             raise ValueError(f"video.channels must be even, not {channels}")
+        if not 1 <= tokens <= MAX_TOKENS or tokens & (tokens - 1):
+            raise ValueError(f"video.tokens must be a power of two from 1 to {MAX_TOKENS}, not {tokens}")
         if context_depth < 2:
             raise ValueError(f"video.context_depth must be at least 2, not {context_depth}")
         self.quality_levels = quality_levels
         self.channels = channels
         self.latent_channels = latent_channels
         self.tokens = tokens
+        self.heads = heads
         self.adaptors = adaptors
         self.analysis = GainTransform(
             2 * latent_channels, channels, quality_levels, depth, gains=(0.5, 2.0), block=block_c

@@ -36,20 +36,17 @@ class ContextModel(nn.Module):
 
 
 class WeightGenerator(nn.Module):
-    """Where each token looks: temporal parameters (B, C, h, w) → (B, K·heads, h, w) in [0, 1], tokens slowest.
-
-    The sigmoid is the one function here that IEEE 754 does not define. Platforms differ by about 1e-16 in float64, so
-    after rounding to 2^-12 they disagree only where a value lies that close to a rounding edge; a file's content check
-    covers this remainder.
-    """
+    """Where each token looks: temporal parameters (B, C, h, w) → (B, K·heads, h, w) in [0, 1], tokens slowest."""
 
     def __init__(self, channels: int, tokens: int, heads: int) -> None:
         super().__init__()
         blocks = [layer for _ in range(3) for layer in (block_c(channels), nn.LeakyReLU(0.01))]
         self.layers = nn.Sequential(*blocks, conv1x1(channels, tokens * heads))
+        self.squash = nn.Sigmoid()  # a module, for `exact_copy` to replace
 
     def forward(self, temporal: Tensor) -> Tensor:
-        return on_grid(torch.sigmoid(self.layers(temporal)))
+        weights: Tensor = self.squash(self.layers(temporal))
+        return weights
 
 
 class HyperTokenizer(nn.Module):
@@ -110,10 +107,10 @@ class InverseTokenizer(nn.Module):
 
     def forward(self, tokens: Tensor, weight_map: Tensor) -> Tensor:
         height = weight_map.shape[-2]
-        # On the grid, sums of K products need 47 bits at most at K = 16: exact, whatever their order.
+        # On the grid, products stay within 35 bits and sums of K within 47: exact, whatever their order.
         values = rearrange(on_grid(self.proj(tokens)), "b (n d) k 1 -> b n d k", n=self.heads)
         weights = rearrange(weight_map, "b (k n) h w -> b n k (h w)", n=self.heads)
-        spread = torch.matmul(values, weights) / values.shape[-1]
+        spread = torch.matmul(values, weights) / values.shape[-1]  # exact too: K is a power of two
         out: Tensor = self.out_proj(rearrange(spread, "b n d (h w) -> b (n d) h w", h=height))
         return out
 

@@ -1,5 +1,7 @@
+import math
 from collections.abc import Callable
 
+import mpmath
 import pytest
 import torch
 from torch import Tensor, nn
@@ -99,11 +101,36 @@ def test_too_wide_a_layer_is_refused() -> None:
         nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"),
         nn.Sequential(nn.Linear(4, 4)),
         nn.Sequential(nn.GroupNorm(2, 4)),
+        nn.Linear(4, 4),
+        nn.Sequential(nn.GELU()),
+        nn.Sequential(nn.Softplus()),
+        nn.Tanh(),
     ],
 )
 def test_what_has_no_exact_form_is_refused(module: nn.Module) -> None:
     with pytest.raises(ValueError, match="no exact form"):
         exact_copy(module)
+
+
+def test_the_sigmoid_steps_where_it_should() -> None:
+    """Against mpmath: at every edge, and one unit in the last place below it."""
+    sigmoid = exact_copy(nn.Sigmoid())
+    with mpmath.workdps(40):
+        edges = [mpmath.log(mpmath.mpf(2 * k - 1) / (8193 - 2 * k)) for k in range(1, 4097)]
+        nearest = [float(edge) for edge in edges]
+        first = [x if x >= edge else math.nextafter(x, 99) for x, edge in zip(nearest, edges, strict=True)]
+    reached = torch.tensor(nearest, dtype=torch.float64)
+    assert torch.equal(sigmoid(reached), torch.arange(1, 4097).double() / 4096)
+    assert torch.equal(sigmoid(torch.nextafter(reached, reached - 1)), torch.arange(4096).double() / 4096)
+    # No float64 is nearer to an edge than its neighbour is: one step more or less is all that rounding the edges costs.
+    assert all(abs(a - b) <= math.ulp(a) for a, b in zip(nearest, first, strict=True))
+
+
+def test_the_sigmoid_is_the_rounded_sigmoid() -> None:
+    sigmoid = exact_copy(nn.Sigmoid())
+    x = torch.cat([torch.randn(1000).double() * 3, torch.tensor([0.0, -0.0, 1e300, -1e300, 9.5, -9.5])]).view(2, 503)
+    assert torch.equal(sigmoid(x), snap(torch.sigmoid(x)))
+    assert torch.equal(sigmoid(x.t()), sigmoid(x).t())  # not contiguous
 
 
 def test_snap() -> None:

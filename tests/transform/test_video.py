@@ -19,7 +19,7 @@ from glc_train.transform import (
 from glc_train.transform.video_modules import HyperTokenizer, InverseTokenizer, on_grid
 
 SMALL: dict[str, Any] = {
-    "latent_channels": 12, "channels": 8, "token_channels": 12, "tokens": 3, "heads": 2, "codes": 10,
+    "latent_channels": 12, "channels": 8, "token_channels": 12, "tokens": 4, "heads": 2, "codes": 10,
     "quality_levels": 3, "depth": 1, "refine_depth": 1, "context_depth": 2, "condition_channels": 4, "adaptors": 2,
 }  # fmt: skip
 
@@ -65,6 +65,9 @@ def test_every_argument_works_and_gradients_flow(changed: dict[str, Any]) -> Non
         ({"token_channels": 9}, "token_channels must be a multiple of heads=2, not 9"),
         ({"channels": 9, "token_channels": 9, "heads": 3}, "channels must be even, not 9"),
         ({"context_depth": 1}, "context_depth must be at least 2, not 1"),
+        ({"tokens": 3}, "tokens must be a power of two from 1 to 4096, not 3"),
+        ({"tokens": 0}, "tokens must be a power of two from 1 to 4096, not 0"),
+        ({"tokens": 8192}, "tokens must be a power of two from 1 to 4096, not 8192"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(changed: dict[str, Any], message: str) -> None:
@@ -109,7 +112,7 @@ def test_bits() -> None:
     out = VideoTransform(**SMALL)(latent, previous, None, torch.tensor([0, 1]))
     assert torch.allclose(out.bits_y, gaussian_bits(out.symbols, out.scales).sum((1, 2, 3)))
     assert torch.equal(out.symbols, out.symbols.round())
-    assert torch.allclose(out.bits_z, torch.full((2,), 3 * np.log2(10)).float())  # three indices of ten codes
+    assert torch.allclose(out.bits_z, torch.full((2,), 4 * np.log2(10)).float())  # four indices of ten codes
 
 
 def test_noise_reaches_the_symbols() -> None:
@@ -143,18 +146,18 @@ def test_tokens_are_spread_by_the_weight_map() -> None:
     inverse = InverseTokenizer(12, 8, heads=2)
     seen: list[Tensor] = []
     inverse.out_proj.register_forward_pre_hook(lambda _m, args: seen.append(args[0][0]))
-    tokens, weights = torch.randn(1, 12, 3, 1), torch.rand(1, 6, 4, 5)
+    tokens, weights = torch.randn(1, 12, 4, 1), torch.rand(1, 8, 4, 5)
     inverse(tokens, weights)
     values = inverse.proj(tokens)[0, :, :, 0]
     for channel in range(8):
         head = channel // 4
-        expected = sum(values[channel, k] * weights[0, 2 * k + head] for k in range(3)) / 3
+        expected = sum(values[channel, k] * weights[0, 2 * k + head] for k in range(4)) / 4
         assert torch.allclose(seen[0][channel], expected, atol=1e-5)
 
 
 def test_the_second_pass_sees_the_first() -> None:
     decoder, (_, previous) = VideoTransform(**SMALL).decoder, latents()
-    prior = decoder.parameters_of(torch.randn(2, 12, 3, 1), decoder.context_of(previous, 0))
+    prior = decoder.parameters_of(torch.randn(2, 12, 4, 1), decoder.context_of(previous, 0))
     first = checkerboard_masks(8, 5, 7)[0]
     seen: list[Tensor] = []
     decoder.spatial_context.layers.register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
@@ -178,7 +181,7 @@ def exact() -> FrameDecoder:
 
 def exact_inputs(batch: int = 3) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     previous = snap(torch.randn(batch, 12, 9, 11).double())
-    z_hat, y = torch.randn(batch, 32, 3, 1).double(), 3 * torch.randn(batch, 32, 9, 11).double()
+    z_hat, y = torch.randn(batch, 32, 4, 1).double(), 3 * torch.randn(batch, 32, 9, 11).double()
     return previous, z_hat, y, torch.arange(batch) % 3
 
 
@@ -246,7 +249,7 @@ def test_a_chain_of_frames_decodes_to_the_same_bits(exact: FrameDecoder) -> None
 
 def test_the_exact_decoder_is_close_to_the_trained_one() -> None:
     decoder = VideoTransform(**SMALL).decoder.eval()
-    previous, z_hat = torch.randn(2, 12, 5, 7), torch.randn(2, 12, 3, 1)
+    previous, z_hat = torch.randn(2, 12, 5, 7), torch.randn(2, 12, 4, 1)
     exact = exact_copy(decoder)
     assert isinstance(exact, FrameDecoder)
     found: list[Tensor] = []

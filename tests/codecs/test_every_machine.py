@@ -1,0 +1,205 @@
+"""The promise that files decode everywhere: what steers the entropy coder has the same bits under every setting."""
+
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from glc_train.autoencoder import VQVAE
+from glc_train.codecs import ImageCodec, VideoDecoder, compress_clip, decompress_clip, expand_quality
+from glc_train.layers import FiniteScalarQuantiser
+from glc_train.transform import ImageTransform
+from glc_train.weights import load_any_codec, save_codec
+from tests.codecs.exact_bits import video_codec, write_example
+from tests.codecs.video_harness import CLIP, QUALITY, VIDEO
+
+# Moves and comparisons; sums, products and quotients of two numbers; rounding. IEEE 754 defines them all.
+DEFINED = {
+    "_has_compatible_shallow_copy_type", "_local_scalar_dense", "_to_copy", "_unsafe_view", "abs", "add", "add_",
+    "alias", "bucketize", "cat", "chunk", "clamp", "clamp_max", "clamp_min", "contiguous", "detach", "div", "expand",
+    "expand_as", "flatten", "index", "index_put_", "item", "leaky_relu", "lift_fresh", "matmul", "max", "mul",
+    "ones_like", "pad", "permute", "pixel_shuffle", "reshape", "round", "select", "slice", "split", "sub", "sum",
+    "to", "unflatten", "view", "zeros_like",
+}  # fmt: skip
+FSQ: dict[str, Any] = {
+    "widths": [32],
+    "latent_channels": 8,
+    "codes": 30,
+    "res_blocks": 1,
+    "patch": 8,
+    "groups": 8,
+    "fsq_levels": [6, 5],
+}
+
+
+class Float64Operations(TorchDispatchMode):
+    """Collects what is done with float64 tensors: where the arithmetic is exact."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if any(isinstance(t, torch.Tensor) and t.dtype == torch.float64 for t in tree_leaves((args, kwargs, out))):
+            name = func.name().removeprefix("aten::").split(".")[0]
+            self.names.add(name)
+            if name in ("add", "add_", "sub"):
+                assert "alpha" not in (kwargs or {})  # a product and a sum, fused on some machines
+            if name == "div" and not getattr(args[1], "ndim", 0):  # GPUs multiply by the reciprocal of a number
+                assert math.frexp(float(args[1]))[0] == 0.5
+        return out
+
+
+def picture(height: int = 40, width: int = 50, seed: int = 0) -> np.ndarray:
+    """uint8 (height, width, 3), noise."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def image_codec(kind: str, config: dict[str, Any]) -> ImageCodec:
+    """Random weights of the variant `kind`."""
+    section = {k: v for k, v in config["autoencoder"].items() if k != "_target_"}
+    transform = {k: v for k, v in config["transform"].items() if k != "_target_"}
+    if kind == "finite scalars":
+        return ImageCodec(VQVAE(**FSQ), None).eval()
+    if kind == "indices":
+        return ImageCodec(VQVAE(**section), None).eval()
+    changed = {"published": {}, "bare": {"context": "none", "hyper_prior": "factorised"}}[kind]
+    return ImageCodec(VQVAE(**section), ImageTransform(**(transform | changed))).eval()
+
+
+KINDS = ("published", "bare", "indices", "finite scalars")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_defined_operations_decode_a_picture(kind: str, tiny_config: dict[str, Any]) -> None:
+    codec = image_codec(kind, tiny_config)
+    data = codec.compress(picture(), 0)
+    codec._exact = type(codec._exact)()  # so that the coder is made under observation
+    with Float64Operations() as seen:
+        codec.decompress_latent(data)
+    assert seen.names <= DEFINED
+
+
+def test_only_defined_operations_decode_a_clip() -> None:
+    data = compress_clip(video_codec(), [picture(seed=seed) for seed in range(3)], QUALITY, CLIP).data
+    with Float64Operations() as seen:
+        decompress_clip(video_codec(), data)  # built and expanded under observation
+    assert "bucketize" in seen.names  # the weight map
+    assert seen.names <= DEFINED
+
+
+def test_every_instruction_set_computes_the_same_bits(tmp_path: Path, repository: Path) -> None:
+    write_example(tmp_path, [picture(seed=seed) for seed in range(3)])
+    settings: list[dict[str, str]] = [{"ATEN_CPU_CAPABILITY": "default"}, {"ATEN_CPU_CAPABILITY": "avx2"}, {}]
+    plain = {k: v for k, v in os.environ.items() if k != "ATEN_CPU_CAPABILITY"}
+    command = [sys.executable, "-m", "tests.codecs.exact_bits", str(tmp_path)]
+    running = [
+        subprocess.Popen(command, cwd=repository, env=plain | setting, stdout=subprocess.PIPE, text=True)
+        for setting in settings
+    ]
+    found = [json.loads(process.communicate(timeout=300)[0]) for process in running]
+    assert found[0]["damages"] == []
+    assert found[0]["contiguous"] == found[0]["channels last"] == found[0]["strided"]
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("levels", [2, 5, 64])
+def test_gains_are_rounded_once_from_float64(levels: int, tiny_config: dict[str, Any]) -> None:
+    codec = image_codec("published", tiny_config)
+    torch.nn.init.uniform_(codec.transform.decoder.synthesis.gain)
+    gain = codec.transform.decoder.synthesis.gain.detach()[:, :, 0, 0].numpy()
+    expanded = expand_quality(codec, levels).transform.decoder.synthesis.gain.detach()[:, :, 0, 0].numpy()
+    for level in range(levels):
+        row, part = divmod(level * 3, levels - 1)
+        low, high = gain[row].astype(np.float64), gain[min(row + 1, 3)].astype(np.float64)
+        expected = [a + (b - a) * (part / (levels - 1)) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
+        assert np.array_equal(expanded[level], np.array(expected).astype(np.float32))
+
+
+# ------------------------------------------------------------------ what a caller's settings must not change
+
+
+@pytest.fixture
+def float64_default() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("float64_default")
+@pytest.mark.parametrize("kind", ["published", "finite scalars", "video"])
+def test_a_default_type_of_float64_changes_nothing(kind: str, tiny_config: dict[str, Any], tmp_path: Path) -> None:
+    torch.set_default_dtype(torch.float32)
+    config = {"autoencoder": tiny_config["autoencoder"], "transform": tiny_config["transform"]}
+    codec = video_codec() if kind == "video" else image_codec(kind, tiny_config)
+    if kind == "finite scalars":
+        config = {"autoencoder": FSQ, "transform": None}
+    if kind == "video":
+        levels = {"transform": config["transform"] | {"quality_levels": 64}}
+        config = {"image": config | levels, "transform": VIDEO, "own_autoencoder": True, "gop": {"intra_period": 5}}
+    save_codec(codec, config, tmp_path / "weights.safetensors")
+    before = load_any_codec(tmp_path / "weights.safetensors")
+    torch.set_default_dtype(torch.float64)
+    after = load_any_codec(tmp_path / "weights.safetensors")
+    assert {p.dtype for p in after.parameters()} == {torch.float32}
+    assert after.fingerprint == before.fingerprint
+    if isinstance(before, ImageCodec):
+        assert isinstance(after, ImageCodec)
+        data = after.compress(picture(), 0)
+        shown = after.decompress(data)
+        after(torch.zeros(1, 3, 64, 64, dtype=torch.float32), 0)
+        torch.set_default_dtype(torch.float32)
+        assert data == before.compress(picture(), 0)
+        assert np.array_equal(shown, before.decompress(data))
+    else:
+        assert not isinstance(after, ImageCodec)
+        data = compress_clip(after, [picture(), picture(seed=1)], QUALITY, CLIP).data
+        shown_frames = decompress_clip(after, data)
+        torch.set_default_dtype(torch.float32)
+        assert data == compress_clip(before, [picture(), picture(seed=1)], QUALITY, CLIP).data
+        assert np.array_equal(shown_frames, decompress_clip(before, data))
+
+
+def test_finite_scalars_do_not_depend_on_an_outer_autocast(tiny_config: dict[str, Any]) -> None:
+    codec = image_codec("finite scalars", tiny_config)
+    data = codec.compress(picture(), 0)
+    latent = codec.decompress_latent(data)[1]
+    quantiser = codec.autoencoder.quantiser
+    assert isinstance(quantiser, FiniteScalarQuantiser)
+    with torch.autocast("cpu", torch.bfloat16):
+        fresh = image_codec("finite scalars", tiny_config)
+        fresh.load_state_dict(codec.state_dict())
+        assert torch.equal(fresh.decompress_latent(data)[1], latent)
+
+
+def test_subnormal_weights_are_zero_whatever_the_process_does_with_them() -> None:
+    codec = video_codec()
+    bias = codec.transform.decoder.get_parameter("temporal_prior.bias")
+    weight = codec.transform.decoder.get_parameter("temporal_prior.weight")
+    weight.zero_()
+    bias.fill_(1e-39)
+    weight[0, 0, 1, 1] = 1e-40
+    assert codec.frame_coder().decoder.get_buffer("temporal_prior.weight").count_nonzero() == 0
+    assert codec.frame_coder().decoder.get_buffer("temporal_prior.bias").count_nonzero() == 0
+
+
+def test_a_clip_decodes_under_an_outer_autocast() -> None:
+    data = compress_clip(video_codec(), [picture(seed=seed) for seed in range(3)], QUALITY, CLIP).data
+    plain = VideoDecoder(video_codec(), io.BytesIO(data))
+    latents = [plain._chain.previous().latent_hat for _ in plain]
+    with torch.autocast("cpu", torch.bfloat16):
+        decoder = VideoDecoder(video_codec(), io.BytesIO(data))
+        assert all(torch.equal(decoder._chain.previous().latent_hat, x) for _, x in zip(decoder, latents, strict=True))
+    assert decoder.damages == []
