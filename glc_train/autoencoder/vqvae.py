@@ -54,6 +54,8 @@ class VQVAE(nn.Module):
         self.factor = patch * 2 ** (len(widths) - 1)
         self.latent_channels = latent_channels
         self.window = window
+        self.groups = groups
+        self.fsq_levels = tuple(fsq_levels or ())
         self.encoder = Encoder(widths, latent_channels, res_blocks, patch, attention, groups)
         self.quantiser: VectorQuantiser | FiniteScalarQuantiser = VectorQuantiser(codes, latent_channels)
         if fsq_levels is not None:
@@ -70,6 +72,11 @@ class VQVAE(nn.Module):
         latent = self.encoder(x)
         quantised = self.quantiser(latent)
         return VQVAEOutput(latent, quantised, self.decoder(quantised.straight_through))
+
+    @property
+    def settings(self) -> tuple[int, ...]:
+        """What changes decoded pictures and shows in no tensor: `groups`, `window` (0 for None) and `fsq_levels`."""
+        return (self.groups or 0, self.window or 0, *self.fsq_levels)
 
     def checkpoint_activations(self, on: bool = True) -> None:
         """Recomputes the activations of encoder and decoder in the backward pass: less memory, about 30% more time."""

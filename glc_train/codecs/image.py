@@ -186,13 +186,14 @@ class ImageCodec(nn.Module):
     def _coder(self) -> ExactLatentCoder | ExactIndexCoder:
         """The exact coder of the present weights; made anew when a weight has changed."""
         kind: Any = ExactIndexCoder if isinstance(self.transform, IndexTransform) else ExactLatentCoder
-        parts = (*self.transform.decoder_parts, self.transform, self.autoencoder.decoder)
-        return self._exact.get(parts, lambda: kind(self.transform, self.weights_checksum() & 0xFFFF))
+        checksum = self.weights_checksum()
+        key = (checksum, self.device, id(self.transform))
+        return self._exact.get(key, lambda: kind(self.transform, checksum & 0xFFFF))
 
     def weights_checksum(self) -> int:
         """32 bits over all weights that a decoder uses; `fingerprint` is the low half of them."""
         parts = (*self.transform.decoder_parts, self.autoencoder.decoder)
-        return weights_checksum(parts, self.transform.z_counts)
+        return weights_checksum(parts, self.transform.z_counts, self.autoencoder.settings)
 
     @property
     def fingerprint(self) -> int:

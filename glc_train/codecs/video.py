@@ -179,19 +179,20 @@ class VideoCodec(nn.Module):
     @property
     def fingerprint(self) -> int:
         """16 bits of a checksum over all weights that decode a clip, those of the image codec included."""
-        return self.frame_coder().fingerprint
+        return self.weights_checksum() & 0xFFFF
+
+    def weights_checksum(self) -> int:
+        """32 bits over all weights that decode a clip, those of the image codec included."""
+        transform = self.transform
+        own = (transform.decoder, transform.z_quantiser, self.autoencoder.decoder)
+        settings = (transform.tokens, transform.heads, *self.autoencoder.settings)
+        return weights_checksum(own, transform.z_counts, settings, self.image.weights_checksum())
 
     def frame_coder(self) -> ExactFrameCoder:
         """The exact coder of the present weights; made anew when a weight has changed. `.glcv` files use it."""
-        transform, image = self.transform, self.image
-        own = (transform.decoder, transform.z_quantiser, self.autoencoder.decoder)
-        parts = (*own, transform, *image.transform.decoder_parts, image.transform, image.autoencoder.decoder)
-
-        def make() -> ExactFrameCoder:
-            checksum = weights_checksum(own, transform.z_counts, image.weights_checksum())
-            return ExactFrameCoder(transform, checksum & 0xFFFF)
-
-        return self._exact.get(parts, make)
+        checksum = self.weights_checksum()
+        key = (checksum, self.device, id(self.transform))
+        return self._exact.get(key, lambda: ExactFrameCoder(self.transform, checksum & 0xFFFF))
 
     def encode_latent(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] of a conditional frame, sides multiples of `multiple` → latent (B, N, h, w)."""
