@@ -67,9 +67,10 @@ class _Fingerprinted(Protocol):
 class ContentCheck:
     """CRC over integer arrays: equal on every platform if, and with probability 1 - 2^-16 only if, all values agree."""
 
-    def __init__(self) -> None:
-        """Start over no data."""
+    def __init__(self, *values: int) -> None:
+        """Start over `values`: of a picture its width, height and quality, so that a header that lies is found out."""
         self._crc = 0
+        self.update(np.array(values, dtype=np.int64))
 
     def update(self, values: ArrayLike) -> None:
         """Add integers of any shape (C order) and type; only the values count. ValueError for other types."""

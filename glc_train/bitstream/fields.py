@@ -7,7 +7,7 @@ from typing import Protocol
 
 from glc_train.bitstream.errors import FormatError
 
-VERSION = 1
+VERSION = 2
 KIND_IMAGE = 0
 KIND_VIDEO = 1
 MAX_SIDE = 65536
@@ -58,9 +58,8 @@ def check_format_byte(data: bytes, kind: int, name: str) -> None:
         raise FormatError(f"{name} is not a .glc file: its first byte is {data[0]:#04x}.")
     version = data[0] >> 2 & 7
     if version != VERSION:
-        raise FormatError(
-            f"{name} has .glc version {version}, but only version {VERSION} can be read: update glc_train."
-        )
+        remedy = "update glc_train" if version > VERSION else "encode it again, or decode it with an older glc_train"
+        raise FormatError(f"{name} has format version {version}, but only version {VERSION} can be read: {remedy}.")
     if found not in _KINDS:
         raise FormatError(f"{name} is a .glc file of the unknown kind {found}: update glc_train.")
     if found != kind:

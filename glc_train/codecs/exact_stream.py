@@ -232,7 +232,14 @@ class _PictureCoder:
         raise NotImplementedError
 
     def read(
-        self, payload: bytes, height: int, width: int, quality: int, device: torch.device, verify: Callable[[int], None]
+        self,
+        payload: bytes,
+        height: int,
+        width: int,
+        quality: int,
+        device: torch.device,
+        check: ContentCheck,
+        verify: Callable[[int], None],
     ) -> Tensor:
         """Decodes a payload.
 
@@ -241,12 +248,12 @@ class _PictureCoder:
             height, width: h, w of the latent.
             quality: index for the synthesis.
             device: where to compute.
+            check: to go on with.
             verify: called with the content check before anything is built on the symbols; raises if they are wrong.
 
         Returns:
             latent_hat (1, N, h, w) float64.
         """
-        check = ContentCheck()
         decoded = self.read_symbols(payload, height, width, device, check)
         verify(check.digest())
         return self.latent(decoded, quality)

@@ -14,6 +14,7 @@ from glc_train.autoencoder import VQVAE
 from glc_train.bitstream import (
     MAX_PIXELS,
     MAX_SIDE,
+    ContentCheck,
     FormatError,
     ImageHeader,
     check_content,
@@ -209,7 +210,8 @@ class ImageCodec(nn.Module):
         x = pad_to_multiple(picture_to_tensor(picture).to(self.device), self.multiple)
         latent = self.encode_latent(x)
         coder = self._coder()
-        stream: StreamReport = coder.encode(latent, self._quality(level, 1))
+        check = ContentCheck(picture.shape[1], picture.shape[0], level)
+        stream: StreamReport = coder.encode(latent, self._quality(level, 1), check)
         header = ImageHeader(
             width=picture.shape[1],
             height=picture.shape[0],
@@ -253,8 +255,9 @@ class ImageCodec(nn.Module):
                 f"{self.quality_levels - 1}: load the weights it was written with."
             )
         height, width = self.latent_size(header.height, header.width)
+        check = ContentCheck(header.width, header.height, header.quality)
         verify = partial(check_content, header)
-        return header, coder.read(payload, height, width, header.quality, self.device, verify)
+        return header, coder.read(payload, height, width, header.quality, self.device, check, verify)
 
     @torch.inference_mode()
     def decompress(self, data: bytes, max_pixels: int | None = MAX_PIXELS) -> np.ndarray:

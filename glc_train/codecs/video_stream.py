@@ -82,7 +82,7 @@ class _Chain:
             )
         self.intra_coder = codec.image._coder()
         self.frame_coder = codec.frame_coder()
-        self.check = ContentCheck()
+        self.check = ContentCheck()  # before the first intra frame
         self.state: FrameState | None = None
         self._from_intra = False  # whether the present picture is of the image codec's auto-encoder
         self._picture: np.ndarray | None = None
@@ -91,6 +91,10 @@ class _Chain:
     def content(self) -> int:
         """Content check of the frames since the last intra frame, that one included; 0 before the first."""
         return self.check.digest()
+
+    def begin(self) -> ContentCheck:
+        """The check of an intra frame, which begins with what the header says of its picture."""
+        return ContentCheck(self.header.width, self.header.height, self.header.quality)
 
     def previous(self) -> FrameState:
         """What the frame before left."""
@@ -191,7 +195,7 @@ class VideoEncoder:
 
     def _code_intra(self, index: int, x: Tensor) -> StreamReport:
         chain, codec = self._chain, self.codec
-        check = ContentCheck()
+        check = chain.begin()
         level = codec.image._quality(self.quality, 1)
         report = chain.intra_coder.encode(codec.image.encode_latent(x), level, check)
         chain.check = check
@@ -326,7 +330,7 @@ class VideoDecoder:
         if record.kind == "repeat":
             chain.repeat(index)
         elif record.kind == "intra":
-            chain.check = ContentCheck()
+            chain.check = chain.begin()
             size = self.codec.image.latent_size(header.height, header.width)
             coder = chain.intra_coder
             decoded = coder.read_symbols(record.payload, *size, self.codec.device, chain.check)

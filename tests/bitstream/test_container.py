@@ -89,7 +89,7 @@ def test_round_trip(width: int, height: int, quality: int, fingerprint: int, che
 @pytest.mark.parametrize(
     "change",
     [{"width": 0}, {"width": 65537}, {"height": -1}, {"quality": 64}, {"fingerprint": 65536}, {"content_check": -1},
-     {"version": 2}],
+     {"version": 1}, {"version": 3}],
 )  # fmt: skip
 def test_header_fields_out_of_range_are_refused(change: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must lie in"):
@@ -119,7 +119,7 @@ def test_random_bytes_give_format_errors_only() -> None:
     for trial in range(10_000):
         data = bytearray(rng.bytes(int(rng.integers(0, 60))))
         if trial % 2 and data:
-            data[0] = 0b10100100  # past the format byte
+            data[0] = 0b10101000  # past the format byte
         try:
             decode(bytes(data))
             passed += 1
@@ -133,9 +133,13 @@ def test_messages_name_the_file_and_the_fault() -> None:
     for broken, message in (
         (b"", "a.glc is empty"),
         (b"\x89PNG\r\n", "a.glc is not a .glc file"),
-        (bytes([0b10111100]) + data[1:], "a.glc has .glc version 7"),
-        (bytes([0b10100101]) + data[1:], "a.glc is a .glc video where a picture is expected"),
-        (bytes([0b10100111]) + data[1:], "unknown kind 3"),
+        (
+            bytes([0b10111100]) + data[1:],
+            "a.glc has format version 7, but only version 2 can be read: update glc_train",
+        ),
+        (bytes([0b10100100]) + data[1:], "a.glc has format version 1, but only version 2 can be read: encode"),
+        (bytes([0b10101001]) + data[1:], "a.glc is a .glc video where a picture is expected"),
+        (bytes([0b10101011]) + data[1:], "unknown kind 3"),
         (data[:1], "a.glc is truncated inside its header"),
         (data[:8], "a.glc is truncated inside its header"),
         (data + b"\x01", "a.glc is damaged or truncated"),
@@ -180,6 +184,9 @@ def test_content_check_depends_on_values_only() -> None:
         other.update(np.array([1, -2], dtype=dtype))
         other.update(np.array([3, 4, 9, 9], dtype=dtype)[:2])
         assert other.digest() == EXPECTED["content_check"]
+    begun = ContentCheck(1, -2)
+    begun.update([3, 4])
+    assert begun.digest() == EXPECTED["content_check"]
     changed = ContentCheck()
     changed.update([1, -2, 4, 3])
     assert changed.digest() != EXPECTED["content_check"]

@@ -3,12 +3,14 @@
 import copy
 import io
 import time
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from glc_train.bitstream import ClipFormat, FormatError, VideoReader, VideoWriter, WeightsMismatchError
-from glc_train.bitstream.video_container import pack_conditional, pack_intra
+from glc_train.bitstream.video_container import pack_conditional, pack_intra, pack_video_header
 from glc_train.codecs import (
     GOP,
     ClipResult,
@@ -71,6 +73,16 @@ def test_a_damaged_frame_is_left_out_with_those_that_need_it(
     assert str(damages[0]).startswith("frames 6 to 9: the record is damaged")
     with pytest.raises(FormatError, match="frames 6 to 9"):
         decompress_clip(video_codec, bytes(damaged))
+
+
+@pytest.mark.parametrize("lie", [{"width": 51}, {"height": 39}, {"quality": 41}])
+def test_a_header_that_lies_under_a_right_checksum(
+    video_codec: VideoCodec, coded: ClipResult, lie: dict[str, Any]
+) -> None:
+    header = VideoReader(io.BytesIO(coded.data)).header
+    start = len(pack_video_header(header))
+    _, damages = read(video_codec, pack_video_header(replace(header, **lie)) + coded.data[start:])
+    assert {damage.first // 5 for damage in damages} == {0, 1, 2}  # every group
 
 
 def test_random_payloads_under_right_checks(video_codec: VideoCodec, frames: list[np.ndarray]) -> None:

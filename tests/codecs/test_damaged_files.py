@@ -57,6 +57,16 @@ def test_every_flipped_bit(codec: ImageCodec, small: tuple[bytes, torch.Tensor])
             codec.decompress_latent(bytes(damaged))
 
 
+@pytest.mark.parametrize("lie", [{"width": 51}, {"height": 39}, {"quality": 2}])
+def test_a_header_that_lies_under_a_right_checksum(
+    codec: ImageCodec, small: tuple[bytes, torch.Tensor], lie: dict[str, int]
+) -> None:
+    """The padded size is the same, so that the payload decodes: a CRC-8 alone would let one in 256 of them pass."""
+    header, payload = unpack_image(small[0])
+    with pytest.raises(FormatError, match="did not decode to what was encoded"):
+        codec.decompress(pack_image(replace(header, **lie), payload))
+
+
 def test_flipped_bits_under_a_repaired_checksum(codec: ImageCodec, small: tuple[bytes, torch.Tensor]) -> None:
     data, latent = small
     header, payload = unpack_image(data)

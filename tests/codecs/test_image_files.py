@@ -147,7 +147,7 @@ def test_escapes_come_back(tiny_config: dict[str, Any], photograph: np.ndarray) 
     report = coder.write(y, z)
     assert report.ideal_bits > 20 * y.numel()  # nearly every symbol lies outside of its table
     seen: list[int] = []
-    latent = coder.read(report.payload, 8, 8, 1, codec.device, seen.append)
+    latent = coder.read(report.payload, 8, 8, 1, codec.device, ContentCheck(), seen.append)
     assert seen == [report.content_check]
     assert torch.isfinite(latent).all()
 
