@@ -1,6 +1,7 @@
 """Files that `torch.save` wrote, read without running anything that may be in them."""
 
 import os
+import warnings
 import zipfile
 from typing import Any
 
@@ -29,7 +30,9 @@ def read_pickle(path: str | os.PathLike[str], mmap: bool = False) -> Any:
             with zipfile.ZipFile(path) as archive:
                 if sum(part.file_size for part in archive.infolist()) > size:
                     raise ValueError("torch.save neither compresses nor shares the parts of its archives")
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the format of what is then refused, or read all the same
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises a dozen kinds for a bad file; some advise to switch the protection off
         raise PickleError(
             f"{path} is no weights file that can be read safely: it is damaged, or holds more than tensors and plain "

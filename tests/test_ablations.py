@@ -219,7 +219,7 @@ def test_index_coding_owns_no_second_codebook() -> None:
 def test_unknown_options(option: str, value: str) -> None:
     config = model("tiny")
     config["transform"][option] = value
-    with pytest.raises(WeightsError, match=rf"transform\.{option} must be \w+ or \w+, not {value}"):
+    with pytest.raises(WeightsError, match=rf"transform\.{option} must be \w+ or \w+, not '{value}'"):
         build_codec(config)
 
 

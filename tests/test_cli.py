@@ -167,15 +167,18 @@ def test_the_target_is_met_with_the_largest_file(
 
 
 def test_a_picture_above_the_limit_is_refused_until_it_is_raised(
-    weights: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    weights: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # glc sets it
     coded, pixels = tmp_path / "photo.glc", SIDE * (SIDE - 31)
     assert glc("compress", photo, coded, "--weights", weights) == 0
     command = ("decompress", coded, tmp_path / "back.png", "--weights", weights, "--max-pixels")
     capsys.readouterr()
     assert glc(*command, pixels - 1) == 1
-    assert f"{coded} announces 65x96 pixels, above the limit of {pixels - 1:,}: if" in capsys.readouterr().err
+    assert f"{coded} has 65x96 pixels, above the limit of {pixels - 1:,}: if" in capsys.readouterr().err
     assert glc(*command, pixels) == 0
+    for limit, code in ((pixels - 1, 1), (pixels, 0)):
+        assert glc("compress", photo, tmp_path / "again.glc", "--weights", weights, "--max-pixels", limit) == code
     for wrong in ("0", "-5", "many"):
         with pytest.raises(SystemExit, match="2"):
             glc(*command, wrong)

@@ -242,7 +242,7 @@ def test_info(
         ("decompress coded.glcv - --weights W", "-: a decoded clip is written to a file"),
         (
             "decompress coded.glcv x.mp4 --weights W --max-pixels 2399",
-            "coded.glcv announces 60x40 pixels, above the limit",
+            "coded.glcv has 60x40 pixels, above the limit",
         ),
         ("decompress coded.glcv x.mp4 --weights W --start -1", "--start -1: frames are counted from 0."),
         ("decompress coded.glcv x.mp4 --weights W --start 6", "--start 6: coded.glcv has only 6 frames"),

@@ -85,7 +85,7 @@ def check_pixels(size: Sized, most: int | None, name: str) -> None:
     pixels = size.width * size.height
     if most is not None and pixels > most:
         raise FormatError(
-            f"{name} announces {size.width}x{size.height} pixels, above the limit of {most:,}: if you trust it and "
+            f"{name} has {size.width}x{size.height} pixels, above the limit of {most:,}: if you trust it and "
             f"have the memory, set the limit (--max-pixels, or max_pixels in Python) to {pixels}."
         )
 

@@ -101,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
         "--dtype", choices=("auto", "float32", "bfloat16"), default="auto",
         help="of the auto-encoder; default: bfloat16 where the device computes it natively, else float32",
     )  # fmt: skip
+    coding.add_argument(
+        "--max-pixels", type=_pixels, metavar="N", help="largest picture or frame to code or decode; default: 89478485"
+    )
 
     compress = commands.add_parser(
         "compress", parents=[coding], help="picture or clip to file, or a folder of pictures"
@@ -128,12 +131,6 @@ def _parser() -> argparse.ArgumentParser:
         "output", type=Path, metavar="OUT", help="a picture (.png keeps all) or a folder of them; a video"
     )
     decompress.add_argument("--start", type=int, default=0, metavar="FRAME", help="of a clip: the first frame, from 0")
-    decompress.add_argument(
-        "--max-pixels",
-        type=_pixels,
-        metavar="N",
-        help="decode pictures and frames of up to N pixels (default: 89478485)",
-    )
     decompress.set_defaults(choose=_decompress)
 
     show = commands.add_parser("info", help="what .glc, .glcv and weights files hold")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from PIL import Image
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -75,7 +76,9 @@ def compress(args: argparse.Namespace) -> int:
         raise CommandError(f"{args.output} is a folder: name the {SUFFIX} file to write.")
     if args.output != PIPE:
         check_new(args.output, args.overwrite)
+    Image.MAX_IMAGE_PIXELS = args.max_pixels or MAX_PIXELS  # the limit for reading a folder of frames
     with remarks(args.input), open_clip(args.input, size=args.size, fps=args.fps) as reader:
+        check_pixels(reader.info, args.max_pixels or MAX_PIXELS, str(args.input))
         codec, info = load(args, load_video), reader.info
         quality = chosen_quality(args, codec)
         clip = ClipFormat(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -163,6 +164,7 @@ def _print_summary(
 
 def compress(args: argparse.Namespace) -> int:
     """`glc compress` of a picture or a folder of them; returns the exit code. Raises CommandError."""
+    Image.MAX_IMAGE_PIXELS = args.max_pixels or MAX_PIXELS  # the limit that reading keeps to
     jobs, found = plan(args.input, args.output, search_pictures, SUFFIX)
     if jobs[0].target.suffix != SUFFIX:
         raise CommandError(f"{args.output}: the name of a compressed picture ends in {SUFFIX}.")

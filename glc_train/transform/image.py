@@ -106,7 +106,7 @@ class ImageTransform(nn.Module):
 
     Args:
         latent_channels: N of the auto-encoder; published 256.
-        channels: C of y, a multiple of 4; published 256.
+        channels: C of y, a multiple of 4 where there is a context model; published 256.
         hyper_channels: Cz; published 256.
         codes: M, entries of the hyper codebook; published 16,384. Without meaning for the factorised prior.
         quality_levels: published 4.
@@ -143,7 +143,7 @@ class ImageTransform(nn.Module):
         self.rdoq = (rdoq,) * quality_levels if isinstance(rdoq, int | float) else tuple(rdoq)
         if len(self.rdoq) != quality_levels or not all(0 <= value < math.inf for value in self.rdoq):
             raise ValueError(f"transform.rdoq must be a number of at least 0, or {quality_levels} of them, not {rdoq}")
-        if channels % 4:
+        if channels % 4 and context != "none":
             raise ValueError(f"transform.channels must be a multiple of 4, not {channels}")
         self.quality_levels = quality_levels
         self.latent_channels = latent_channels

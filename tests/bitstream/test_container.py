@@ -128,6 +128,18 @@ def test_random_bytes_give_format_errors_only() -> None:
     assert passed == 0
 
 
+@given(st.binary(max_size=40), st.sampled_from([0, 1, 9]))
+def test_any_bytes_are_a_picture_or_a_format_error(data: bytes, kept: int) -> None:
+    """Behind nothing, the format byte or the header of a good file."""
+    data = small_file()[0][:kept] + data
+    try:
+        header, payload = unpack_image(data)
+    except FormatError:
+        return
+    assert len(payload) < len(data)
+    assert header.width * header.height <= 65536 + 4096 * len(payload)
+
+
 def test_messages_name_the_file_and_the_fault() -> None:
     data, _, _ = small_file()
     for broken, message in (

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from glc_train.bitstream import ClipFormat, FormatError, VideoReader, VideoWriter, WeightsMismatchError
 from glc_train.bitstream.video_container import pack_conditional, pack_intra, pack_video_header
@@ -24,6 +26,7 @@ from glc_train.codecs import (
 from tests.codecs.video_harness import (
     CLIP,
     FRAMES,
+    QUALITY,
     REPEATED,
     build,
     offsets,
@@ -118,12 +121,47 @@ def test_a_huge_claim_is_refused_before_any_work(video_codec: VideoCodec) -> Non
         VideoEncoder(video_codec, 0, claim, out)
         out.write(pack_intra(0, b"\x55" * length, 0) + pack_conditional(b"\x55" * length, 0))
         start = time.perf_counter()
-        with pytest.raises(FormatError, match="announces 65536x65536 pixels, above the limit of 89,478,485"):
+        with pytest.raises(FormatError, match="has 65536x65536 pixels, above the limit of 89,478,485"):
             VideoDecoder(video_codec, io.BytesIO(out.getvalue()))
         decoder = VideoDecoder(video_codec, io.BytesIO(out.getvalue()), max_pixels=None)
         assert list(decoder) == []
         assert [(damage.first, damage.end) for damage in decoder.damages] == [(0, None)]
         assert time.perf_counter() - start < 5
+
+
+def test_there_is_no_frame_before_the_first(video_codec: VideoCodec, coded: ClipResult) -> None:
+    decoder = VideoDecoder(video_codec, io.BytesIO(coded.data))
+    with pytest.raises(ValueError, match="there is no frame -1"):
+        decoder.seek(-1)
+    assert next(iter(decoder)).index == 0
+
+
+def test_pixels_that_are_no_numbers_are_an_error(video_codec: VideoCodec, frames: list[np.ndarray]) -> None:
+    broken = copy.deepcopy(video_codec)
+    for autoencoder in (broken.autoencoder, broken.image.autoencoder):
+        autoencoder.decoder.last_layer.requires_grad_(False).fill_(3e38)
+    data = compress_clip(broken, frames[:2], QUALITY, CLIP).data
+    with pytest.raises(ValueError, match="pixels that are no numbers"):
+        decompress_clip(broken, data)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    crumbs=st.lists(
+        st.binary(max_size=30)
+        | st.sampled_from([b"\xf1\x00", b"\xff\x56", b"\xfe\x56"])
+        | st.builds(pack_intra, st.integers(0, 9), st.binary(max_size=30), st.integers(0, 0xFFFF))
+        | st.builds(pack_conditional, st.binary(max_size=30), st.integers(0, 0xFFFF)),
+        max_size=4,
+    )
+)
+def test_any_records_behind_a_good_header_decode_to_frames_or_damage(
+    video_codec: VideoCodec, coded: ClipResult, crumbs: list[bytes]
+) -> None:
+    start = coded.data[: VideoReader(io.BytesIO(coded.data)).header_size]
+    decoder = VideoDecoder(video_codec, io.BytesIO(start + b"".join(crumbs)))
+    assert len(list(decoder)) <= sum(map(len, crumbs))
+    assert decoder.damages
 
 
 def test_other_weights_are_refused(codec: ImageCodec, video_codec: VideoCodec, coded: ClipResult) -> None:

@@ -135,7 +135,7 @@ def test_a_large_picture_is_refused_until_the_limit_is_raised(
     codec: ImageCodec, small: tuple[bytes, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, latent = small
-    with pytest.raises(FormatError, match=r"announces 50x40 pixels, above the limit of 1,999.* to 2000"):
+    with pytest.raises(FormatError, match=r"has 50x40 pixels, above the limit of 1,999.* to 2000"):
         codec.decompress(data, max_pixels=1999)
     for limit in (2000, None):
         assert torch.equal(codec.decompress_latent(data, limit)[1], latent)
