@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
+import torch
 
 from glc_train.data.source import sample_generator
+from glc_train.files import printable
 
 Value = TypeVar("Value")
 
@@ -38,6 +40,7 @@ class FilePasses:
         """
         self.paths = list(paths)
         self.unreadable: dict[Path, str] = {}
+        self._named = torch.zeros(len(self.paths), dtype=torch.bool).share_memory_()  # by any of the loader processes
         self._seed = seed
         self._noun = noun
         self._error = error
@@ -57,15 +60,16 @@ class FilePasses:
         lap, position = divmod(place, len(self.paths))
         order = self._pass_order(lap)
         for step in range(len(order)):
-            path = self.paths[order[(position + step) % len(order)]]
+            number = order[(position + step) % len(order)]
+            path = self.paths[number]
             try:
                 return read(path)
             except self._error as error:
-                if path not in self.unreadable:
-                    self.unreadable[path] = str(error)
-                    self._logger.warning(
-                        "Skipped %s %d of %d: %s", self._noun, len(self.unreadable), len(self.paths), error
-                    )
+                self.unreadable.setdefault(path, str(error))
+                if not self._named[number]:
+                    self._named[number] = True
+                    told, message = int(self._named.sum()), printable(str(error))
+                    self._logger.warning("Skipped %s %d of %d: %s", self._noun, told, len(self.paths), message)
         raise self._error(
             f"{self.paths[0].parent}: none of the {len(self.paths)} {self._noun}s can be read; replace them."
         )
@@ -97,7 +101,7 @@ def first_readable(
     if refusals and not readable:
         raise refusals[0]
     for told in refusals:
-        logger.warning("Left out of the validation: %s", told)
+        logger.warning("Left out of the validation: %s", printable(str(told)))
     return readable
 
 

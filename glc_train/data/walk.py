@@ -48,10 +48,10 @@ class FoundFiles:
             return None
         groups = {reason: sorted(p for p, why in self.left_out.items() if why is reason) for reason in Reason}
         parts = [f"{len(paths)} {reason} ({self._names(paths)})" for reason, paths in groups.items() if paths]
-        return f"{self.root}: left out {', '.join(parts)}."
+        return printable(f"{self.root}: left out {', '.join(parts)}.")
 
     def _names(self, paths: Sequence[Path]) -> str:
-        shown = [printable(p.relative_to(self.root)) for p in paths[:_NAMED]]
+        shown = [p.relative_to(self.root).as_posix() for p in paths[:_NAMED]]
         return ", ".join(shown) + (f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else "")
 
 

@@ -1,6 +1,7 @@
 """Sources of crops: pure in (seed, index), robust to bad files, with the statistics they claim."""
 
 import logging
+import os
 import pickle
 from collections import Counter
 from itertools import pairwise
@@ -12,8 +13,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from glc_train.data import (
+    CropBatches,
     FolderCrops,
     MixedCrops,
     PackagedCrops,
@@ -95,6 +98,21 @@ def test_small_pictures_are_enlarged(photographs: Path) -> None:
     crop = source.sample(0)
     assert crop.shape == (3, 80, 80)
     assert int(crop[1, -1, 40]) - int(crop[1, 0, 40]) == pytest.approx(39 * 3, abs=3)  # the whole height of 40 rows
+
+
+def test_loader_processes_name_an_unreadable_picture_once(photographs: Path, tmp_path: Path) -> None:
+    broken = photographs / os.fsdecode(b"broken\xe9.png")
+    broken.write_bytes(b"no picture")
+    source = FolderCrops(photographs, crop_size=16, seed=0)
+    log = logging.FileHandler(tmp_path / "log.txt", encoding="utf-8")  # the processes inherit it
+    logging.getLogger(folder_module.__name__).addHandler(log)
+    try:
+        batches = iter(DataLoader(CropBatches(source, batch_size=1), batch_size=None, num_workers=2))
+        for _ in range(24):
+            next(batches)
+    finally:
+        logging.getLogger(folder_module.__name__).removeHandler(log)
+    assert (tmp_path / "log.txt").read_text().count("Skipped picture 1 of 6") == 1
 
 
 def test_unreadable_pictures_are_named_once_and_replaced(photographs: Path, caplog: pytest.LogCaptureFixture) -> None:
