@@ -1,9 +1,11 @@
 """Generative Latent Coding: images and video below 0.04 bits per pixel, trained, coded to files, and evaluated."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+TYPE_CHECKING = False  # as typing's: importing that takes longer than all else before Ctrl-C is taken care of
 if TYPE_CHECKING:
+    from typing import Any
+
     from glc_train.weights import WeightsError, load_any_codec, load_codec, load_video, save_codec
 
 __version__ = "0.1.0"
@@ -14,7 +16,9 @@ def __getattr__(name: str) -> Any:
     """Import what is offered when it is first used: PyTorch takes seconds that `glc --help` does not need."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("glc_train.weights"), name)
+    from glc_train import weights
+
+    return getattr(weights, name)
 
 
 def __dir__() -> list[str]:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 
 def discard(temporary: Path) -> None:
-    """Remove a file or folder, if it is there. Raises: OSError."""
-    if temporary.is_dir():
+    """Remove a file, a folder or a link, if it is there. Raises: OSError."""
+    if temporary.is_dir() and not temporary.is_symlink():
         shutil.rmtree(temporary)
     else:
         temporary.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from glc_train.data import ClipInfo, write_clip, write_picture
 from glc_train.data.pictures import SUFFIXES
 from glc_train.evaluation.curves import Curve
 from glc_train.evaluation.plots import plot_rate_distortion
-from glc_train.files import replacing, write_bytes, write_text
+from glc_train.files import discard, replacing, write_bytes, write_text
 from glc_train.weights import build_codec
 from tests.full_disk import full_disk
 
@@ -129,3 +129,11 @@ def test_a_library_that_puts_a_private_file_in_its_place_changes_no_rights(tmp_p
 def test_text_with_names_that_are_not_utf_8_is_written(tmp_path: Path) -> None:
     write_text(tmp_path / "table.csv", os.fsdecode(b"caf\xe9.png,1"))
     assert (tmp_path / "table.csv").read_text(encoding="utf-8") == "caf\\udce9.png,1"
+
+
+def test_discarding_a_link_leaves_what_it_points_to(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    for name in ("link", "absent"):
+        discard(tmp_path / name)
+    assert os.listdir(tmp_path) == ["folder"]
