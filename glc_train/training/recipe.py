@@ -1,5 +1,6 @@
 """Runs the stages of a recipe in order, each from the weights of the one before."""
 
+import io
 import json
 import logging
 import shutil
@@ -20,7 +21,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from glc_train.files import replacing, write_text
+from glc_train.files import replacing, write_bytes, write_text
 from glc_train.losses import CodePredictor
 from glc_train.pickles import read_pickle
 from glc_train.training.checkpoint import KeepLast, checkpoint_problem, clear_leftovers, newest_sound
@@ -271,8 +272,9 @@ def _export(stage: Stage, config: DictConfig, family: Family, name: str, folder:
         fit_z_prior(codec.to(stage.device).eval(), data, config.prior_batches)
     write_model_card(folder, training_facts(stage, stage.trainer, config, name))
     if predictor_state is not None:
-        with replacing(folder / PREDICTOR) as temporary:
-            torch.save(predictor_state, temporary)
+        content = io.BytesIO()  # its own writing to files hides a full disk
+        torch.save(predictor_state, content)
+        write_bytes(folder / PREDICTOR, content.getvalue())
     save_codec(codec, stage.codec_config, folder / EXPORT)
     facts = {
         "stage": type(stage).__name__,

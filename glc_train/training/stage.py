@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.profiler import record_function
 
+from glc_train.files import write_text
 from glc_train.losses import Adversary
 from glc_train.training.distributed import Draws, all_mean, all_sum, average_gradients, from_rank_zero
 from glc_train.training.muon import Muon, matrices
@@ -323,7 +324,7 @@ class Stage(lightning.LightningModule):
             return
         names: list[str] = getattr(getattr(self.trainer, "datamodule", None), "last_batch_names", list)()
         dump = Path(self.trainer.default_root_dir) / f"bad_batch_rank{self.global_rank}.json"
-        dump.write_text(json.dumps({"step": int(self.train_step), "pictures": names}, indent=1) + "\n")
+        write_text(dump, json.dumps({"step": int(self.train_step), "pictures": names}, indent=1) + "\n")
         raise TrainingError(
             f"{self._bad_in_a_row} steps in a row had a loss or gradient that is not finite "
             f"(step {int(self.train_step)}; the last batch's pictures are named in {dump}): "

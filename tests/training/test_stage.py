@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -288,8 +289,14 @@ def test_a_run_with_a_spectral_discriminator_goes_on(tmp_path: Path) -> None:
     assert all(math.isfinite(value) for value in loss.values())
 
 
-def test_checkpoints_hold_no_backbones(tmp_path: Path) -> None:
-    train([*curve_overrides(tmp_path, 1), ONE_STAGE])
+def test_checkpoints_hold_no_backbones_and_the_umask_decides_who_may_read(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        train([*curve_overrides(tmp_path, 1), ONE_STAGE])
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert {path: mode for path, mode in modes.items() if mode != (0o750 if path.is_dir() else 0o640)} == {}
     checkpoint = torch.load(tmp_path / "autoencoder" / "last.ckpt", weights_only=True)
     names = [name.split(".")[0] for name in checkpoint["state_dict"]]
     assert set(names) <= {
