@@ -1,6 +1,7 @@
 """Fixtures for every test: reproducible, offline, one thread for each process."""
 
 import os
+import signal
 from pathlib import Path
 
 # Before the libraries read them: thread pools are sized at import, and no test may talk to a logging service.
@@ -12,6 +13,10 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+# A job in a shell's background inherits that Ctrl-C is ignored, and would hand it on to the programs under test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
