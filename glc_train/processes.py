@@ -131,12 +131,14 @@ def _serve(start: Callable[[], Callable[[Any], Any]], connection: Connection) ->
         measure = measure or start()
         return measure(job)
 
-    while True:
-        try:
-            job = connection.recv()
-        except (EOFError, OSError):
-            return
-        connection.send(attempt(begin_and_measure, job))
+    # The interpreter's own end takes seconds once large libraries are loaded.
+    try:
+        while True:
+            connection.send(attempt(begin_and_measure, connection.recv()))
+    except (EOFError, OSError):
+        os._exit(0)  # the parent wants no more
+    except SystemExit as end:
+        os._exit(cast(int, end.code))
 
 
 def _end_with_parent() -> None:

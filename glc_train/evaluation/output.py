@@ -28,11 +28,18 @@ def claim_folder(settings: EvaluationSettings, facts: RunFacts) -> Path:
     settings. The same evaluation writes over its own results.
 
     Raises:
-        EvaluationError: the folder holds other results without ``settings.overwrite``, or what no evaluation wrote.
+        EvaluationError: the folder holds other results without ``settings.overwrite``, or what no evaluation wrote,
+            or it lies in the folder of the data.
     """
     identity = _identity(settings, facts)
     text = json.dumps(identity, indent=1)
     out = Path(settings.out) if settings.out else _own_folder(settings, text)
+    root = settings.data.root
+    if root is not None and out.resolve().is_relative_to(Path(root).resolve()):
+        raise EvaluationError(
+            f"{out} lies in data.root={root}, so that what is decoded would be evaluated the next time: give out=FOLDER "
+            "elsewhere."
+        )
     found = _recorded(out)
     if found != identity:
         taken = [name for name in _WRITTEN if (out / name).exists()]

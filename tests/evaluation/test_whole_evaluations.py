@@ -96,6 +96,11 @@ def test_what_no_evaluation_wrote_is_never_replaced(settings: EvaluationSettings
     assert Path("out/files/mine").exists()
 
 
+def test_decoded_pictures_do_not_become_originals(settings: EvaluationSettings) -> None:
+    with pytest.raises(EvaluationError, match=r"lies in data\.root=\., so that what is decoded"):
+        run_evaluation(replace(settings, data=replace(settings.data, root=".")), FakeCodec())
+
+
 def test_unreadable_pictures_are_told_before_the_work(
     settings: EvaluationSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
