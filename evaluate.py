@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from glc_train import interruption
 
-interruption.leave_at_once()  # during the imports, which take seconds
+if __name__ in ("__main__", "__mp_main__"):  # the latter in processes for clips
+    interruption.leave_at_once()  # the imports take seconds
 
-from omegaconf import DictConfig  # noqa: E402
+from omegaconf import DictConfig
 
-from glc_train.command_line import program  # noqa: E402
-from glc_train.evaluation import EvaluationSettings, run_evaluation, run_video_evaluation  # noqa: E402
+from glc_train.command_line import program
+from glc_train.evaluation import EvaluationSettings, run_evaluation, run_video_evaluation
 
 
 @program(config_path="conf/evaluation", config_name="evaluate")

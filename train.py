@@ -1,8 +1,5 @@
 """Train a codec: ``python train.py experiment=glc_image data.train.root=FOLDER`` (see conf/train.yaml)."""
 
-import os
-import sys
-
 from glc_train import interruption
 
 if __name__ == "__main__":
@@ -10,12 +7,11 @@ if __name__ == "__main__":
 
 from pathlib import Path
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
+from glc_train.command_line import program
 from glc_train.training import (
     TrainingError,
     as_single_run,
@@ -27,7 +23,7 @@ from glc_train.training import (
 )
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@program("conf", "train", errors=(TrainingError, ValueError, OSError))
 def main(config: DictConfig) -> float | None:
     """Composes the configuration and runs the recipe.
 
@@ -37,21 +33,15 @@ def main(config: DictConfig) -> float | None:
         What a sweep optimises: the last value of the metric `objective`; None where none is set.
     """
     unwind()
-    try:
-        hydra_config = HydraConfig.get()
-        job = launchable()
-        if hydra_config.mode == RunMode.MULTIRUN:
-            config.out = hydra_config.runtime.output_dir  # each job of a sweep in a folder of its own
-            claim_job_folder(Path(config.out), hydra_config.overrides.task)
-            job = as_single_run(Path(config.out), hydra_config.overrides.task)
-        with job:
-            run_recipe(config)
-            return read_objective(config)
-    except (TrainingError, ValueError, OSError, OmegaConfBaseException) as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
-        print(error, file=sys.stderr)
-        raise SystemExit(1) from None
+    hydra_config = HydraConfig.get()
+    job = launchable()
+    if hydra_config.mode == RunMode.MULTIRUN:
+        config.out = hydra_config.runtime.output_dir  # each job of a sweep in a folder of its own
+        claim_job_folder(Path(config.out), hydra_config.overrides.task)
+        job = as_single_run(Path(config.out), hydra_config.overrides.task)
+    with job:
+        run_recipe(config)
+        return read_objective(config)
 
 
 if __name__ == "__main__":

@@ -21,16 +21,20 @@ from omegaconf.errors import OmegaConfBaseException
 _FULL_ERROR = "HYDRA_FULL_ERROR"  # with 1 Hydra raises instead of printing and exiting
 
 
-def program(config_path: str, config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+def program(
+    config_path: str, config_name: str, errors: tuple[type[Exception], ...] = (ValueError, OSError)
+) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """As ``hydra.main``, but bad input ends in one sentence on stderr.
 
-    That is: what Hydra cannot parse or compose, and ValueError, OSError and OmegaConf's errors of the decorated
-    function. Anything else keeps its traceback; so does everything where the environment has ``HYDRA_FULL_ERROR=1``.
+    That is: what Hydra cannot parse or compose, OmegaConf's errors, and those that are named. Anything else keeps its
+    traceback; so does everything where the environment has ``HYDRA_FULL_ERROR=1``.
 
     Args:
         config_path: folder of the configuration, relative to the file of the decorated function.
         config_name: of the primary file, without its suffix.
+        errors: of the decorated function, with a sentence for the user.
     """
+    expected = (CompactHydraException, OmegaConfBaseException, *errors)
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
         debug = os.environ.get(_FULL_ERROR) == "1"
@@ -38,11 +42,11 @@ def program(config_path: str, config_name: str) -> Callable[[Callable[[DictConfi
         @hydra.main(version_base="1.3", config_path=config_path, config_name=config_name)
         @functools.wraps(function)
         def job(config: DictConfig) -> Any:
-            with _environment(debug), _one_sentence(debug):
+            with _environment(debug), _one_sentence(debug, expected):
                 return function(config)
 
         def main() -> None:
-            with _one_sentence(debug), _environment(True):
+            with _one_sentence(debug, expected), _environment(True):
                 job()
 
         return main
@@ -64,10 +68,10 @@ def _environment(full_error: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _one_sentence(debug: bool) -> Iterator[None]:
+def _one_sentence(debug: bool, expected: tuple[type[Exception], ...]) -> Iterator[None]:
     try:
         yield
-    except (CompactHydraException, OmegaConfBaseException, ValueError, OSError) as error:
+    except expected as error:
         if debug:
             raise
         print(explain(error), file=sys.stderr)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from glc_train.evaluation.results import Results
 from glc_train.evaluation.table import COLUMNS
+from glc_train.files import printable
 from glc_train.metrics import SMALLEST_SIDES
 
 _FIGURES = {**COLUMNS, "ideal_bpp": "ideal bpp"}
@@ -53,4 +54,4 @@ def _not_finite(results: Results) -> list[str]:
 
 def _listed(names: Sequence[str]) -> str:
     more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(printable, names[:_SHOWN])) + (f" and {more} more" if more > 0 else "")

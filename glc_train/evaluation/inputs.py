@@ -11,6 +11,7 @@ from typing import TypeVar
 from glc_train.evaluation.progress import progress_bar
 from glc_train.evaluation.results import EvaluationError, LeftOut
 from glc_train.evaluation.settings import EvaluationSettings
+from glc_train.files import printable
 
 _Item = TypeVar("_Item")
 
@@ -56,5 +57,5 @@ def readable(
         names = ", ".join(each.name for each in bad)
         raise EvaluationError(f"{len(bad)} of {len(asked)} files cannot be read ({names}), the first: {bad[0].reason}")
     for each in bad:
-        print(f"left out: {each.reason}", file=sys.stderr)
+        print(f"left out: {printable(each.reason)}", file=sys.stderr)
     return good, tuple(bad)

@@ -37,8 +37,8 @@ def claim_folder(settings: EvaluationSettings, facts: RunFacts) -> Path:
     root = settings.data.root
     if root is not None and out.resolve().is_relative_to(Path(root).resolve()):
         raise EvaluationError(
-            f"{out} lies in data.root={root}, so that what is decoded would be evaluated the next time: give out=FOLDER "
-            "elsewhere."
+            f"{out} lies in data.root={root}, so that what is decoded would be evaluated the next time: give another "
+            "out=FOLDER."
         )
     found = _recorded(out)
     if found != identity:

@@ -16,6 +16,7 @@ from glc_train.evaluation.output import RESULTS
 from glc_train.evaluation.plots import has_metric, plot_rate_distortion
 from glc_train.evaluation.results import Results, RunFacts, write_csv, write_json
 from glc_train.evaluation.table import COLUMNS, print_means
+from glc_train.files import printable
 
 
 def write_report(
@@ -50,9 +51,9 @@ def write_report(
     for note in facts.notes:
         console.print(note)
     if facts.left_out:
-        names = ", ".join(each.name for each in facts.left_out)
+        names = ", ".join(printable(each.name) for each in facts.left_out)
         console.print(f"{len(facts.left_out)} of {count + len(facts.left_out)} {noun} were left out: {names}.")
-    console.print(f"results: {out}", soft_wrap=True)
+    console.print(f"results: {printable(out)}", soft_wrap=True)
 
 
 def _print_bd_rates(console: Console, bd_rates: Sequence[dict[str, Any]]) -> None:

@@ -1,7 +1,10 @@
 import csv
 import json
+import runpy
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -163,18 +166,42 @@ def test_every_data_set_composes(repository: Path, name: str, expected: int | No
         assert load_published(published)
 
 
-def test_the_command_ends_with_one_sentence_and_leaves_no_folder(repository: Path, tmp_path: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, str(repository / "evaluate.py"), "ckpt=nowhere.ckpt", f"out={tmp_path / 'out'}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 1
-    assert "nowhere.ckpt" in run.stderr
-    assert "Traceback" not in run.stderr
-    assert list(tmp_path.iterdir()) == []
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder that a program runs in, which changes how signals are handled."""
+    monkeypatch.chdir(tmp_path)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield tmp_path
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("program", "argument", "sentence"),
+    [
+        ("evaluate.py", "ckpt=nowhere.ckpt", "no weights file at nowhere.ckpt: give the path of"),
+        ("evaluate.py", "qualites=0", "qualites: there is no such option; perhaps qualities is meant."),
+        ("evaluate.py", "data=folder", "The folder of folder is not known: give data.root=FOLDER."),
+        (
+            "train.py",
+            "trainer.devises=1",
+            "trainer.devises: there is no such option; perhaps trainer.devices is meant.",
+        ),
+        ("train.py", "experiment=glc_imag", "experiment=glc_imag: there is none; perhaps glc_image is meant."),
+    ],
+)
+def test_a_program_ends_with_one_sentence_and_leaves_nothing(
+    program: str, argument: str, sentence: str, repository: Path, in_folder: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(sys, "argv", [program, argument])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(repository / program), run_name="__main__")
+    assert ended.value.code == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith(sentence)
+    assert shown.count("\n") == 1
+    assert list(in_folder.iterdir()) == []
 
 
 SIGNAL_ON_IMPORT = """

@@ -144,6 +144,14 @@ def test_missing_columns_are_explained(settings: EvaluationSettings, capsys: pyt
     assert note in capsys.readouterr().out
 
 
+def test_names_need_not_be_utf8(settings: EvaluationSettings, capsys: pytest.CaptureFixture[str]) -> None:
+    os.rename("pictures/p0.png", b"pictures/\xff.png")
+    Path(os.fsdecode(b"pictures/\xfe.png")).touch()
+    run_evaluation(replace(settings, out="out", metrics=["psnr", "ms_ssim"], save_pictures=True), FakeCodec())
+    assert "were left out: \\udcfe.png." in capsys.readouterr().out
+    assert Path("out/pictures.png").exists()
+
+
 class Diverged(ReportingCodec):
     """Estimates no rate for the second picture."""
 
