@@ -5,16 +5,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_origin
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from glc_train.autoencoder import VQVAE
 from glc_train.codecs import ImageCodec, VideoCodec, expand_quality, expand_rdoq
-from glc_train.training.options import annotations_of
 from glc_train.training.stage import TrainingError
 from glc_train.training.validation import Decode, decode_clip, decode_in_all_ways
-from glc_train.transform import ImageTransform, IndexTransform
+from glc_train.transform import IndexTransform
 from glc_train.weights import Codec, build_codec, build_video, load_codec, load_strictly, load_video, read_config
 
 log = logging.getLogger(__name__)
@@ -154,7 +152,8 @@ class VideoFamily(Family):
         if found is not None and "image" not in found and config.init_from is not None:
             raise TrainingError(f"init_from={source} is an image codec: give image={source} instead")
         # The published release says nothing of its sizes: those of config.model have to fit.
-        model = plain(config.model) if found is None else _from_file(found.get("image", found), source)
+        # What a file says has been checked: no text of a stranger comes to OmegaConf, which resolves `${oc.env:NAME}`.
+        model = plain(config.model) if found is None else found.get("image", found)
         if model.get("transform") is None:
             raise TrainingError(f"{source} has no quality levels, which frame 0 needs: give a codec with a transform")
         levels = config.video.transform.quality_levels
@@ -196,35 +195,6 @@ class VideoFamily(Family):
     def codes_z(self, codec: Codec, name: str) -> bool:
         """From the first stage on."""
         return True
-
-
-def _from_file(model: Any, source: Any) -> dict[str, Any]:
-    """The image model's configuration in a weights file: the options that its parts have, none but plain values.
-
-    OmegaConf resolves what is written in strings, such as `${oc.env:NAME}`, and the file may be a stranger's.
-
-    Raises:
-        TrainingError: names the first value that is not plain.
-    """
-    taken: dict[str, Any] = {}
-    for part, kind in (("autoencoder", VQVAE), ("transform", ImageTransform)):
-        section = model.get(part) if isinstance(model, dict) else None
-        if not isinstance(section, dict):
-            taken[part] = None
-            continue
-        known = annotations_of(kind)
-        taken[part] = {name: value for name, value in section.items() if name in known}
-        for name, value in taken[part].items():
-            words = get_args(known[name]) if get_origin(known[name]) is Literal else ()
-            if value not in words and not _is_plain(value):
-                raise TrainingError(f"{source} cannot be used: its configuration has {part}.{name}={value!r}")
-    return taken
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(_is_plain(item) for item in value)
-    return value is None or isinstance(value, bool | int | float)
 
 
 def _copy_of_autoencoder(state: dict[str, Any]) -> dict[str, Any]:
