@@ -10,7 +10,7 @@ from pathlib import Path
 
 from glc_train.files import printable
 
-_NAMED = 5  # of each reason, in the remark
+_NAMED = 10  # of each reason, in the remark
 
 
 class Reason(StrEnum):

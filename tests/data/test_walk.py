@@ -67,9 +67,9 @@ def test_all_that_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
         "in/f.xmp), 2 unreadable (gone.png, pipe.png)."
     )
     make(tmp_path, *(f"{k}.txt" for k in range(100)))
-    assert "103 of another kind (0.txt, 1.txt, 10.txt, 11.txt, 12.txt and 98 more)" in str(
-        find_files(tmp_path, (".png",)).remark
-    )
+    remark = str(find_files(tmp_path, (".png",)).remark)
+    assert "103 of another kind (0.txt, 1.txt, 10.txt, " in remark
+    assert ", 17.txt and 93 more)" in remark
     make(tmp_path, "clean/a.png")
     assert find_files(tmp_path / "clean", (".png",)).remark is None
 
