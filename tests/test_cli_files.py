@@ -259,6 +259,15 @@ def test_a_full_standard_output_is_said(clip_bytes: bytes, tmp_path: Path) -> No
     assert run.stderr == "glc: standard output: No space left on device; make room, or write elsewhere.\n"
 
 
+def test_a_closed_standard_output_is_no_obstacle(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = folder_of(tmp_path / "in", "a.png")
+    monkeypatch.setattr(sys, "stdout", None)  # as Python has it then
+    assert glc("compress", source, tmp_path / "out", "--weights", weights) == 0
+    assert glc("info", tmp_path / "out" / "a.glc") == 0
+
+
 # ---------------------------------------------------------------- signals
 
 

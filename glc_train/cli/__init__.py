@@ -162,7 +162,7 @@ def main(arguments: Sequence[str] | None = None, ready: Callable[[], None] = lam
         command = args.choose(args)
         ready()
         code: int = command(args)
-        sys.stdout.flush()
+        print(end="", flush=True)  # does nothing where standard output was closed from the start
         return code
     except KeyboardInterrupt:
         return 130
@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None, ready: Callable[[], None] = lam
         if not isinstance(error, BrokenPipeError):  # the reader of our output has gone
             print(f"glc: {explain(error)}", file=sys.stderr)
         try:
-            sys.stdout.flush()
+            print(end="", flush=True)
         except OSError:  # Python would complain again at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
