@@ -12,8 +12,6 @@ WORKERS ?= 2
 # Training and codec tests that are run once more with the instructions of AVX2 alone.
 AVX2_TESTS := tests/test_precision.py tests/test_cli_precision.py tests/training/test_trainer_precision.py \
 	tests/training/test_golden_curves.py tests/codecs/test_image_files.py
-# What the demo writes.
-DEMO := outputs/demo
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -65,17 +63,8 @@ format: $(INSTALLED) ## rewrite the sources in the project's style
 	$(BIN)/ruff format .
 
 .PHONY: demo
-demo: $(INSTALLED) ## train a tiny codec, code a photograph with it and measure it
-	@echo "== 1/4 training a tiny codec"
-	$(BIN)/python train.py experiment=demo
-	@echo "== 2/4 a photograph to bytes"
-	$(BIN)/python -c 'from PIL import Image; from skimage import data; Image.fromarray(data.astronaut()).save("$(DEMO)/photograph.png")'
-	$(BIN)/glc compress $(DEMO)/photograph.png $(DEMO)/photograph.glc --weights $(DEMO)/weights.safetensors --overwrite
-	@echo "== 3/4 the bytes to a picture"
-	$(BIN)/glc decompress $(DEMO)/photograph.glc $(DEMO)/decoded.png --weights $(DEMO)/weights.safetensors --overwrite
-	@echo "== 4/4 rate and distortion on packaged photographs"
-	$(BIN)/python evaluate.py ckpt=$(DEMO)/weights.safetensors data=packaged out=$(DEMO)/evaluation
-	@echo "== done: see $(DEMO)/decoded.png and $(DEMO)/evaluation"
+demo: $(INSTALLED) ## code photographs with the installed codec, train it on for other pictures, measure both
+	$(BIN)/python -m glc_train.demo
 
 .PHONY: prefetch
 prefetch: $(INSTALLED) ## fetch the ImageNet weights that LPIPS and DISTS need, for later use offline

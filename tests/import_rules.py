@@ -58,6 +58,7 @@ RULES: dict[str, Rule] = {
     ),
     "evaluation": Rule(_units("codecs metrics data backbones weights files processes provenance precision glc_train")),
     "cli": Rule(_units("codecs bitstream data weights backbones files precision glc_train")),
+    "demo": Rule(_units("codecs data evaluation interruption metrics training weights")),
     "glc_train": Rule(_units("codecs weights")),
     "__main__": Rule(_units("cli interruption"), only=frozenset()),
 }
