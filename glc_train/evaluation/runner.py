@@ -124,7 +124,10 @@ def evaluate_codec(
             for path, label in zip(pictures, names, strict=True):
                 original = read_picture(path)
                 file = files / f"{label}{suffix}"
-                result, decoded = _evaluate_picture(codec, name, label, original, quality, file, metrics)
+                try:
+                    result, decoded = _evaluate_picture(codec, name, label, original, quality, file, metrics)
+                except ValueError as error:
+                    raise EvaluationError(f"{path} at quality {quality}: {error}") from error
                 results.append(result)
                 if save_pictures:
                     write_picture(decodeds / f"{label}.png", decoded)
