@@ -165,7 +165,7 @@ class SymbolReader:
         Raises ValueError for an index that names no table and FormatError for data that no writer produces.
         """
         index = tables.check_index(table_index)
-        self._afford(float(tables.least_bits[index].sum()))
+        self.afford(float(tables.least_bits[index].sum()))
         order, groups = _groups(index)
         support = tables.supports[index[order]]
         positions = np.empty(index.size, dtype=np.int64)
@@ -186,18 +186,19 @@ class SymbolReader:
             raise ValueError(f"The number of symbols must not be negative, but is {n}.")
         if len(table) == 1 or n == 0:
             return np.zeros(n, dtype=np.int32)
-        self._afford(n * table.least_bits)
+        self.afford(n * table.least_bits)
         symbols = self._decode(_model(table), n)
         self._spend(table.ideal_bits(symbols))
         return symbols
 
-    def _afford(self, bits: float) -> None:
+    def afford(self, bits: float) -> None:
+        """Raise FormatError unless symbols of so many bits may be in what has not been read."""
         # half a bit for the rounding of the sum: the logarithms of less than 2^40 symbols
         if bits > self._bits_left + 0.5:
             raise FormatError("The coded data is too short for its symbols: it is damaged or truncated.")
 
     def _spend(self, bits: float) -> None:
-        self._afford(bits)
+        self.afford(bits)
         self._bits_left -= bits
 
     def _decode(self, model: Any, n: int) -> NDArray[np.int32]:

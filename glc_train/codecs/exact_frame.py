@@ -6,10 +6,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from glc_train.bitstream import IMPLIED, ContentCheck, GaussianTables
+from glc_train.bitstream import IMPLIED, ContentCheck, GaussianTables, SymbolReader
 from glc_train.codecs.exact_stream import ExactSymbols, StreamReport, symbol_map
 from glc_train.layers import exact_copy
-from glc_train.transform import FrameDecoder, VideoTransform
+from glc_train.transform import FrameDecoder, PriorParameters, VideoTransform
 
 
 class ExactFrameCoder:
@@ -61,7 +61,11 @@ class ExactFrameCoder:
         """
         decoder, level = self.decoder, torch.tensor([quality], device=previous.device)
         given = decoder.context_of(previous, adaptor)
-        parameters_of, z_size = partial(decoder.parameters_of, given=given), (self.transform.tokens, 1)
+        z_size = (self.transform.tokens, 1)
+
+        def parameters_of(z_hat: Tensor, _: SymbolReader) -> PriorParameters:
+            return decoder.parameters_of(z_hat, given)
+
         y_hat = self.symbols.read(payload, z_size, previous.device, check, parameters_of, decoder.decode_y)
         latent: Tensor = decoder(y_hat, given, level)
         return latent

@@ -19,7 +19,11 @@ from glc_train.transform import (
     SymbolStep,
     choose_symbols,
     gaussian_bits,
+    split_parameters,
 )
+
+_STRIPE = 16  # rows of z whose parameters are computed together ...
+_HALO = 2  # ... given so many rows above and below, which is how far the hyper synthesis looks
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,11 @@ class StreamReport:
     decoded: Tensor
 
 
+def _table_index(scale: Tensor, tables: GaussianTables) -> np.ndarray:
+    """Tables of scales (n,) float64, which lie on the grid."""
+    return tables.index((scale * 2**FRACTION_BITS).to(torch.int64).cpu().numpy())
+
+
 class _FileStep:
     """Common part of writing and reading: scales become table indices, decoded values go back in place."""
 
@@ -46,8 +55,7 @@ class _FileStep:
 
     def __call__(self, scale: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
         where = mask.expand_as(mean)
-        fixed = (scale[where] * 2**FRACTION_BITS).to(torch.int64).cpu().numpy()  # exact: scales lie on this grid
-        index = self.tables.index(fixed)
+        index = _table_index(scale[where], self.tables)
         symbols = self.code(mean, where, scale, index)
         self.check.update(index)
         self.check.update(symbols)
@@ -209,13 +217,19 @@ class ExactSymbols:
         z_size: tuple[int, int],
         device: torch.device,
         check: ContentCheck,
-        parameters_of: Callable[[Tensor], PriorParameters],
+        parameters_of: Callable[[Tensor, SymbolReader], PriorParameters],
         decode_y: Callable[[PriorParameters, SymbolStep], Tensor],
     ) -> Tensor:
-        """Reads what `write` wrote: y_hat (1, C, h, w) float64. `z_size`: height and width of the map of z."""
+        """Reads what `write` wrote: y_hat (1, C, h, w) float64.
+
+        Args:
+            payload, device, check, decode_y: see `write`.
+            z_size: height and width of the map of z.
+            parameters_of: as of `write`; also gets what knows how much of the payload is left.
+        """
         reader = SymbolReader(payload)
         indices = self.z_map.read(*z_size, reader, check, device)
-        return decode_y(parameters_of(self.z_map.lookup(indices)), _Read(self.tables, check, reader))
+        return decode_y(parameters_of(self.z_map.lookup(indices), reader), _Read(self.tables, check, reader))
 
 
 class _PictureCoder:
@@ -293,7 +307,24 @@ class ExactLatentCoder(_PictureCoder):
     ) -> Tensor:
         """As of `_PictureCoder`."""
         decoder, z_size = self.decoder, (height // 4, width // 4)
-        return self.symbols.read(payload, z_size, device, check, decoder.parameters_of, decoder.decode_y)
+        return self.symbols.read(payload, z_size, device, check, self._parameters_of, decoder.decode_y)
+
+    def _parameters_of(self, z_hat: Tensor, reader: SymbolReader) -> PriorParameters:
+        """`LatentDecoder.parameters_of` in stripes, bit for bit the same: only sums that are exact have neighbours.
+
+        So the memory is that of a stripe, and a payload that cannot hold the symbols of the first pass is refused when
+        their cheapest cost, under the tables found so far, is more than is left of it.
+        """
+        rows, least, parts, tables = z_hat.shape[-2], 0.0, [], self.symbols.tables
+        for top in range(0, rows, _STRIPE):
+            bottom, first = min(top + _STRIPE, rows), max(top - _HALO, 0)
+            part = self.decoder.parameters_of(z_hat[..., first : bottom + _HALO, :])
+            prior = split_parameters(part.raw[..., 4 * (top - first) : 4 * (bottom - first), :])
+            scale = prior.scale[:, self.decoder.masks(prior.mean)[0]]
+            least += float(tables.least_bits[_table_index(scale.flatten(), tables)].sum())
+            reader.afford(least)
+            parts.append(prior.raw)
+        return split_parameters(torch.cat(parts, dim=-2))
 
     def latent(self, decoded: Tensor, quality: int) -> Tensor:
         """As of `_PictureCoder`."""

@@ -79,11 +79,18 @@ class LatentDecoder(nn.Module):
         raw = self.hyper_synthesis(z_hat)
         return split_parameters(snap(raw) if raw.dtype == torch.float64 else raw)
 
+    def masks(self, mean: Tensor) -> Tensor:
+        """Which elements each pass decodes, bool (passes, C, h, w), for `mean` (B, C, h, w)."""
+        if self.context is None:
+            return torch.ones_like(mean[:1], dtype=torch.bool)
+        channels, height, width = mean.shape[1:]
+        return four_part_masks(channels, height, width, mean.device)
+
     def decode_y(self, prior: PriorParameters, step: SymbolStep) -> Tensor:
         """Runs the four passes, or the one where there is no context model; returns y_hat (B, C, h, w)."""
-        context = self.context
+        context, masks = self.context, self.masks(prior.mean)
         if context is None:
-            return step(prior.scale, prior.mean, torch.ones_like(prior.mean[0], dtype=torch.bool)) * prior.step
+            return step(prior.scale, prior.mean, masks[0]) * prior.step
         reduced = context.reduction(prior.raw)
 
         def next_parameters(k: int, decoded: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,8 +98,6 @@ class LatentDecoder(nn.Module):
             exact = scale.dtype == torch.float64
             return (snap(scale), snap(mean)) if exact else (scale, mean)
 
-        channels, height, width = prior.mean.shape[1:]
-        masks = four_part_masks(channels, height, width, prior.mean.device)
         return run_passes(masks, prior.scale, prior.mean, next_parameters, step) * prior.step
 
     def forward(self, y_hat: Tensor, quality: Tensor) -> Tensor:

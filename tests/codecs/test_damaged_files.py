@@ -15,7 +15,6 @@ from glc_train.bitstream import (
     MAX_PIXELS,
     CategoricalTable,
     FormatError,
-    GaussianTables,
     ImageHeader,
     SymbolReader,
     pack_image,
@@ -23,6 +22,7 @@ from glc_train.bitstream import (
 )
 from glc_train.codecs import ImageCodec
 from glc_train.codecs.exact_stream import ExactLatentCoder, _CodebookMap
+from glc_train.transform import PriorParameters
 
 
 @pytest.fixture(scope="module")
@@ -162,24 +162,38 @@ def test_a_payload_too_short_for_its_indices_is_refused_before_any_work(
         codec.decompress(data)
 
 
-def test_a_payload_that_ends_in_the_first_pass_is_refused_there(
-    codec: ImageCodec, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("rows", [1, 15, 16, 17, 18, 33, 48])
+def test_parameters_in_stripes_are_those_of_the_whole(codec: ImageCodec, rows: int) -> None:
+    coder = codec._coder()
+    assert isinstance(coder, ExactLatentCoder)
+    z_hat = 3 * torch.randn(1, codec.transform.hyper_channels, rows, 5, generator=torch.Generator().manual_seed(rows))
+    whole = coder.decoder.parameters_of(z_hat.double())
+    striped = coder._parameters_of(z_hat.double(), SymbolReader(bytes(100_000)))
+    assert torch.equal(striped.raw, whole.raw)
+    assert torch.equal(striped.scale, whole.scale)
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_a_payload_too_short_for_its_first_pass_is_refused_after_some_rows(
+    codec: ImageCodec, monkeypatch: pytest.MonkeyPatch, zeros: bool
 ) -> None:
-    """Random bytes give likely symbols, which soon cost more than there is: the other passes are not decoded."""
-    data = pack_image(
-        ImageHeader(1024, 2048, 0, codec.fingerprint, 0), np.random.default_rng(4).bytes(1024 * 2048 // 4096)
-    )
-    passes: list[int] = []
-    read = SymbolReader.read_gaussian
+    """Neither the rest of the parameters nor one symbol of y is computed: memory and time are those of a stripe."""
+    coder = codec._coder()
+    assert isinstance(coder, ExactLatentCoder)
+    size = 2048 * 2048 // 4096
+    payload = b"\x80".ljust(size, b"\0") if zeros else np.random.default_rng(4).bytes(size)
+    rows: list[int] = []
+    parameters_of = coder.decoder.parameters_of
 
-    def counted(self: SymbolReader, index: np.ndarray, tables: GaussianTables) -> np.ndarray:
-        passes.append(len(index))
-        return read(self, index, tables)
+    def counted(z_hat: torch.Tensor) -> PriorParameters:
+        rows.append(z_hat.shape[-2])
+        return parameters_of(z_hat)
 
-    monkeypatch.setattr(SymbolReader, "read_gaussian", counted)
+    monkeypatch.setattr(coder.decoder, "parameters_of", counted)
+    monkeypatch.setattr(SymbolReader, "read_gaussian", lambda *_: pytest.fail("symbols were read"))
     with pytest.raises(FormatError, match="too short for its symbols"):
-        codec.decompress(data)
-    assert len(passes) == 1
+        codec.decompress(pack_image(ImageHeader(2048, 2048, 0, codec.fingerprint, 0), payload))
+    assert rows == [18]
 
 
 def test_pixels_that_are_no_numbers_are_an_error(codec: ImageCodec, small: tuple[bytes, torch.Tensor]) -> None:
