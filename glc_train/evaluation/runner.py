@@ -48,12 +48,15 @@ def _compress(codec: Codec, picture: np.ndarray, quality: int) -> tuple[bytes, f
 def _evaluate_picture(
     codec: Codec, name: str, label: str, original: np.ndarray, quality: int, file: Path, metrics: PictureMetrics
 ) -> tuple[PictureResult, np.ndarray]:
-    data, estimated_bits, ideal_bits, encode_seconds = _compress(codec, original, quality)
-    write_bytes(file, data)
-    stored = file.read_bytes()
-    start = time.perf_counter()
-    decoded = codec.decompress(stored)
-    decode_seconds = time.perf_counter() - start
+    try:
+        data, estimated_bits, ideal_bits, encode_seconds = _compress(codec, original, quality)
+        write_bytes(file, data)
+        stored = file.read_bytes()
+        start = time.perf_counter()
+        decoded = codec.decompress(stored)
+        decode_seconds = time.perf_counter() - start
+    except ValueError as error:
+        raise EvaluationError(f"{label} at quality {quality} with {name}: {error}") from error
     if decoded.shape != original.shape or decoded.dtype != np.uint8:
         raise EvaluationError(f"{file} decodes to {decoded.shape} {decoded.dtype}, its original is {original.shape}.")
     height, width = original.shape[:2]
@@ -124,10 +127,7 @@ def evaluate_codec(
             for path, label in zip(pictures, names, strict=True):
                 original = read_picture(path)
                 file = files / f"{label}{suffix}"
-                try:
-                    result, decoded = _evaluate_picture(codec, name, label, original, quality, file, metrics)
-                except ValueError as error:
-                    raise EvaluationError(f"{path} at quality {quality}: {error}") from error
+                result, decoded = _evaluate_picture(codec, name, label, original, quality, file, metrics)
                 results.append(result)
                 if save_pictures:
                     write_picture(decodeds / f"{label}.png", decoded)

@@ -35,3 +35,12 @@ class ReportingCodec(FakeCodec):
 class ShrinkingCodec(FakeCodec):
     def decompress(self, data: bytes) -> np.ndarray:
         return super().decompress(data)[:-1]
+
+
+class DamagedCodec(FakeCodec):
+    """Refuses large pictures."""
+
+    def compress(self, picture: np.ndarray, quality: int) -> bytes:
+        if len(picture) > 100:
+            raise ValueError("the weights are damaged")
+        return super().compress(picture, quality)

@@ -208,7 +208,7 @@ def test_an_unreadable_clip_is_left_out_and_a_failing_one_keeps_the_others(
 
 
 def test_a_name_that_is_not_utf_8_is_no_obstacle(settings: EvaluationSettings) -> None:
-    folder, out = Path(settings.data.root or ""), Path(settings.out)
+    folder, out = Path(settings.data.folder()), Path(str(settings.out))
     (folder / "c0.y4m").rename(folder / os.fsdecode(b"odd \xff.y4m"))
     (folder / "c1.y4m").unlink()
     run_video_evaluation(replace(settings, qualities=[0]))

@@ -10,7 +10,7 @@ from glc_train.evaluation import EvaluationError, PillowBaseline, evaluate_codec
 from glc_train.evaluation.results import mean_of
 from glc_train.metrics import PatchDistribution, PictureMetrics, count_patches, psnr
 from glc_train.metrics.pictures import to_tensor
-from tests.evaluation.fake_codec import FakeCodec, ReportingCodec, ShrinkingCodec
+from tests.evaluation.fake_codec import DamagedCodec, FakeCodec, ReportingCodec, ShrinkingCodec
 from tests.metrics.rendered import render
 
 METRICS = PictureMetrics(["psnr", "ms_ssim"])
@@ -108,8 +108,10 @@ def test_what_cannot_be_evaluated_is_one_sentence(tmp_path: Path, pictures: list
         run(FakeCodec(), [], [1])
     with pytest.raises(EvaluationError, match="both called originals_small"):
         run(FakeCodec(), [pictures[0], pictures[0]], [1])
-    with pytest.raises(EvaluationError, match=r"small\.png at quality 1: .*small\.glc decodes to \(47, 67, 3\)"):
+    with pytest.raises(EvaluationError, match=r"decodes to \(47, 67, 3\)"):
         run(ShrinkingCodec(), pictures, [1])
+    with pytest.raises(EvaluationError, match=r"^large at quality 1 with GLC: the weights are damaged$"):
+        run(DamagedCodec(), pictures, [1])
     with pytest.raises(PictureError, match="nowhere"):
         run(FakeCodec(), [tmp_path / "nowhere.png"], [1])
 
