@@ -169,7 +169,7 @@ def test_the_originals_survive_decoding_into_their_folder(
     assert (originals / "b.png").is_file()
     assert "1 of 3 files done" in said.out
     kept = f"{originals / 'a.png'}, {originals / 'deep/c.png'}"
-    assert said.err == f"glc: kept what exists already: {kept}; --overwrite replaces it.\n"
+    assert said.err == f"glc: 2 of 3 files were there already and were kept ({kept}); --overwrite replaces them.\n"
     assert glc("decompress", tmp_path / "coded", originals, "--weights", weights, "--overwrite") == 0
     assert (originals / "a.png").read_bytes() != before[originals / "a.png"]
 

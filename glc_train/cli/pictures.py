@@ -157,7 +157,8 @@ def _print_summary(
         print(f"glc: {failed} of {len(jobs)} files failed; they are named above.", file=sys.stderr)
     if kept:
         names = ", ".join(kept[:5]) + (f" and {len(kept) - 5} more" if kept[5:] else "")
-        print(f"glc: kept what exists already: {names}; --overwrite replaces it.", file=sys.stderr)
+        count = f"{len(kept)} of {len(jobs)} files"
+        print(f"glc: {count} were there already and were kept ({names}); --overwrite replaces them.", file=sys.stderr)
     if found.left_out:
         print(f"glc: {found.remark}", file=sys.stderr)
 
