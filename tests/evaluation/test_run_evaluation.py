@@ -1,5 +1,6 @@
 import csv
 import json
+import logging
 import runpy
 import signal
 import subprocess
@@ -168,10 +169,14 @@ def test_every_data_set_composes(repository: Path, name: str, expected: int | No
 
 @pytest.fixture
 def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder that a program runs in, which changes how signals are handled."""
+    """The folder that a program runs in, which changes how signals are handled and where the log goes."""
     monkeypatch.chdir(tmp_path)
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     yield tmp_path
+    root.handlers[:] = handlers
+    root.setLevel(level)
     for number, handler in before.items():
         signal.signal(number, handler)
 

@@ -183,7 +183,7 @@ def test_figures_that_are_not_finite_are_named(
 
 @pytest.fixture
 def unwinding() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     interruption.unwind()
     yield
     for number, handler in before.items():
