@@ -107,7 +107,7 @@ def test_settings_out_of_bounds(tmp_path: Path, config: dict[str, Any], place: t
     assert place[-1] in message or place == ("autoencoder", "_target_")
     with pytest.raises(WeightsError):  # what training takes a configuration from
         read_config(tmp_path / "w.safetensors")
-    assert time.perf_counter() - start < 2
+    assert time.perf_counter() - start < 5
 
 
 def test_the_largest_model_in_bounds_costs_little_until_the_file_holds_it(tmp_path: Path) -> None:
