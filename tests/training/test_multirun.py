@@ -4,15 +4,24 @@ import csv
 import runpy
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hypothesis import given
+from hypothesis import strategies as st
+from lightning.fabric.strategies.launchers.subprocess_script import _hydra_subprocess_cmd
 from omegaconf import OmegaConf
 
-from glc_train.training import LogError, TrainingError, claim_job_folder, read_objective, sweep_table
+from glc_train.training import LogError, TrainingError, as_single_run, claim_job_folder, read_objective, sweep_table
 from tests.training_harness import ROOT, composed, tiny_overrides, train, train_process
 
 NO_LPIPS = ["stages.autoencoder.module.picture.lpips=0", "stages.joint.module.picture.lpips=0"]
+PARSER = OverridesParser.create()
 LAMBDAS = "stages.transform.module.rate.lambdas"
 
 
@@ -92,6 +101,37 @@ def test_two_ranks_work_on_every_job(tmp_path: Path) -> None:
         assert facts.trainer.devices == 2
         assert (tmp_path / job / "weights.safetensors").is_file()
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["0", "1"], "a rank swept on its own"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_ranks_and_a_name_of_special_characters(tmp_path: Path) -> None:
+    name = """it's x=2 y, "z\""""
+    ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
+    out = QuotedString(str(tmp_path / name), Quote.double).with_quotes()
+    given = QuotedString(name, Quote.double).with_quotes()
+    sweep(["-m", *tiny_overrides(tmp_path, 1), *NO_LPIPS, *ranks, "run=[autoencoder]", f"name={given}", f"out={out}"])
+    assert (tmp_path / name / "0" / "weights.safetensors").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="$/."), min_size=1))
+def test_the_command_of_another_rank_says_the_same(name: str) -> None:
+    override = f"name={QuotedString(name, Quote.single).with_quotes()}"
+    hydra, argv = HydraConfig.instance(), sys.argv
+    sys.argv = ["train.py", "-m", override]
+    try:
+        facts = {"run": {"dir": f"outputs/{name}"}, "runtime": {"cwd": str(ROOT)}}
+        hydra.cfg = cast(HydraConf, OmegaConf.create({"hydra": facts}))
+        with as_single_run(Path("/sweep", name, "0"), [override]):
+            command, _ = _hydra_subprocess_cmd(1)
+        assert HydraConfig.get().run.dir == f"outputs/{name}"
+    finally:
+        hydra.cfg, sys.argv = None, argv
+    command = command[command.index(override) :]
+    values = {each.key_or_group: each.value() for each in PARSER.parse_overrides(list(command))}
+    expected = {"name": name, "out": f"/sweep/{name}/0", "hydra.run.dir": f"outputs/{name}"}
+    assert {key: values[key] for key in expected} == expected
 
 
 @pytest.mark.slow
