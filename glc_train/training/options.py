@@ -33,7 +33,7 @@ def check_options(config: DictConfig) -> None:
     _check("run", values.get("run"), list[Any])
     _check_accelerator((values.get("trainer") or {}).get("accelerator"))
     for path, section in _sections(values, ""):
-        annotations = annotations_of(_found(path, section["_target_"]))
+        annotations = _annotations_of(_found(path, section["_target_"]))
         for name in section.keys() & annotations.keys():
             _check(path + name, section[name], annotations[name])
 
@@ -58,7 +58,7 @@ def _found(path: str, target: str) -> type:
     return found
 
 
-def annotations_of(kind: type) -> dict[str, Any]:
+def _annotations_of(kind: type) -> dict[str, Any]:
     """Names and annotations of all arguments that a class takes, or hands on to its bases."""
     makers = [vars(base)["__init__"] for base in reversed(inspect.getmro(kind)) if "__init__" in vars(base)]
     annotations: dict[str, Any] = {}
