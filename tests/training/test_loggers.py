@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from wandb import errors
 
-from glc_train.training.loggers import forget_run, logger_options
+from glc_train.training.loggers import forget_run, logger_options, wandb_problem
 from tests.training_harness import curve_overrides, train_process
 
 WANDB = OmegaConf.create({"_target_": "lightning.pytorch.loggers.WandbLogger", "project": "x"})
@@ -33,6 +34,18 @@ def program(out: Path, mode: str, monkeypatch: pytest.MonkeyPatch, *more: str) -
     return process.returncode, output
 
 
+def test_what_wandb_cannot_do_is_one_sentence() -> None:
+    assert wandb_problem(errors.UsageError("No API key configured. Use `wandb login` to log in.\nMore.")) == (
+        "logger=wandb: No API key configured. Use `wandb login` to log in; or set WANDB_MODE=offline, or leave "
+        "logger=wandb out"
+    )
+    assert wandb_problem(errors.CommError("")) == (
+        "logger=wandb: CommError; or set WANDB_MODE=offline, or leave logger=wandb out"
+    )
+    assert wandb_problem(ValueError("another")) is None
+
+
+@pytest.mark.slow
 def test_no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, output = program(tmp_path / "out", "online", monkeypatch)
     assert code == 1, output
