@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from glc_train.files import discard, replacing
+from glc_train.pickles import read_pickle
 from glc_train.training.distributed import largest
 from glc_train.training.signals import Interrupted, Signals, exit_code
 from glc_train.training.stage import Stage, TrainingError
@@ -38,13 +39,10 @@ def newest_sound(folder: Path, tidy: bool) -> Path | None:
     damaged: list[Path] = []
     for path in (folder / LAST, folder / PREVIOUS):
         try:
-            with zipfile.ZipFile(path) as archive:  # what torch.save writes, with a checksum of each part
-                reason = archive.testzip()
+            sound = _is_sound(path)
         except FileNotFoundError:
             continue
-        except zipfile.BadZipFile as error:
-            reason = str(error)
-        if reason is None:
+        if sound:
             if damaged:
                 log.warning("%s: damaged; going on from %s", ", ".join(map(str, damaged)), path)
                 if tidy:
@@ -59,9 +57,21 @@ def newest_sound(folder: Path, tidy: bool) -> Path | None:
     return None
 
 
+def _is_sound(path: Path) -> bool:
+    """Whether a checkpoint is whole. Raises OSError if it cannot be opened."""
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:  # what torch.save writes, with a checksum of each part
+                whole = archive.testzip() is None
+            read_pickle(path, mmap=True)  # looks at what surrounds the parts
+        except Exception:  # each of a dozen kinds tells of some damage
+            return False
+    return whole
+
+
 def checkpoint_problem(error: Exception, path: Path | None) -> str | None:
     """What to do about an error that the checkpoint at `path` gives, in one sentence; None for other errors."""
-    if not any(words in str(error) for words in ("loading state_dict", "loaded state dict")):
+    if path is None or not any(words in str(error) for words in ("loading state_dict", "loaded state dict")):
         return None
     return f"{path} was written with another configuration: give another name= (or out=), or move it away"
 

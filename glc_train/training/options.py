@@ -3,6 +3,7 @@
 import inspect
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from hydra.utils import get_object
@@ -16,6 +17,20 @@ from glc_train.training.stage import TrainingError
 _OURS = "glc_train."  # classes of others may take more than their annotations say
 _LIST_WANTED = {"is_instance_of", "list_type", "sequence_str", "tuple_type"}
 _TEXT_WANTED = {"path_type", "string_type"}
+# Options that no class is made of, so that no annotation speaks of them.
+_OF_RUN: dict[str, Any] = {
+    "run": list[Any],
+    "init_from": Path | None,
+    "image": Path | None,
+    "channels_last": bool,
+    "log_every": int,
+    "progress": bool,
+    "profile": bool | int,
+    "prior_batches": int,
+    "checkpoint.minutes": float | None,
+    "checkpoint.steps": int | None,
+}
+_OF_STAGE = {"crop_size", "batch_size", "frames", "val_every"}
 
 
 def check_options(config: DictConfig) -> None:
@@ -30,7 +45,12 @@ def check_options(config: DictConfig) -> None:
         options = " ".join(f"{option}=VALUE" for option in missing)
         raise TrainingError(f"{', '.join(missing)} has no value: give {options}")
     values = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    _check("run", values.get("run"), list[Any])
+    of_stages = {
+        f"stages.{stage}.{name}": int for stage, own in values["stages"].items() for name in _OF_STAGE & own.keys()
+    }
+    for option, kind in (_OF_RUN | of_stages).items():
+        value = OmegaConf.select(config, option)
+        _check(option, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, kind)
     _check_accelerator((values.get("trainer") or {}).get("accelerator"))
     for path, section in _sections(values, ""):
         annotations = _annotations_of(_found(path, section["_target_"]))

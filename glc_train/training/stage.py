@@ -344,7 +344,7 @@ class Stage(lightning.LightningModule):
         Raises:
             TrainingError: names both.
         """
-        saved = checkpoint[_OPTIMISERS]
+        saved = checkpoint.get(_OPTIMISERS, self._optimiser_names)  # checkpoints of earlier versions do not say
         if saved != self._optimiser_names:
             raise TrainingError(
                 f"the checkpoint was written with {' and '.join(saved)}, this run trains with "

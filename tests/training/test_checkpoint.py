@@ -3,6 +3,7 @@
 import os
 import resource
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,20 @@ def lose_a_page(path: Path) -> None:
     path.write_bytes(data)
 
 
+def flip(offset: int, bits: int) -> Callable[[Path], None]:
+    """Damage in the archive's list of its parts, which no checksum covers."""
+
+    def damage(path: Path) -> None:
+        data = bytearray(path.read_bytes())
+        data[data.index(b"PK\x01\x02") + offset] ^= bits
+        path.write_bytes(data)
+
+    return damage
+
+
+COMPRESSION, DISK = flip(10, 1), flip(34, 2)  # the second only PyTorch looks at
+
+
 def test_only_the_previous_one_is_left(tmp_path: Path) -> None:
     assert newest_sound(tmp_path, tidy=True) is None
     save(tmp_path, 1)
@@ -40,11 +55,10 @@ def test_only_the_previous_one_is_left(tmp_path: Path) -> None:
     assert newest_sound(tmp_path, tidy=True) == tmp_path / PREVIOUS
 
 
-@pytest.mark.parametrize("damage", [truncate, lose_a_page, lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize("damage", [truncate, lose_a_page, COMPRESSION, DISK, lambda path: path.write_bytes(b"")])
 def test_a_damaged_one_is_named_and_set_aside(
-    damage: "object", tmp_path: Path, caplog: pytest.LogCaptureFixture
+    damage: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert callable(damage)
     save(tmp_path, 1)
     save(tmp_path, 2)
     damage(tmp_path / LAST)
