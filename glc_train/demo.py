@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from hydra import compose, initialize_config_dir
 from lightning.pytorch.callbacks import Callback
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -29,8 +30,8 @@ from glc_train.codecs import ImageCodec
 from glc_train.data import packaged_pictures, read_picture, write_panel, write_picture
 from glc_train.evaluation import PillowBaseline
 from glc_train.metrics import PictureMetrics
-from glc_train.training import run_recipe, unwind
-from glc_train.weights import load_codec
+from glc_train.training import TrainingError, run_recipe, unwind
+from glc_train.weights import load_codec, pretrained_weights
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 STEPS = 200
@@ -111,17 +112,17 @@ def train_on(folder: Path, held_out: Path, out: Path, steps: int, tick: Callable
     """
     if not CONF.is_dir():
         raise DemoError(f"{CONF} is missing: training needs a clone of the repository.")
-    overrides = [
+    fixed = [
         "experiment=finetune",
-        f"data.train.root={folder}",
-        f"data.val={held_out}",
-        f"out={out}",
         f"stages.joint.module.settings.steps={steps}",
         f"stages.joint.val_every={steps}",
         "progress=false",
     ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", overrides=overrides)
+        config = compose("train", overrides=fixed)
+    places = {"init_from": pretrained_weights(), "data.train.root": folder, "data.val": held_out, "out": out}
+    for option, path in places.items():  # not among the overrides, where some signs mean something
+        OmegaConf.update(config, option, str(path))
     return run_recipe(config, [_Ticks(tick)])
 
 
@@ -229,6 +230,8 @@ def run(out: Path, steps: int, console: Console) -> None:
         )
         check_photographs(ours)
         console.print(f"2. {steps} training steps on the left half of a microscope slide; the right half is held out")
+        if (out / "joint").is_dir():
+            console.print(f"(going on with what an earlier demo left in {out / 'joint'}; delete that to start afresh)")
         folder, held_out = split_slide(out)
         weights = train_on(folder, held_out, out, steps, tick)
         console.print(f"weights: {weights}\n")
@@ -258,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unwind()
     try:
         run(args.out, args.steps, Console(highlight=False, soft_wrap=True))
-    except (RuntimeError, ValueError, OSError) as error:
+    except (DemoError, TrainingError, ValueError, OSError) as error:
         print(f"The demo failed: {error}", file=sys.stderr)
         return 1
     return 0

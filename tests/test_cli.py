@@ -325,13 +325,16 @@ def test_what_cannot_be_done_is_one_sentence(
 
 @pytest.mark.parametrize(
     "arguments",
-    ["", "explode", "compress a.png", "info", "compress a b --target-bpp 0", "compress a b --target-bpp 1 --quality 1"],
-)
+    ["", "explode", "compress a.png", "info", "compress a b --target-bpp 0", "compress a b --target-bpp 1 --quality 1",
+     "compress a b --target-bpp low", "compress a b --max-pixels many"],
+)  # fmt: skip
 def test_misuse_ends_with_2(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(arguments.split())
     assert stopped.value.code == 2
-    assert "usage: glc" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "usage: glc" in message
+    assert "invalid _" not in message, "names a function"
 
 
 def test_cuda_is_not_promised_where_there_is_none(

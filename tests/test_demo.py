@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import DictConfig
 
 from glc_train import demo, load_codec
 from glc_train.backbones import BackboneError, find_backbone
 from glc_train.data import read_picture
+from glc_train.training.options import check_options
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("GLC_SHARED") or ROOT.parent / "shared") / "weights"
@@ -41,6 +43,29 @@ def test_a_failure_is_one_sentence_and_exit_code_1(
     monkeypatch.setattr(demo, "run", fails)
     assert demo.main(["--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err == "The demo failed: the codec is worse than it must be.\n"
+
+
+def test_a_mistake_in_the_program_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(demo, "run", fails)
+    with pytest.raises(RuntimeError):
+        demo.main(["--out", str(tmp_path)])
+
+
+def test_training_takes_any_folder_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(config: DictConfig, callbacks: object) -> Path:
+        check_options(config)
+        assert Path(config.init_from).is_file()
+        assert (config.data.train.root, config.data.val) == (str(tmp_path / "a=1, b"), str(tmp_path / "[c]"))
+        assert config.stages.joint.module.settings.steps == 7
+        return Path(config.out)
+
+    monkeypatch.setattr(demo, "run_recipe", check)
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out={x}"
+    assert demo.train_on(tmp_path / "a=1, b", tmp_path / "[c]", out, 7, lambda _: None) == out
 
 
 @pytest.mark.slow

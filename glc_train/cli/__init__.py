@@ -54,8 +54,11 @@ def _fetch_weights(args: argparse.Namespace) -> Command:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
-    if not (math.isfinite(value) and value > 0):
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return value
 
@@ -68,10 +71,9 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _pixels(text: str) -> int:
-    value = int(text)
-    if value < 1:
+    if not re.fullmatch(r"0*[1-9][0-9]*", text):
         raise argparse.ArgumentTypeError(f"{text} is not a number of pixels")
-    return value
+    return int(text)
 
 
 def _rate(text: str) -> Fraction:

@@ -132,9 +132,9 @@ def _decode(path: Path) -> Picture:
     except FileNotFoundError as error:
         raise PictureError(f"{path}: no such file; check the path.") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        limit = Image.MAX_IMAGE_PIXELS or 0
         remedy = "downscale or tile the picture first, or allow more (glc --max-pixels)"
-        raise PictureError(f"{path}: more than {limit} million pixels; {remedy}.") from error
+        raise PictureError(f"{path}: more than {limit:,} pixels; {remedy}.") from error
     except MemoryError as error:
         raise PictureError(f"{path}: does not fit into memory; downscale or tile the picture first.") from error
     except Exception as error:  # Pillow's plug-ins raise whatever they like on damaged files
