@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM end a program without a traceback and without leftovers."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -16,16 +17,32 @@ class Signal:
             os.kill(os.getpid(), {number})
 
 sys.meta_path.insert(0, Signal())
-sys.argv = ["glc", "compress", "a.png", "a.glc"]
-runpy.run_module("glc_train", run_name="__main__", alter_sys=True)
+sys.argv = {arguments!r}
+runpy.run_path({path!r}, run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("module", ["glc_train.cli", "argparse", "glc_train.cli.clips", "numpy", "torch.nn"])
-def test_the_imports_of_glc_end_quietly(module: str, number: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("program", "module", "number"),
+    [
+        *(
+            ("glc_train/__main__.py", module, number)
+            for module in ("glc_train.cli", "argparse", "glc_train.cli.clips", "numpy", "torch.nn")
+            for number in (signal.SIGINT, signal.SIGTERM)
+        ),
+        ("evaluate.py", "omegaconf", signal.SIGTERM),
+        ("evaluate.py", "torch.nn", signal.SIGINT),
+        ("evaluate.py", "glc_train.evaluation", signal.SIGINT),
+        ("train.py", "hydra", signal.SIGINT),
+        ("train.py", "lightning", signal.SIGINT),
+    ],
+)
+def test_the_imports_end_quietly(program: str, module: str, number: int, repository: Path, tmp_path: Path) -> None:
+    script = SIGNAL_ON_IMPORT.format(
+        module=module, number=int(number), path=str(repository / program), arguments=[program, "compress", "a", "a.glc"]
+    )
     run = subprocess.run(
-        [sys.executable, "-c", SIGNAL_ON_IMPORT.format(module=module, number=int(number))],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", script], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(repository)},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (run.returncode, run.stdout, run.stderr) == (128 + number, "", "")

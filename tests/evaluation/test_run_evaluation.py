@@ -3,7 +3,6 @@ import json
 import logging
 import runpy
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -207,27 +206,6 @@ def test_a_program_ends_with_one_sentence_and_leaves_nothing(
     assert shown.startswith(sentence)
     assert shown.count("\n") == 1
     assert list(in_folder.iterdir()) == []
-
-
-SIGNAL_ON_IMPORT = """
-import os, runpy, sys
-
-class Signal:
-    def find_spec(self, name, path=None, target=None):
-        if name == {module!r}:
-            os.kill(os.getpid(), {number})
-
-sys.meta_path.insert(0, Signal())
-sys.argv = [{script!r}]
-runpy.run_path({script!r}, run_name="__main__")
-"""
-
-
-@pytest.mark.parametrize(("module", "number"), [("omegaconf", 15), ("torch.nn", 2), ("glc_train.evaluation", 2)])
-def test_the_imports_of_the_command_end_quietly(repository: Path, tmp_path: Path, module: str, number: int) -> None:
-    script = SIGNAL_ON_IMPORT.format(module=module, number=number, script=str(repository / "evaluate.py"))
-    run = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (run.returncode, run.stdout, run.stderr) == (128 + number, "", "")
 
 
 def test_a_fingerprint_is_the_sha256_of_the_file(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import os
 import runpy
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 
 from glc_train.training import Interrupted, Stage
-from tests.test_interruption import SIGNAL_ON_IMPORT
 from tests.training_harness import ROOT, curve_overrides, logged, train, train_process
 
 STEPS = 8
@@ -149,16 +147,3 @@ def test_all_ranks_and_loader_processes_get_it(workers: int, tmp_path: Path) -> 
     assert "Traceback" not in output
     assert output.count("from which the same command goes on") == 1
     assert (tmp_path / "autoencoder" / "last.ckpt").is_file()
-
-
-@pytest.mark.parametrize("module", ["hydra", "lightning"])
-def test_the_imports_end_quietly(module: str, tmp_path: Path) -> None:
-    program = SIGNAL_ON_IMPORT.format(module=module, number=int(signal.SIGINT))
-    program = program.replace('run_module("glc_train"', f"run_path({str(ROOT / 'train.py')!r}").replace(
-        ", alter_sys=True", ""
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (run.returncode, run.stdout, run.stderr) == (130, "", "")
