@@ -36,6 +36,9 @@ class FloatDecoder:
     def parameters_of(self, z_hat: Tensor) -> PriorParameters:
         return self.decoder.parameters_of(z_hat.float())
 
+    def masks(self, mean: Tensor) -> Tensor:
+        return self.decoder.masks(mean)
+
     def decode_y(self, prior: PriorParameters, step: SymbolStep) -> Tensor:
         # The coder's side stays in float64; only the networks differ.
         return self.decoder.decode_y(prior, lambda s, m, mask: step(s.double(), m.double(), mask).float())
