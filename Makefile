@@ -63,7 +63,7 @@ format: $(INSTALLED) ## rewrite the sources in the project's style
 	$(BIN)/ruff format .
 
 .PHONY: demo
-demo: $(INSTALLED) ## code photographs with the installed codec, train it on for other pictures, measure both
+demo: $(INSTALLED) ## code photographs with the installed codec, fine-tune it on another kind of picture, measure both
 	$(BIN)/python -m glc_train.demo
 
 .PHONY: prefetch

@@ -1,4 +1,4 @@
-"""`make demo`: the installed codec on photographs, then its decoder trained on for another kind of picture."""
+"""`make demo`: the installed codec on photographs, then its decoder fine-tuned on another kind of picture."""
 
 from __future__ import annotations
 
@@ -170,14 +170,14 @@ def draw_photographs(
 
 
 def draw_slide(path: Path, original: np.ndarray, before: Sequence[Coded], after: Sequence[Coded]) -> None:
-    """A row for the lowest and the highest quality: the original, the installed codec, and the one trained on."""
+    """A row for the lowest and the highest quality: the original, the installed codec, and the fine-tuned one."""
     rows = []
     for one, other in ((before[0], after[0]), (before[-1], after[-1])):
         rows.append(
             [
                 (original, "held-out half, original"),
                 (one.decoded, f"installed, {one.size} bytes, LPIPS {one.lpips:.3f}"),
-                (other.decoded, f"trained on, {other.size} bytes, LPIPS {other.lpips:.3f}"),
+                (other.decoded, f"fine-tuned, {other.size} bytes, LPIPS {other.lpips:.3f}"),
             ]
         )
     write_panel(path, rows, cell_width=512)
@@ -239,7 +239,7 @@ def run(out: Path, steps: int, console: Console) -> None:
         slide = {"slide": read_picture(held_out / "slide.png")}
         before, after = (code_all(each, slide, metrics, tick) for each in (codec, load_codec(weights, dtype="auto")))
     draw_slide(out / "slide.png", slide["slide"], before, after)
-    console.print(figures("The held-out half", {"installed": before, "trained on": after}))
+    console.print(figures("The held-out half", {"installed": before, "fine-tuned": after}))
     check_training(before, after)
     console.print(
         "That is what a few steps on half a slide bring; more pictures and more steps bring more.\n"

@@ -146,7 +146,7 @@ class KeepLast(Callback):
         assert isinstance(pl_module, Stage)
         late = self.minutes is not None and time.monotonic() - self._saved_at > 60 * self.minutes
         late, ended_by = self._agree(late, pl_module)
-        # The last step is saved from within the loop: such a checkpoint can be gone on from with more steps.
+        # The last step is saved from within the loop: such a checkpoint can be resumed with more steps.
         done = pl_module.progress >= 1.0
         # Between the batches of one step gradients are under way, which a checkpoint does not have.
         whole_step = int(pl_module.batches) % pl_module.settings.accumulate == 0

@@ -1,4 +1,4 @@
-"""Loggers of a stage; a stage that is gone on with goes on in the same run of Weights & Biases."""
+"""Loggers of a stage; a resumed stage goes on in the same run of Weights & Biases."""
 
 import inspect
 import secrets

@@ -1,4 +1,4 @@
-"""W&B, without an account: a stage that is gone on with is the same run; what fails is one sentence."""
+"""W&B, without an account: a resumed stage is the same run; what fails is one sentence."""
 
 import os
 from pathlib import Path
