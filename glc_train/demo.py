@@ -23,6 +23,7 @@ from hydra import compose, initialize_config_dir
 from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 from rich.console import Console
+from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -255,12 +256,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"of training; default: {STEPS}")
     args = parser.parse_args(arguments)
-    logging.basicConfig(format="%(message)s")
+    console = Console(highlight=False, soft_wrap=True)
+    plain = RichHandler(console=console, show_time=False, show_level=False, show_path=False)  # above the bar
+    logging.basicConfig(format="%(message)s", handlers=[plain])
     logging.getLogger("glc_train.precision").setLevel(logging.INFO)  # what was chosen, and why
     warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
     unwind()
     try:
-        run(args.out, args.steps, Console(highlight=False, soft_wrap=True))
+        run(args.out, args.steps, console)
     except (DemoError, TrainingError, ValueError, OSError) as error:
         print(f"The demo failed: {error}", file=sys.stderr)
         return 1
