@@ -31,7 +31,7 @@ def _units(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
-# README, "Where things are", draws this table: change both together.
+# docs/architecture.md, "Where things are", draws this table: change both together.
 RULES: dict[str, Rule] = {
     "layers": Rule(frozenset(), never=FRAMEWORKS),
     "autoencoder": Rule(_units("layers"), never=FRAMEWORKS),

@@ -1,20 +1,27 @@
 """What README.md and docs/ say holds: commands run or at least parse, tables and links agree with the project.
 
-A fenced block after the line `<!-- test -->` is run as it stands, in a copy of the checkout with an untrained tiny
-codec as `outputs/demo/weights.safetensors`; `<!-- test: slow -->` the same among the slow tests.
+A fenced block after the line `<!-- test, makes FILE ... -->` is run as it stands, in a copy of the checkout with an
+untrained tiny codec as `outputs/demo/weights.safetensors` and a small `photo.png`; the files named (patterns) must then
+exist and open. `<!-- test: slow, makes ... -->` is the same among the slow tests, `<!-- test: slow, training, makes ...
+-->` where the weights of LPIPS are at hand. `<!-- history -->` marks commands of an earlier state, which nothing
+checks.
 """
 
+import csv
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from glc_train import load_codec, save_codec
@@ -25,39 +32,79 @@ from glc_train.weights import build_codec
 from tests.import_rules import RULES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+EXPERIMENTS = sorted((REPOSITORY / "conf/experiment").glob("*.yaml"))
+PAGES = {
+    str(path.relative_to(REPOSITORY)): path.read_text(encoding="utf-8")
+    for path in [
+        REPOSITORY / "README.md",
+        *sorted(REPOSITORY.glob("docs/**/*.md")),
+        REPOSITORY / "benchmarks/README.md",
+    ]
+}
+MARK = re.compile(r"test(?:: (slow(?:, training)?))?, makes (.+)")
 
 
 @dataclass(frozen=True)
 class Block:
+    page: str
     mark: str  # of the comment before the block; "" without one
     language: str
     text: str
 
+    @property
+    def kind(self) -> str | None:
+        """Of a block that is run: "", "slow" or "slow, training"."""
+        found = MARK.fullmatch(self.mark)
+        return None if found is None else found[1] or ""
+
 
 BLOCKS = [
-    Block(*found.groups(default=""))
-    for found in re.finditer(r"(?:<!-- (test[^>]*) -->\n)?```(\w*)\n(.*?)```\n", README, flags=re.DOTALL)
+    Block(page, *found.groups(default=""))
+    for page, text in PAGES.items()
+    for found in re.finditer(r"(?:<!-- ([^>]*) -->\n)?```(\w*)\n(.*?)```\n", text, flags=re.DOTALL)
 ]
 COMMANDS = [
-    command.strip()
+    (block.page, command.strip())
     for block in BLOCKS
-    if block.language == "bash"
+    if block.language == "bash" and block.mark != "history"
     for line in block.text.splitlines()
-    for command in line.split("   #")[0].split(" | ")
+    for command in re.split(r" \| |&& ", re.sub(r"\s+#.*", "", line))
 ]
 
 
-def marked(mark: str, language: str) -> list[Block]:
-    found = [block for block in BLOCKS if block.mark == mark and block.language == language]
-    assert found, f"README.md has no {language} block marked {mark!r}"
-    return found
+def marked(kind: str, language: str) -> list[Any]:
+    found = [block for block in BLOCKS if block.kind == kind and block.language == language]
+    assert found, f"no page has a {language} block of this kind: {kind!r}"
+    return [pytest.param(block, id=f"{block.page}-{number}") for number, block in enumerate(found)]
 
 
-def commands_of(program: str) -> list[list[str]]:
-    found = [shlex.split(line)[len(program.split()) :] for line in COMMANDS if line.startswith(program + " ")]
-    assert found, f"README.md shows no command {program}"
-    return found
+def commands_of(program: str) -> list[Any]:
+    """Arguments of each command on the pages."""
+    found = [(page, line[len(program) + 1 :]) for page, line in COMMANDS if line.startswith(program + " ")]
+    assert found, f"no page shows a command {program}"
+    return [pytest.param(shlex.split(line), id=f"{page}: {line}") for page, line in found]
+
+
+def jobs_of(overrides: list[str]) -> list[list[str]]:
+    """Overrides of each job of a sweep (`-m`)."""
+    if "-m" not in overrides:
+        return [overrides]
+    parsed = OverridesParser.create().parse_overrides([each for each in overrides if each != "-m"])
+    values = [
+        [f"{each.get_key_element()}={value}" for value in each.sweep_string_iterator()]
+        if each.is_sweep_override()
+        else [str(each.input_line)]
+        for each in parsed
+    ]
+    return [list(job) for job in product(*values)]
+
+
+def check_composition(folder: str, name: str, overrides: list[str]) -> None:
+    for job in jobs_of(overrides):
+        with initialize_config_dir(str(REPOSITORY / folder), version_base="1.3"):
+            config = compose(name, overrides=job)
+        OmegaConf.resolve(config)
+        assert not OmegaConf.missing_keys(config)
 
 
 @pytest.fixture
@@ -67,10 +114,11 @@ def checkout(tmp_path: Path) -> Path:
         (tmp_path / name).symlink_to(REPOSITORY / name)
     config: Any = OmegaConf.to_container(OmegaConf.load(REPOSITORY / "conf/model/tiny.yaml"))
     save_codec(build_codec(config), config, tmp_path / "outputs/demo/weights.safetensors")
+    write_picture(tmp_path / "photo.png", render_picture(64, 90, 1))
     return tmp_path
 
 
-def run_in(folder: Path, script: str, **environment: str) -> str:
+def run_in(folder: Path, script: str, **environment: str) -> None:
     variables = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"} | environment
     run = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
@@ -81,68 +129,94 @@ def run_in(folder: Path, script: str, **environment: str) -> str:
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    return run.stdout
 
 
-def test_the_python_examples_run(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def check_made(folder: Path, block: Block) -> None:
+    """Whether each file that the block's mark names is there, once, and can be read."""
+    found = MARK.fullmatch(block.mark)
+    assert found
+    for pattern in found[2].split():
+        (path,) = folder.glob(pattern)
+        match path.suffix:
+            case ".png":
+                assert read_picture(path).shape == read_picture(folder / "photo.png").shape
+            case ".safetensors":
+                assert load_codec(path).quality_levels == 4
+            case ".csv":
+                with path.open(newline="") as file:
+                    assert "psnr" in next(iter(csv.DictReader(file)))
+            case other:
+                pytest.fail(f"{block.page}: say here how files {other} are checked")
+
+
+def test_marks_are_known() -> None:
+    strange = [block for block in BLOCKS if block.mark and block.mark != "history" and block.kind is None]
+    assert strange == []
+
+
+@pytest.mark.parametrize("block", marked("", "python"))
+def test_python_examples_run(block: Block, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(checkout)
-    write_picture("photo.png", render_picture(64, 90, 1))
-    for block in marked("test", "python"):
-        exec(compile(block.text, "README.md", "exec"), {})
-    assert read_picture("decoded.png").shape == (64, 90, 3)
-    assert Path("half.safetensors").stat().st_size < 0.6 * Path("outputs/demo/weights.safetensors").stat().st_size
-    assert load_codec("half.safetensors").quality_levels == 4
+    exec(compile(block.text, block.page, "exec"), {})
+    check_made(checkout, block)
 
 
 @pytest.mark.slow
-def test_compressing_and_evaluating_run(checkout: Path) -> None:
-    shown = [run_in(checkout, block.text) for block in marked("test: slow", "bash")]
-    assert read_picture(checkout / "decoded.png").shape == (512, 512, 3)
-    assert "photo.png -> photo.glc  512x512" in shown[0]
-    (results,) = (checkout / "outputs/evaluation/packaged").glob("demo_weights-*/results.csv")
-    assert "psnr" in results.read_text()
+@pytest.mark.parametrize("block", marked("slow", "bash"))
+def test_commands_run(block: Block, checkout: Path) -> None:
+    run_in(checkout, block.text)
+    check_made(checkout, block)
 
 
 @pytest.mark.slow
-def test_three_steps_of_training_run(checkout: Path) -> None:
+@pytest.mark.parametrize("block", marked("slow, training", "bash"))
+def test_trainings_run(block: Block, checkout: Path) -> None:
     shared = Path(os.environ.get("GLC_SHARED") or REPOSITORY.parent / "shared") / "weights"
     folder = shared if shared.is_dir() else None
     try:
         find_backbone("alexnet", folder, download=False)
     except BackboneError as missing:
         pytest.skip(f"training needs the weights of LPIPS: {missing}")
-    (block,) = marked("test: slow, training", "bash")
     run_in(checkout, block.text, **({"GLC_WEIGHTS": str(folder)} if folder else {}))
-    assert load_codec(checkout / "outputs/three_steps/weights.safetensors").quality_levels == 4
+    check_made(checkout, block)
 
 
-@pytest.mark.parametrize("arguments", commands_of("glc"), ids=" ".join)
+@pytest.mark.parametrize("arguments", commands_of("glc"))
 def test_every_glc_command_parses(arguments: list[str]) -> None:
     assert callable(_parser().parse_args(arguments).choose)
 
 
-@pytest.mark.parametrize(
-    ("folder", "name", "overrides"),
-    [
-        *(("conf", "train", each) for each in commands_of("python train.py")),
-        *(("conf/evaluation", "evaluate", each) for each in commands_of("python evaluate.py")),
-    ],
-)
-def test_every_training_and_evaluation_composes(folder: str, name: str, overrides: list[str]) -> None:
-    with initialize_config_dir(str(REPOSITORY / folder), version_base="1.3"):
-        config = compose(name, overrides=overrides)
-    OmegaConf.resolve(config)
-    assert not OmegaConf.missing_keys(config)
+@pytest.mark.parametrize("overrides", commands_of("python train.py"))
+def test_every_training_composes(overrides: list[str]) -> None:
+    check_composition("conf", "train", overrides)
 
 
-def test_make_targets_exist() -> None:
-    makefile = (REPOSITORY / "Makefile").read_text()
-    for target in commands_of("make"):
-        assert re.search(rf"^{target[0]}:", makefile, flags=re.MULTILINE), target
+@pytest.mark.parametrize("overrides", commands_of("python evaluate.py"))
+def test_every_evaluation_composes(overrides: list[str]) -> None:
+    check_composition("conf/evaluation", "evaluate", overrides)
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_the_command_in_the_head_of_an_experiment_composes(path: Path) -> None:
+    command = path.read_text(encoding="utf-8").splitlines()[1]
+    assert command.startswith("# python train.py ")
+    check_composition("conf", "train", shlex.split(command)[3:])
+
+
+@pytest.mark.parametrize("arguments", commands_of("python -m"))
+def test_every_module_that_is_run_exists(arguments: list[str]) -> None:
+    if arguments[0] != "pip":
+        path = REPOSITORY / arguments[0].replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists()
+
+
+@pytest.mark.parametrize("arguments", commands_of("make"))
+def test_make_targets_exist(arguments: list[str]) -> None:
+    assert re.search(rf"^{arguments[0]}:", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE)
 
 
 def test_the_map_is_the_table_of_the_import_rules() -> None:
-    rows = re.findall(r"^\| `([\w./]+)` \| .* \| (.*) \|$", README, flags=re.MULTILINE)
+    rows = re.findall(r"^\| `([\w./]+)` \| .* \| (.*) \|$", PAGES["docs/architecture.md"], flags=re.MULTILINE)
     drawn = {
         name.rstrip("/").removesuffix(".py"): set(re.findall(r"`(\w+)`", ours))
         for name, ours in rows
@@ -152,16 +226,63 @@ def test_the_map_is_the_table_of_the_import_rules() -> None:
     assert drawn == {unit: set(rule.ours) for unit, rule in RULES.items()}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/format.md"])
+def anchors(page: Path) -> set[str]:
+    """Names of the page's headings, as a web page of it has them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_what_a_page_names_exists(page: str) -> None:
-    text = (REPOSITORY / page).read_text(encoding="utf-8")
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
-    named = re.findall(r"`((?:glc_train|conf|tests|docs)/[\w/.]+)`", text)
-    assert [name for name in (*links, *named) if not (REPOSITORY / name).exists()] == []
+    folder = (REPOSITORY / page).parent
+    for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", PAGES[page]):
+        target = folder / link if link else REPOSITORY / page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), f"{link}#{anchor}"
+    named = re.findall(r"`((?:glc_train|conf|tests|docs|results|benchmarks)/[\w/.]+)`", PAGES[page])
+    assert [name for name in named if not (REPOSITORY / name).exists()] == []
+
+
+def test_every_page_can_be_reached_from_the_first() -> None:
+    reached, new = set[str](), {"README.md"}
+    while new:
+        reached |= new
+        links = {
+            os.path.normpath(Path(page).parent / link)
+            for page in new
+            for link in re.findall(r"\]\((?!https?:)([^)#]+\.md)[^)]*\)", PAGES[page])
+        }
+        new = (links & PAGES.keys()) - reached
+    assert reached == PAGES.keys()
+
+
+def test_the_first_page_is_short() -> None:
+    assert len(PAGES["README.md"].split()) <= 900
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/model-cards/glc_image_small.md"])
+def test_the_table_of_results_has_the_figures_of_the_evaluation(page: str) -> None:
+    results = json.loads((REPOSITORY / "results/kodak/glc_image_small/results.json").read_text())
+    for mean in results["codecs"]["GLC"]["means"]:
+        seconds = mean["encode_seconds"] + mean["decode_seconds"]
+        row = (
+            f"| {mean['quality']} | {mean['bpp']:.4f} | {mean['estimated_bpp']:.4f} | {mean['psnr']:.2f} |"
+            f" {mean['ms_ssim']:.3f} | {mean['lpips']:.3f} | {mean['dists']:.3f} | {seconds:.2f} |"
+        )
+        assert row in PAGES[page]
+
+
+def test_experiments_are_listed_and_say_whether_they_were_run() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", PAGES["docs/experiments.md"], flags=re.MULTILINE)
+    listed = dict(rows)
+    assert len(listed) == len(rows)
+    assert {name: said.startswith("yes") for name, said in listed.items()} == {
+        path.stem: "# Result: not yet run." not in path.read_text(encoding="utf-8") for path in EXPERIMENTS
+    }
 
 
 def test_models_have_the_size_that_is_said() -> None:
-    sizes = dict(re.findall(r"`(\w+)` [^`]*?\((\d+\.\d) M(?: parameters)?\)", README))
+    sizes = dict(re.findall(r"`(\w+)`\s[^`]*?\((\d+\.\d) M(?: parameters)?\)", PAGES["docs/train.md"]))
     assert sizes.keys() == {path.stem for path in (REPOSITORY / "conf/model").glob("*.yaml")}
     for name, said in sizes.items():
         config: Any = OmegaConf.to_container(OmegaConf.load(REPOSITORY / f"conf/model/{name}.yaml"))
