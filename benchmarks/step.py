@@ -27,6 +27,7 @@ from torch.utils.flop_counter import flop_registry
 from benchmarks.plain import with_plain_quantisers
 from benchmarks.record import checked, machine_load, machine_options, spread, write_record
 from glc_train.training.stage import Stage
+from glc_train.training.compilation import compile_blocks
 from glc_train.training.trainer_precision import trainer_precision
 from glc_train.weights import build_codec
 
@@ -71,21 +72,6 @@ def build(config: DictConfig, case: str, plain: bool) -> Stage:
             network.to(memory_format=torch.contiguous_format)
     stage.prepare()
     return stage
-
-
-def compile_blocks(stage: Stage) -> None:
-    """Compiles the auto-encoder block by block, LPIPS and the discriminator, in place.
-
-    The decoder's last layer stays as it is: the adaptive weight differentiates as far as there, twice.
-    """
-    torch._functorch.config.donated_buffer = False  # LPIPS and decoder are differentiated with their graphs retained
-    torch._dynamo.config.recompile_limit = 64  # blocks of many widths share their code
-    model = stage.codec.autoencoder
-    modules: list[nn.Module] = [*model.encoder.blocks, *list(model.decoder.blocks)[:-1]]
-    modules += stage.perceptual_networks
-    modules += [] if stage.adversary is None else [stage.adversary.discriminator]
-    for module in modules:
-        module.compile()
 
 
 class FlopCounter(TorchDispatchMode):

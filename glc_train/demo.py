@@ -117,7 +117,8 @@ def train_on(folder: Path, held_out: Path, out: Path, steps: int, tick: Callable
         "experiment=finetune",
         f"stages.joint.module.settings.steps={steps}",
         f"stages.joint.val_every={steps}",
-        "progress=false",
+        "~callbacks.progress",
+        "~callbacks.summary",
     ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=fixed)

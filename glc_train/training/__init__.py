@@ -1,12 +1,13 @@
 """Training: one LightningModule per stage, and the recipe that runs them in order."""
 
-from glc_train.training.checkpoint import KeepLast
+from glc_train.training.checkpoint import KeepBest, KeepLast
 from glc_train.training.codebook import CodebookSettings, CodebookWatch
 from glc_train.training.distributed import Draws, GradientAveraging
 from glc_train.training.logs import LogError, read_curve
 from glc_train.training.model_card import TrainingFacts, write_model_card
 from glc_train.training.prior import fit_z_prior
 from glc_train.training.profiler import StepProfiler
+from glc_train.training.progress_bar import StageProgressBar
 from glc_train.training.recipe import run_recipe
 from glc_train.training.schedule import WarmupCosine
 from glc_train.training.sharding import Sharding
@@ -26,12 +27,14 @@ __all__ = [
     "GradientAveraging",
     "Interrupted",
     "JointStage",
+    "KeepBest",
     "KeepLast",
     "LogError",
     "Losses",
     "PictureLoss",
     "Sharding",
     "Stage",
+    "StageProgressBar",
     "StageSettings",
     "StepProfiler",
     "TrainingError",

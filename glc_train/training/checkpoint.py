@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from glc_train.files import discard, replacing
@@ -112,7 +112,7 @@ def _write_durably(checkpoint: dict[str, Any], temporary: Path, path: Path) -> N
         os.fsync(file.fileno())
 
 
-class KeepLast(Callback):
+class KeepLast(Checkpoint):
     """Writes `last.ckpt` every so many minutes or steps, and when a signal ends the process.
 
     The one before stays as `previous.ckpt`. After a signal training stops when the step at hand is done, validation at
@@ -130,10 +130,6 @@ class KeepLast(Callback):
         self._saved_at = time.monotonic()
         self._signals = Signals()
         self._ended_by = 0
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Has all checkpoints written by `WholeFiles`."""
-        trainer.strategy.checkpoint_io = WholeFiles()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes over the signals; Lightning, whose own handlers do not save, gives them back at the end."""
@@ -158,6 +154,13 @@ class KeepLast(Callback):
                 self._ended_by = ended_by
                 trainer.should_stop = True
                 trainer.limit_val_batches = 0  # stopping asks for a validation, which would outlast the time left
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves where something else ends training before the stage is done."""
+        assert isinstance(pl_module, Stage)
+        last_epoch = trainer.max_epochs not in (None, -1) and trainer.current_epoch + 1 >= trainer.max_epochs
+        if (trainer.should_stop or last_epoch) and pl_module.progress < 1.0 and not self._ended_by:
+            self.save(trainer)
 
     def on_validation_batch_end(
         self,
@@ -199,3 +202,17 @@ class KeepLast(Callback):
         if trainer.is_global_zero:
             name = signal.Signals(ended_by).name
             log.warning("%s: saved %s, from which the same command goes on", name, self.folder / LAST)
+
+
+class KeepBest(ModelCheckpoint):
+    """Lightning's checkpoint with the best value of a metric; stages that do not log it keep none."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves where the metric is better than ever."""
+        if self.monitor in trainer.callback_metrics:
+            super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Likewise, where validation goes by epochs."""
+        if self.monitor in trainer.callback_metrics:
+            super().on_train_epoch_end(trainer, pl_module)

@@ -29,4 +29,5 @@ class StageProgressBar(RichProgressBar):
             # A new total makes the bar forget its speed, so it is set only where it tells something.
             if abs(total - shown) > 0.05 * shown or pl_module.progress >= 1:
                 self.progress.update(self.train_progress_bar_id, total=total)
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        done = int(pl_module.batches) - 1  # over all epochs, which finite data have several of
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, done)

@@ -1,5 +1,6 @@
 """Runs the stages of a recipe in order, each from the weights of the one before."""
 
+import copy
 import io
 import json
 import logging
@@ -13,11 +14,10 @@ from typing import Any
 import lightning
 import torch
 from filelock import FileLock, Timeout
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Callback
+from lightning import LightningDataModule
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
@@ -25,15 +25,17 @@ from glc_train.files import replacing, write_bytes, write_text
 from glc_train.losses import CodePredictor
 from glc_train.pickles import read_pickle
 from glc_train.training.checkpoint import KeepLast, checkpoint_problem, clear_leftovers, newest_sound
-from glc_train.training.family import EXPORT, Family, family_of
-from glc_train.training.loggers import forget_run, logger_options, wandb_problem
+from glc_train.training.compilation import compile_blocks
+from glc_train.training.epochs import RefuseEmptyEpochs
+from glc_train.training.family import EXPORT, Family, family_of, plain
+from glc_train.training.loggers import LogConfiguration, check_loggers, forget_run, make_loggers, wandb_problem
 from glc_train.training.model_card import CARD, CONFIG, training_facts, write_model_card
 from glc_train.training.options import check_options
 from glc_train.training.prior import fit_z_prior
 from glc_train.training.profiler import StepProfiler
-from glc_train.training.progress_bar import StageProgressBar
 from glc_train.training.sharding import full_state
 from glc_train.training.stage import Stage, TrainingError
+from glc_train.training.trainer import check_trainer, configuration_problem, entries, fill, make, make_trainer
 from glc_train.training.trainer_precision import trainer_precision
 from glc_train.training.validation import Validate
 from glc_train.weights import build_any, load_strictly, save_codec
@@ -41,14 +43,7 @@ from glc_train.weights import build_any, load_strictly, save_codec
 log = logging.getLogger(__name__)
 PREDICTOR = "predictor.pt"
 SUMMARY = "summary.json"
-
-
-def _make(config: Any, **arguments: Any) -> Any:
-    """Instantiates a configuration; what its constructor refuses comes out as one sentence."""
-    try:
-        return instantiate(config, _partial_=True)(**arguments)
-    except (InstantiationException, MisconfigurationException) as error:
-        raise TrainingError(str(error.__cause__ or error).splitlines()[0]) from error
+_SEED_STEP = 1000  # from one seed of a run to the next: the stages of a run have seeds of their own, all below it
 
 
 def run_recipe(config: DictConfig, callbacks: Sequence[Callback] = ()) -> Path:
@@ -67,6 +62,8 @@ def run_recipe(config: DictConfig, callbacks: Sequence[Callback] = ()) -> Path:
     """
     _quieten()
     check_options(config)
+    check_trainer(config.trainer)
+    check_loggers(config)
     out, family = Path(config.out), family_of(config)
     _check_order(config, family, out)
     with _alone_in(out):
@@ -116,11 +113,10 @@ def _alone_in(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def _profiler(profile: bool | int, folder: Path, stage: Stage) -> dict[str, StepProfiler]:
-    """The Trainer's argument, only where it is asked for: `trainer.profiler` may name another one."""
+def _profiler(profile: bool | int, folder: Path, stage: Stage) -> StepProfiler | None:
     if profile is False:
-        return {}
-    return {"profiler": StepProfiler(folder, stage) if profile is True else StepProfiler(folder, stage, profile)}
+        return None
+    return StepProfiler(folder, stage) if profile is True else StepProfiler(folder, stage, profile)
 
 
 @rank_zero_only
@@ -133,13 +129,16 @@ def _publish(weights: Path, final: Path) -> None:
 
 
 def _is_done(folder: Path, settings: DictConfig) -> bool:
-    """Whether the stage was exported after as many steps (or minutes) as are asked for now; else it is extended."""
+    """Whether the stage was exported after as many steps (or minutes) as are asked for now; else it is extended.
+
+    One that early stopping has ended is done.
+    """
     summary = folder / SUMMARY
     if not (folder / EXPORT).is_file() or not summary.is_file():
         return False
     facts = json.loads(summary.read_text())
     out_of_time = settings.minutes is not None and facts["minutes"] >= settings.minutes
-    return bool(facts["steps"] >= settings.steps or out_of_time)
+    return bool(facts["steps"] >= settings.steps or out_of_time or facts.get("stopped_early", False))
 
 
 def _check_order(config: DictConfig, family: Family, out: Path) -> None:
@@ -181,64 +180,80 @@ def train_stage(
     checkpoint = newest_sound(folder, tidy=first)
     if first and checkpoint is None:
         forget_run(folder)
-    stage_config = config.stages[name]
-    lightning.seed_everything(stage_config.module.settings.seed, workers=True, verbose=False)
+    stage_config = copy.deepcopy(config.stages[name])
+    settings = stage_config.module.settings
+    settings.seed += _SEED_STEP * config.seed
+    lightning.seed_everything(settings.seed, workers=True, verbose=False)
     start = family.start(config, name, weights)
     if config.channels_last:
         start.codec.to(memory_format=torch.channels_last)
-    stage: Stage = _make(stage_config.module, codec=start.codec, codec_config=start.config)
+    stage: Stage = make(stage_config.module, codec=start.codec, codec_config=start.config)
     if weights is not None and checkpoint is None:
         _load_predictor(stage, weights.parent / PREDICTOR)
     stage.fresh = start.fresh
     stage.prepare()
-    data = _make(
-        config.data,
-        crop_size=stage_config.crop_size,
-        batch_size=stage_config.batch_size,
-        seed=stage_config.module.settings.seed,
-        **family.data_options(stage_config),
+    if config.compile:
+        compile_blocks(stage, None if config.compile is True else plain(config.compile))
+    data = _data(config.data, stage_config, settings.seed, family)
+    trainer = make_trainer(
+        config.trainer,
+        folder,
+        stage_config.val_every * stage.settings.accumulate,
+        [*_callbacks(config, family, name, folder), *callbacks],
+        make_loggers(config, name, folder),
+        _profiler(config.profile, folder, stage),
     )
-    keep = KeepLast(folder, **config.checkpoint)
-    trainer = _trainer(config, family, name, folder, stage, [keep, *callbacks])
     log.info("stage %s: %s", name, "starts" if checkpoint is None else f"goes on from {checkpoint}")
     try:
         trainer.fit(stage, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except Exception as error:
-        problem = wandb_problem(error) or checkpoint_problem(error, checkpoint)
+        problem = wandb_problem(error) or checkpoint_problem(error, checkpoint) or configuration_problem(error)
         if problem is None:
             raise
         raise TrainingError(problem) from error
-    keep.finish(trainer)
+    for callback in trainer.callbacks:
+        if isinstance(callback, KeepLast):
+            callback.finish(trainer)
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.finish()  # the next stage is a run of its own
+    _check_done(stage, name)
     _export(stage, config, family, name, folder, data)
     trainer.strategy.barrier()  # the next stage reads what rank 0 exports
 
 
-def _trainer(
-    config: DictConfig, family: Family, name: str, folder: Path, stage: Stage, callbacks: Sequence[Callback]
-) -> lightning.Trainer:
-    own: list[Callback] = [Validate(folder / "panels", family.decode(name))]
-    if config.progress:
-        own.append(StageProgressBar(refresh_rate=config.log_every))
-    trainer: lightning.Trainer = _make(
-        config.trainer,
-        default_root_dir=str(folder),
-        callbacks=[*callbacks, *own],
-        logger=[_make(logger, **logger_options(logger, folder)) for logger in config.logger.values()],
-        max_epochs=1,
-        val_check_interval=config.stages[name].val_every * stage.settings.accumulate,
-        check_val_every_n_epoch=None,
-        log_every_n_steps=config.log_every,
-        num_sanity_val_steps=0,
-        enable_checkpointing=False,
-        enable_progress_bar=config.progress,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        **_profiler(config.profile, folder, stage),
+def _data(config: DictConfig, section: DictConfig, seed: int, family: Family) -> LightningDataModule:
+    """The data module; one of another author takes of the stage's settings what it knows."""
+    settings = {"crop_size": section.crop_size, "batch_size": section.batch_size, "seed": seed}
+    data: LightningDataModule = make(config, **fill(config, **settings, **family.data_options(section)))
+    return data
+
+
+def _callbacks(config: DictConfig, family: Family, name: str, folder: Path) -> list[Callback]:
+    configured = [
+        make(entry, **fill(entry, folder=folder, dirpath=str(folder))) for entry in entries(config, "callbacks").values()
+    ]
+    return [LogConfiguration(config), RefuseEmptyEpochs(), Validate(folder / "panels", family.decode(name)), *configured]
+
+
+def _stopped_early(stage: Stage) -> bool:
+    return any(
+        isinstance(each, EarlyStopping) and each.stopping_reason != EarlyStoppingReason.NOT_STOPPED
+        for each in stage.trainer.callbacks  # type: ignore[attr-defined]
     )
-    return trainer
+
+
+def _check_done(stage: Stage, name: str) -> None:
+    """Holds that the stage has trained what it was to train.
+
+    Raises:
+        TrainingError: something else ended it.
+    """
+    if stage.progress < 1.0 and not _stopped_early(stage):
+        raise TrainingError(
+            f"stage {name} was ended after {int(stage.train_step)} of its {stage.settings.steps} steps, by trainer.max_epochs, "
+            "a callback or data without a batch: it is not exported; the same command without that goes on"
+        )
 
 
 def _load_predictor(stage: Stage, path: Path) -> None:
@@ -282,5 +297,6 @@ def _export(stage: Stage, config: DictConfig, family: Family, name: str, folder:
         "minutes": round(float(stage.seconds) / 60, 2),
     }
     facts["skipped_steps"] = int(stage.bad_steps)
+    facts["stopped_early"] = _stopped_early(stage)
     write_text(folder / SUMMARY, json.dumps(facts, indent=1) + "\n")
     log.info("stage exported to %s: %s", folder / EXPORT, facts)

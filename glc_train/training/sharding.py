@@ -36,9 +36,13 @@ def shard(module: nn.Module, mesh: DeviceMesh) -> None:
     """Shards the blocks of `module` over `mesh`, in place."""
     for parameter in module.parameters():
         parameter.data = parameter.data.contiguous()  # sharding knows no channels-last weights
-    for block in module.modules():
-        if isinstance(block, _LAYERS) or type(block).__name__ in _BLOCKS:
-            fully_shard(block, mesh=mesh, reshard_after_forward=True)
+    for block in blocks(module):
+        fully_shard(block, mesh=mesh, reshard_after_forward=True)
+
+
+def blocks(module: nn.Module) -> list[nn.Module]:
+    """The blocks of `module` that hold nearly all of its parameters."""
+    return [each for each in module.modules() if isinstance(each, _LAYERS) or type(each).__name__ in _BLOCKS]
 
 
 def is_sharded(parameter: Tensor) -> bool:

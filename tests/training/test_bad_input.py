@@ -86,7 +86,7 @@ def test_what_our_experiments_say_is_of_its_kind(experiment: str) -> None:
 
 
 def test_other_optimisers_than_those_of_the_checkpoint(tmp_path: Path) -> None:
-    overrides = [*curve_overrides(tmp_path, 1), "run=[autoencoder]", "log_every=1"]
+    overrides = [*curve_overrides(tmp_path, 1), "run=[autoencoder]", "trainer.log_every_n_steps=1"]
     train(overrides)
     more = "stages.autoencoder.module.settings.steps=2"
     muon = [

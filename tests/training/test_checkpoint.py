@@ -118,7 +118,7 @@ def test_training_leaves_the_folder_for_temporary_files_alone(tmp_path: Path, mo
     stage = tmp_path / "autoencoder"
     stage.mkdir()
     (stage / ".writing-killed.ckpt").write_bytes(b"left by a process that was killed")
-    train([*curve_overrides(tmp_path, 2), "run=[autoencoder]", "checkpoint.steps=1"])
+    train([*curve_overrides(tmp_path, 2), "run=[autoencoder]", "callbacks.last.steps=1"])
     for name in (LAST, PREVIOUS):
         assert torch.load(stage / name, weights_only=True)["optimisers"] == ["AdamW", "AdamW of the discriminator"]
     assert not list(stage.rglob(".writing-*"))
@@ -133,6 +133,6 @@ def test_between_the_batches_of_a_step_nothing_is_saved(tmp_path: Path, monkeypa
         original(self, checkpoint, path, storage_options)
 
     monkeypatch.setattr(WholeFiles, "save_checkpoint", counted)
-    steps = ["checkpoint.steps=1", "stages.autoencoder.module.settings.accumulate=2"]
+    steps = ["callbacks.last.steps=1", "stages.autoencoder.module.settings.accumulate=2"]
     train([*curve_overrides(tmp_path, 2), "run=[autoencoder]", *steps])
     assert saved == [(1, 2), (2, 4)]

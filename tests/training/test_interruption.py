@@ -21,7 +21,7 @@ def overrides(out: Path) -> list[str]:
     return [
         *curve_overrides(out, STEPS),
         "run=[autoencoder]",
-        "checkpoint.minutes=null",
+        "callbacks.last.minutes=null",
         "stages.autoencoder.val_every=4",
         "data.val_pictures=2",
     ]

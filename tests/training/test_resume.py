@@ -14,7 +14,7 @@ STEPS = 24
 
 
 def _overrides(out: Path) -> list[str]:
-    return [*curve_overrides(out, STEPS), "run=[autoencoder]", "checkpoint.steps=4", "checkpoint.minutes=null"]
+    return [*curve_overrides(out, STEPS), "run=[autoencoder]", "callbacks.last.steps=4", "callbacks.last.minutes=null"]
 
 
 @pytest.mark.slow

@@ -112,7 +112,7 @@ def test_a_run_that_was_cut_off_gives_the_curve_of_a_whole_one(
     image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def overrides(name: str) -> list[str]:
-        options = ["run=[two_frames]", "checkpoint.steps=2", "checkpoint.minutes=null", f"image={image}"]
+        options = ["run=[two_frames]", "callbacks.last.steps=2", "callbacks.last.minutes=null", f"image={image}"]
         return [*tiny_video_overrides(tmp_path / name, 6), *options]
 
     whole = load_video(train_video(overrides("whole"))).state_dict()
