@@ -19,15 +19,15 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks.plain import with_plain_quantisers
 from benchmarks.record import checked, machine_load, machine_options, spread, write_record
-from glc_train.training.stage import Stage
 from glc_train.training.compilation import compile_blocks
+from glc_train.training.stage import Stage
 from glc_train.training.trainer_precision import trainer_precision
 from glc_train.weights import build_codec
 

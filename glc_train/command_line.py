@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import functools
+import inspect
 import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -46,12 +48,19 @@ def program(
                 return function(config)
 
         def main() -> None:
+            sys.argv[1:] = null_groups(sys.argv[1:], Path(inspect.getfile(function)).parent / config_path)
             with _one_sentence(debug, expected), _environment(True):
                 job()
 
         return main
 
     return decorate
+
+
+def null_groups(arguments: Sequence[str], folder: Path) -> list[str]:
+    """Arguments in which GROUP=null is ~GROUP, as Hydra spells it; groups are the folders in `folder`."""
+    pairs = ((argument, argument.removesuffix("=null")) for argument in arguments)
+    return [f"~{group}" if group != argument and (folder / group).is_dir() else argument for argument, group in pairs]
 
 
 @contextmanager

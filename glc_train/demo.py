@@ -117,8 +117,8 @@ def train_on(folder: Path, held_out: Path, out: Path, steps: int, tick: Callable
         "experiment=finetune",
         f"stages.joint.module.settings.steps={steps}",
         f"stages.joint.val_every={steps}",
-        "~callbacks.progress",
-        "~callbacks.summary",
+        "trainer.enable_progress_bar=false",
+        "trainer.enable_model_summary=false",
     ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=fixed)

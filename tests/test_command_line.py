@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from glc_train.command_line import quoted
+from glc_train.command_line import null_groups, quoted
 
 PROGRAM = """
 import os, signal
@@ -83,6 +83,13 @@ def run(script: Path, *arguments: str, **environment: str) -> subprocess.Complet
 def test_what_is_wrong_is_one_sentence(script: Path, arguments: list[str], sentence: str) -> None:
     ended = run(script, *arguments)
     assert (ended.returncode, ended.stderr) == (1, sentence + "\n")
+
+
+def test_a_group_can_be_null(script: Path) -> None:
+    ended = run(script, "data=null", "path=null")
+    assert (ended.returncode, ended.stdout) == (0, "None False\n"), ended.stderr
+    given = ["data=null", "path=null", "data.root=null", "data=one"]
+    assert null_groups(given, script.parent / "conf") == ["~data", *given[1:]]
 
 
 def test_the_advice_for_odd_characters_is_right(script: Path) -> None:

@@ -17,14 +17,15 @@ from glc_train.weights import build_codec, save_codec
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("autoencoder", "transform", "joint")
 VIDEO_STAGES = {"two_frames": 2, "three_frames": 3, "six_frames": 3, "cascade": 4, "pixels": 3}  # frames in the tests
+QUIET = ("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false")
 _SMALL_PREDICTOR = "{width: 32, heads: 4, mlp: 32, layers: 1, grid: 4}"
 
 
 def tiny_overrides(out: Path, steps: int) -> list[str]:
     """Overrides that make any experiment a run of seconds in `out`, in float32 and without downloads."""
     overrides = [
-        "model=tiny", "data=rendered", "trainer=cpu", "trainer.precision=32-true", f"out={out}", "~callbacks.progress",
-        "~callbacks.summary", "trainer.log_every_n_steps=1", "prior_batches=1", "data.val_pictures=1", "data.val_max_side=64",
+        "model=tiny", "data=rendered", "trainer=cpu", "trainer.precision=32-true", f"out={out}", *QUIET,
+        "trainer.log_every_n_steps=1", "prior_batches=1", "data.val_pictures=1", "data.val_max_side=64",
     ]  # fmt: skip
     for stage in STAGES:
         overrides += [
@@ -66,8 +67,7 @@ def tiny_video_overrides(out: Path, steps: int) -> list[str]:
     """Overrides that make any video experiment a run of seconds in `out`; `image=` or `init_from=` has to be added."""
     overrides = [
         "recipe=video", "model=tiny", "model/video@video.transform=tiny", "trainer=cpu", "trainer.precision=32-true",
-        f"out={out}", "~callbacks.progress", "~callbacks.summary",
-        "trainer.log_every_n_steps=1", "prior_batches=1", "stages.pixels.module.picture.lpips=0",
+        f"out={out}", *QUIET, "trainer.log_every_n_steps=1", "prior_batches=1", "stages.pixels.module.picture.lpips=0",
     ]  # fmt: skip
     for stage, frames in VIDEO_STAGES.items():
         overrides += [

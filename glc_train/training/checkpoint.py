@@ -21,6 +21,7 @@ from glc_train.training.stage import Stage, TrainingError
 
 log = logging.getLogger(__name__)
 LAST = "last.ckpt"
+BEST = "best.ckpt"  # as conf/callbacks/best.yaml calls it
 PREVIOUS = "previous.ckpt"
 _DAMAGED = "damaged.ckpt"
 

@@ -14,7 +14,8 @@ def compile_blocks(stage: Stage, options: Mapping[str, Any] | None = None) -> li
     """Compiles the blocks of encoder, decoder and transforms, LPIPS and the discriminator, in place.
 
     A step as a whole does not compile: it has two backward passes, exact arithmetic and counters. Blocks of one shape
-    share their code. The decoder's last layer stays as it is: the adaptive weight differentiates as far as there, twice.
+    share their code. The decoder's last layer stays as it is: the adaptive weight differentiates as far as there,
+    twice.
 
     Args:
         stage: prepared; its averaged copy stays as it is. options: of `torch.compile`.

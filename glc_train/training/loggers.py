@@ -9,9 +9,10 @@ from hydra.utils import get_object
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from glc_train.files import write_text
+from glc_train.training.family import plain
 from glc_train.training.stage import TrainingError
 from glc_train.training.trainer import entries, fill, make
 
@@ -42,9 +43,7 @@ def make_loggers(config: DictConfig, stage: str, folder: Path) -> list[Logger]:
         config: the composed configuration. stage: its name. folder: of the stage.
     """
     group = run_group(str(config.get("name", "run")), Path(config.out))
-    return [
-        make(entry, **logger_options(entry, folder, group, stage)) for entry in entries(config, "logger").values()
-    ]
+    return [make(entry, **logger_options(entry, folder, group, stage)) for entry in entries(config, "logger").values()]
 
 
 def run_group(name: str, out: Path) -> str:
@@ -84,7 +83,7 @@ class LogConfiguration(Callback):
     """
 
     def __init__(self, config: DictConfig) -> None:
-        self.content = OmegaConf.to_container(config, resolve=True)
+        self.content = plain(config)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs it, as hyperparameters."""

@@ -14,7 +14,7 @@ from typing import Any
 import lightning
 import torch
 from filelock import FileLock, Timeout
-from lightning import LightningDataModule
+from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loggers import WandbLogger
@@ -204,6 +204,13 @@ def train_stage(
         _profiler(config.profile, folder, stage),
     )
     log.info("stage %s: %s", name, "starts" if checkpoint is None else f"goes on from {checkpoint}")
+    _fit(trainer, stage, data, checkpoint)
+    _check_done(stage, name)
+    _export(stage, config, family, name, folder, data)
+    trainer.strategy.barrier()  # the next stage reads what rank 0 exports
+
+
+def _fit(trainer: Trainer, stage: Stage, data: LightningDataModule, checkpoint: Path | None) -> None:
     try:
         trainer.fit(stage, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except Exception as error:
@@ -211,15 +218,12 @@ def train_stage(
         if problem is None:
             raise
         raise TrainingError(problem) from error
-    for callback in trainer.callbacks:
+    for callback in _callbacks_of(trainer):
         if isinstance(callback, KeepLast):
             callback.finish(trainer)
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.finish()  # the next stage is a run of its own
-    _check_done(stage, name)
-    _export(stage, config, family, name, folder, data)
-    trainer.strategy.barrier()  # the next stage reads what rank 0 exports
 
 
 def _data(config: DictConfig, section: DictConfig, seed: int, family: Family) -> LightningDataModule:
@@ -230,16 +234,26 @@ def _data(config: DictConfig, section: DictConfig, seed: int, family: Family) ->
 
 
 def _callbacks(config: DictConfig, family: Family, name: str, folder: Path) -> list[Callback]:
-    configured = [
-        make(entry, **fill(entry, folder=folder, dirpath=str(folder))) for entry in entries(config, "callbacks").values()
+    """The recipe's own, then those of the group, in the stage's folder where they take one."""
+    found = entries(config, "callbacks").values()
+    configured = [make(entry, **fill(entry, folder=folder, dirpath=str(folder))) for entry in found]
+    return [
+        LogConfiguration(config),
+        RefuseEmptyEpochs(),
+        Validate(folder / "panels", family.decode(name)),
+        *configured,
     ]
-    return [LogConfiguration(config), RefuseEmptyEpochs(), Validate(folder / "panels", family.decode(name)), *configured]
+
+
+def _callbacks_of(trainer: Trainer) -> list[Callback]:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # which Lightning does not declare
+    return callbacks
 
 
 def _stopped_early(stage: Stage) -> bool:
     return any(
         isinstance(each, EarlyStopping) and each.stopping_reason != EarlyStoppingReason.NOT_STOPPED
-        for each in stage.trainer.callbacks  # type: ignore[attr-defined]
+        for each in _callbacks_of(stage.trainer)
     )
 
 
@@ -251,8 +265,9 @@ def _check_done(stage: Stage, name: str) -> None:
     """
     if stage.progress < 1.0 and not _stopped_early(stage):
         raise TrainingError(
-            f"stage {name} was ended after {int(stage.train_step)} of its {stage.settings.steps} steps, by trainer.max_epochs, "
-            "a callback or data without a batch: it is not exported; the same command without that goes on"
+            f"stage {name} was ended after {int(stage.train_step)} of its {stage.settings.steps} steps, by "
+            "trainer.max_epochs, a callback or data without a batch: it is not exported; the same command without that "
+            "goes on"
         )
 
 
@@ -270,7 +285,12 @@ def _load_predictor(stage: Stage, path: Path) -> None:
 def _quieten() -> None:
     """Lightning's hints on things that are so on purpose would hide our own lines."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (".*treespec, LeafSpec.*", ".*in eval mode at the start of training.*", ".*many workers.*"):
+    for message in (
+        ".*treespec, LeafSpec.*",
+        ".*in eval mode at the start of training.*",
+        ".*many workers.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+    ):
         warnings.filterwarnings("ignore", message=message)
 
 

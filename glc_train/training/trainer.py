@@ -89,9 +89,10 @@ def check_trainer(config: DictConfig) -> None:
         TrainingError: names the first one, and what to give instead.
     """
     parameters = inspect.signature(get_object(config._target_)).parameters
-    for name, value in config.items():
-        if name in _ELSEWHERE and value not in (None, parameters[str(name)].default):
-            raise TrainingError(f"trainer.{name}={value}: a stage has its own setting, give {_ELSEWHERE[str(name)]}")
+    for key, value in config.items():
+        name = str(key)
+        if name in _ELSEWHERE and value not in (None, parameters[name].default):
+            raise TrainingError(f"trainer.{name}={value}: a stage has its own setting, give {_ELSEWHERE[name]}")
         if name not in parameters and name != "_target_":
             raise TrainingError(f"trainer.{name}: {config._target_} has no such argument")
     strategy = config.get("strategy")

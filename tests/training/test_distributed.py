@@ -27,7 +27,8 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("trainer", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+# "cpu" names no strategy: the right one is chosen.
+@pytest.mark.parametrize("trainer", ["cpu", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ddp", "fsdp"))])
 def test_two_processes_give_the_losses_of_one(trainer: str, one: Path, tmp_path: Path) -> None:
     two = tmp_path / "two"
     halves = [f"stages.{stage}.batch_size=2" for stage in STAGES]

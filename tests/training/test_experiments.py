@@ -108,7 +108,7 @@ def test_index_coding_has_no_transform_stages(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("trainer", ["cpu", "gpu", "ddp"])
-@pytest.mark.parametrize("logger", ["local", "wandb"])
+@pytest.mark.parametrize("logger", ["csv", "[csv,wandb]"])
 def test_groups_compose(model: str, trainer: str, logger: str) -> None:
     config = composed([f"model={model}", f"trainer={trainer}", f"logger={logger}"])
     assert config.model.autoencoder.latent_channels == config.model.transform.latent_channels
