@@ -25,12 +25,13 @@ def forget_run(folder: Path) -> None:
     (folder / RUN_ID).unlink(missing_ok=True)
 
 
-def check_loggers(config: DictConfig) -> None:
-    """Refuses an `objective` that no logger writes where it is read.
+def check_groups(config: DictConfig) -> None:
+    """Refuses entries of `callbacks` and `logger` that cannot be made, and an `objective` that nobody logs.
 
     Raises:
         TrainingError: says what to give.
     """
+    entries(config, "callbacks")
     loggers = entries(config, "logger").values()
     if config.get("objective") is not None and not any(_is(entry, CSVLogger) for entry in loggers):
         raise TrainingError(f"objective={config.objective} is read from CSV logs: give logger=csv, or a list with it")

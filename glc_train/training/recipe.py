@@ -21,6 +21,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from glc_train.data import StreamDataModule
 from glc_train.files import replacing, write_bytes, write_text
 from glc_train.losses import CodePredictor
 from glc_train.pickles import read_pickle
@@ -28,7 +29,7 @@ from glc_train.training.checkpoint import KeepLast, checkpoint_problem, clear_le
 from glc_train.training.compilation import compile_blocks
 from glc_train.training.epochs import RefuseEmptyEpochs
 from glc_train.training.family import EXPORT, Family, family_of, plain
-from glc_train.training.loggers import LogConfiguration, check_loggers, forget_run, make_loggers, wandb_problem
+from glc_train.training.loggers import LogConfiguration, check_groups, forget_run, make_loggers, wandb_problem
 from glc_train.training.model_card import CARD, CONFIG, training_facts, write_model_card
 from glc_train.training.options import check_options
 from glc_train.training.prior import fit_z_prior
@@ -63,7 +64,7 @@ def run_recipe(config: DictConfig, callbacks: Sequence[Callback] = ()) -> Path:
     _quieten()
     check_options(config)
     check_trainer(config.trainer)
-    check_loggers(config)
+    check_groups(config)
     out, family = Path(config.out), family_of(config)
     _check_order(config, family, out)
     with _alone_in(out):
@@ -197,8 +198,11 @@ def train_stage(
     data = _data(config.data, stage_config, settings.seed, family)
     trainer = make_trainer(
         config.trainer,
-        folder,
-        stage_config.val_every * stage.settings.accumulate,
+        {
+            "default_root_dir": str(folder),
+            "val_check_interval": stage_config.val_every * stage.settings.accumulate,
+            "use_distributed_sampler": not isinstance(data, StreamDataModule),  # whose ranks share one stream
+        },
         [*_callbacks(config, family, name, folder), *callbacks],
         make_loggers(config, name, folder),
         _profiler(config.profile, folder, stage),

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import lightning
@@ -73,12 +72,21 @@ def entries(config: DictConfig, group: str) -> dict[str, DictConfig]:
     """The entries of a group such as `callbacks` by name; none where the group is null or dropped.
 
     Raises:
-        TrainingError: one names no class.
+        TrainingError: one names no class, or an argument that its class does not have.
     """
     found = {str(name): entry for name, entry in (config.get(group) or {}).items() if entry is not None}
     for name, entry in found.items():
         if not OmegaConf.is_dict(entry) or "_target_" not in entry:
             raise TrainingError(f"{group}.{name} names no class: give +{group}.{name}._target_=CLASS")
+        try:
+            parameters = inspect.signature(get_object(entry._target_)).parameters
+        except (ImportError, ValueError) as error:
+            raise TrainingError(f"{group}.{name}._target_={entry._target_}: {str(error).splitlines()[0]}") from error
+        if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+            continue
+        for argument in map(str, entry):
+            if argument not in parameters and not argument.startswith("_"):
+                raise TrainingError(f"{group}.{name}.{argument}: {entry._target_} has no such argument")
     return found
 
 
@@ -105,8 +113,7 @@ def check_trainer(config: DictConfig) -> None:
 
 def make_trainer(
     config: DictConfig,
-    folder: Path,
-    val_every: int,
+    defaults: Mapping[str, Any],
     callbacks: Sequence[Callback],
     loggers: Sequence[Logger],
     profiler: Profiler | None = None,
@@ -114,8 +121,9 @@ def make_trainer(
     """The Trainer as `config`, the section of that name, has it.
 
     Args:
-        config: see conf/trainer/_base.yaml. folder: of the stage.
-        val_every: batches from one validation to the next, where the configuration says nothing of it.
+        config: see conf/trainer/_base.yaml.
+        defaults: arguments where the configuration says nothing of them; an interval of validations counts for nothing
+            where they go by epochs.
         callbacks: without those that `enable_...=false` leaves out they are the Trainer's. loggers: likewise.
         profiler: ours, where it is asked for.
 
@@ -130,9 +138,8 @@ def make_trainer(
         if given.get(switch) is False:
             callbacks = [callback for callback in callbacks if not isinstance(callback, kind)]
         given.setdefault(switch, any(isinstance(callback, kind) for callback in callbacks))
-    given.setdefault("default_root_dir", str(folder))
-    if given.setdefault("check_val_every_n_epoch", None) is None:
-        given.setdefault("val_check_interval", val_every)
+    by_epochs = given.setdefault("check_val_every_n_epoch", None) is not None
+    given = {k: v for k, v in defaults.items() if not (by_epochs and k == "val_check_interval")} | given
     own = {} if profiler is None else {"profiler": profiler}
     trainer: lightning.Trainer = make(
         given, strategy=_strategy(given), callbacks=list(callbacks), logger=list(loggers), **own

@@ -123,9 +123,9 @@ class Validate(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Measures one `ValPicture` or `ValClip`; every frame of a clip counts alike."""
+        """Measures one `ValPicture`, `ValClip` or tensor of that kind; every frame of a clip counts alike."""
         assert isinstance(pl_module, Stage)
-        x: Tensor = batch.x.to(pl_module.device)
+        x: Tensor = getattr(batch, "x", batch).to(pl_module.device)
         originals = x.reshape(-1, *x.shape[-3:])
         codec = pl_module.averaged
         _set_arithmetic(codec, torch.bfloat16 if trainer.precision == "bf16-mixed" else torch.float32)

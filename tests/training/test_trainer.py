@@ -1,5 +1,6 @@
 """Whatever is set for the Trainer, its callbacks and its data has its effect, or is refused by name."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from glc_train import load_codec
-from glc_train.data import ValPicture
 from glc_train.training import GradientAveraging, LogError, Sharding, Stage, TrainingError, run_recipe
 from glc_train.training.checkpoint import BEST, LAST
 from glc_train.training.trainer import make_trainer
@@ -64,7 +64,7 @@ class FewCrops(lightning.LightningDataModule):
         return DataLoader(list(crops * 2 - 1), batch_size=self.batch_size)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return DataLoader([ValPicture(torch.zeros(1, 3, 64, 64), "grey")], batch_size=None)  # type: ignore[arg-type]
+        return DataLoader([torch.zeros(1, 3, 64, 64)], batch_size=None)  # type: ignore[arg-type]
 
 
 class Nothing(IterableDataset[Tensor]):
@@ -141,6 +141,8 @@ REFUSED = {
     "trainer.val_check_interval=0.5": "val_check_interval",
     "+trainer.no_such=1": "lightning.Trainer has no such argument",
     "+callbacks.x.patience=1": "callbacks.x names no class",
+    "+callbacks.last.hours=1": "KeepLast has no such argument",
+    "+callbacks.x._target_=no.such.Class": "no.such.Class",
     "~logger.csv": "objective=val/lpips/q0 is read from CSV",
     "+trainer.profiler=simple": "profile",
 }
@@ -172,11 +174,9 @@ def test_lightnings_own_values_are_no_request(tmp_path: Path) -> None:
         (["trainer=cpu"], lightning.pytorch.strategies.SingleDeviceStrategy),
     ],
 )
-def test_several_processes_get_a_strategy_that_bears_two_backward_passes(
-    overrides: list[str], kind: type, tmp_path: Path
-) -> None:
+def test_several_processes_get_a_strategy_that_bears_two_backward_passes(overrides: list[str], kind: type) -> None:
     config = composed([*overrides, "trainer.precision=32-true"])
-    assert type(make_trainer(config.trainer, tmp_path, 1, [], []).strategy) is kind
+    assert type(make_trainer(config.trainer, {}, [], []).strategy) is kind
 
 
 # ---------------------------------------------------------------- callbacks
@@ -239,6 +239,14 @@ def test_finite_data_of_a_user_start_again(tmp_path: Path) -> None:
     assert Watch.seen.epochs == 3  # of three batches each
     assert len(logged(tmp_path / "autoencoder", "train/loss")) == 8
     assert Watch.seen.trainer.datamodule.batch_size == 4, "it takes the stage's"
+
+
+def test_validation_at_the_end_of_epochs(tmp_path: Path) -> None:
+    config = composed([*curve_overrides(tmp_path, 6), "run=[autoencoder]", "trainer.check_val_every_n_epoch=1"])
+    config.data = {"_target_": f"{HERE}.FewCrops", "batch_size": 2, "batches": 2}
+    run_recipe(config)
+    assert list(logged(tmp_path / "autoencoder", METRIC)) == [2, 4, 6]
+    assert json.loads((tmp_path / "autoencoder/summary.json").read_text())["steps"] == 6
 
 
 def test_data_without_a_batch(tmp_path: Path) -> None:
