@@ -23,12 +23,10 @@ _OF_RUN: dict[str, Any] = {
     "init_from": Path | None,
     "image": Path | None,
     "channels_last": bool,
-    "log_every": int,
-    "progress": bool,
+    "seed": int,
+    "compile": bool | dict[str, Any],
     "profile": bool | int,
     "prior_batches": int,
-    "checkpoint.minutes": float | None,
-    "checkpoint.steps": int | None,
 }
 _OF_STAGE = {"crop_size", "batch_size", "frames", "val_every"}
 

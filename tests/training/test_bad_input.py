@@ -23,7 +23,7 @@ from tests.training_harness import ROOT, composed, curve_overrides, tiny_overrid
         (["stages.autoencoder.batch_size=0"], ["batch_size"]),
         (["stages.autoencoder.batch_size=many"], ["stages.autoencoder.batch_size=many", "integer"]),
         (["stages.joint.val_every=null"], ["stages.joint.val_every=null", "integer"]),
-        (["checkpoint.minutes=often"], ["checkpoint.minutes=often", "number"]),
+        (["callbacks.last.minutes=often"], ["callbacks.last.minutes=often", "number"]),
         (["init_from=[a,b]"], ["init_from=", "text is wanted"]),
         (["data=folder"], ["data.train.root=VALUE"]),
         (["run=joint"], ["'run=[joint]'"]),
