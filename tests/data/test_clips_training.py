@@ -373,7 +373,7 @@ def test_every_configuration_gives_a_batch(repository: Path, films: Path, name: 
     config = OmegaConf.create(text)
     if name == "clips":
         config.train.root = str(films)
-    data = instantiate(config, crop_size=32, batch_size=2, seed=0)
+    data = instantiate(config, crop_size=32, batch_size=2, seed=0, frames=2)
     assert isinstance(data, ClipDataModule)
     assert batches(data, 1)[0].shape == (2, 2, 3, 32, 32)
 
