@@ -15,6 +15,12 @@ from pydantic.errors import PydanticUserError
 from glc_train.training.stage import TrainingError
 
 _OURS = "glc_train."  # classes of others may take more than their annotations say
+_NETWORKS = (
+    "glc_train.codecs.ImageCodec",
+    "glc_train.autoencoder.VQVAE",
+    "glc_train.transform.ImageTransform",
+    "glc_train.transform.VideoTransform",
+)
 _LIST_WANTED = {"is_instance_of", "list_type", "sequence_str", "tuple_type"}
 _TEXT_WANTED = {"path_type", "string_type"}
 # Options that no class is made of, so that no annotation speaks of them.
@@ -49,6 +55,7 @@ def check_options(config: DictConfig) -> None:
     for option, kind in (_OF_RUN | of_stages).items():
         value = OmegaConf.select(config, option)
         _check(option, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, kind)
+    _check_networks(values)
     _check_accelerator((values.get("trainer") or {}).get("accelerator"))
     for path, section in _sections(values, ""):
         annotations = _annotations_of(_found(path, section["_target_"]))
@@ -56,16 +63,17 @@ def check_options(config: DictConfig) -> None:
             _check(path + name, section[name], annotations[name])
 
 
-def _sections(values: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Paths (with a dot at the end) and contents of all sections that name a class of ours."""
+def _sections(values: Any, path: str, everyone: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Paths (with a dot at the end) and contents of all sections that name a class of ours, or of `everyone`."""
     if isinstance(values, list):
         values = dict(enumerate(values))
     if not isinstance(values, dict):
         return
-    if str(values.get("_target_")).startswith(_OURS):
+    target = values.get("_target_")
+    if str(target).startswith(_OURS) or (everyone and target is not None):
         yield path, values
     for name, value in values.items():
-        yield from _sections(value, f"{path}{name}.")
+        yield from _sections(value, f"{path}{name}.", everyone)
 
 
 def _found(path: str, target: str) -> type:
@@ -98,6 +106,18 @@ def _check(option: str, value: Any, annotation: Any) -> None:
     except ValidationError as error:
         problem = error.errors()[0]
         raise TrainingError(f"{option}={_shown(value)}: {_advice(option, value, problem)}") from None
+
+
+def _check_networks(values: dict[str, Any]) -> None:
+    """Refuses networks of others, in place of which a file's reader would build ours."""
+    for part in ("model", "video"):
+        for path, section in _sections(values.get(part), f"{part}.", everyone=True):
+            target = str(section["_target_"])
+            if target not in _NETWORKS:
+                raise TrainingError(
+                    f"{path}_target_={target}: networks of your own cannot be trained yet; give {', '.join(_NETWORKS)} "
+                    "where it belongs, as conf/model/ does"
+                )
 
 
 def _check_accelerator(accelerator: Any) -> None:

@@ -71,6 +71,12 @@ def test_lists_of_a_video_codec(override: str, advice: str) -> None:
     assert str(caught.value) == f"{override}: {advice}"
 
 
+@pytest.mark.parametrize("part", ["model", "model.autoencoder", "model.transform"])
+def test_a_network_of_ones_own_is_not_replaced_by_ours_in_silence(part: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=rf"^{part}\._target_=mine\.Net: networks of your own cannot"):
+        run_recipe(composed([*tiny_overrides(tmp_path, 1), f"{part}._target_=mine.Net"]))
+
+
 def test_what_is_missing_is_asked_for_at_once(tmp_path: Path) -> None:
     config = composed([*tiny_overrides(tmp_path, 1), "data=folder", "name=???"])
     with pytest.raises(TrainingError, match=r"^data\.train\.root, name has no value: .* name=VALUE$"):
