@@ -1,35 +1,34 @@
-"""Compare the jobs of a sweep: ``python -m glc_train.training.sweep_table outputs/NAME``.
+"""Compares the jobs of a sweep: `python -m glc_train.training.sweep_table outputs/NAME`.
 
 Prints what each job changed and where its last stage ended (`val/...`), and writes that as `sweep.csv` into the folder
-of the sweep; where the jobs differ in the weights or targets of the rate, also `rate_distortion.png`.
+of the sweep, and as `rate_distortion.png` where the jobs have rates. W&B has such a table for those who log there; this
+one needs the CSV logs alone, and no logger draws one metric over another across the qualities of a codec.
 """
 
 import argparse
 import csv
 import io
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
-from omegaconf import ListConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 from yaml import YAMLError
 
 from glc_train.files import replacing, write_text
-from glc_train.training.family import FAMILIES
-from glc_train.training.logs import LogError, columns, read_curve
+from glc_train.training.logs import LogError, read_curves
 
-_RATE = re.compile(r"\.rate\.(lambdas|target_bpp)$")
 _PANELS = {"lpips": "LPIPS (AlexNet) ↓", "psnr": "PSNR (dB) ↑"}
 
 
 @dataclass(frozen=True)
-class Job:
+class SweepJob:
     """One job of a sweep.
 
     Attributes:
@@ -44,30 +43,30 @@ class Job:
     metrics: dict[str, float]
 
 
-def read_job(folder: Path) -> Job:
+def _read_yaml(file: Path) -> Any:
+    try:
+        return OmegaConf.to_container(OmegaConf.load(file))
+    except (YAMLError, OmegaConfBaseException, UnicodeError, OSError) as error:
+        raise LogError(f"{file} is damaged: {str(error).splitlines()[0]}") from error
+
+
+def read_job(folder: Path) -> SweepJob:
     """One job from its folder, whether it is done, at work, or failed.
 
     Raises:
-        LogError: the file of overrides or the logs are damaged.
+        LogError: the files that Hydra wrote or the logs are damaged.
     """
-    file = folder / ".hydra" / "overrides.yaml"
-    try:
-        found = OmegaConf.load(file)
-    except (YAMLError, OmegaConfBaseException, UnicodeError, OSError) as error:
-        raise LogError(f"{file} is damaged: {str(error).splitlines()[0]}") from error
-    lines = [str(line) for line in OmegaConf.to_container(found) or []] if isinstance(found, ListConfig) else []
-    overrides = {key: value for key, _, value in (line.partition("=") for line in lines)}
-    for stage in (name for family in FAMILIES.values() for name in reversed(family.stages)):
-        try:
-            names = [name for name in columns(folder / stage) if name.startswith("val/")]
-        except LogError:  # no logs of this stage
-            continue
-        last = {name: list(read_curve(folder / stage, name).values())[-1] for name in names}
-        return Job(folder.name, overrides, stage, {name.removeprefix("val/"): value for name, value in last.items()})
-    return Job(folder.name, overrides, "", {})
+    parts = [str(line).partition("=") for line in _read_yaml(folder / ".hydra" / "overrides.yaml")]
+    overrides = {key: value for key, _, value in parts}
+    stages = _read_yaml(folder / ".hydra" / "config.yaml")["stages"]
+    stage = next((name for name in reversed(stages) if any(folder.glob(f"{name}/csv/*/metrics.csv"))), "")
+    curves = read_curves(folder / stage) if stage else {}
+    last = {name: list(curve.values())[-1] for name, curve in curves.items() if name.startswith("val/")}
+    metrics = {name.removeprefix("val/"): value for name, value in last.items()}
+    return SweepJob(folder.name, overrides, stage, metrics)
 
 
-def read_sweep(folder: Path) -> list[Job]:
+def read_sweep(folder: Path) -> list[SweepJob]:
     """All jobs of a sweep in the order of their numbers.
 
     Raises:
@@ -79,80 +78,47 @@ def read_sweep(folder: Path) -> list[Job]:
     return [read_job(job) for job in sorted(jobs, key=lambda path: (len(path.name), path.name))]
 
 
-def changed(jobs: Sequence[Job]) -> list[str]:
+def changed(jobs: Sequence[SweepJob]) -> list[str]:
     """The overrides in which the jobs differ, in the order of the command line."""
     keys = dict.fromkeys(key for job in jobs for key in job.overrides)
     return [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
 
 
-def rows(jobs: Sequence[Job]) -> list[list[str]]:
+def rows(jobs: Sequence[SweepJob]) -> list[list[str]]:
     """The table: a row of headings, then one for each job. What a job does not have stays empty."""
     keys = changed(jobs)
     metrics = list(dict.fromkeys(name for job in jobs for name in job.metrics))
-    body = [
-        [
-            job.name,
-            *(job.overrides.get(key, "") for key in keys),
-            job.stage or "no logs",
-            *(f"{job.metrics[name]:.5g}" if name in job.metrics else "" for name in metrics),
-        ]
-        for job in jobs
-    ]
-    return [["job", *keys, "stage", *metrics], *body]
+    table = [["job", *keys, "stage", *metrics]]
+    for job in jobs:
+        figures = [f"{job.metrics[name]:.5g}" if name in job.metrics else "" for name in metrics]
+        table.append([job.name, *(job.overrides.get(key, "") for key in keys), job.stage or "no logs", *figures])
+    return table
 
 
-def sweeps_the_rate(jobs: Sequence[Job]) -> bool:
-    """Whether the jobs differ in λ or in the target rates."""
-    return any(_RATE.search(key) for key in changed(jobs))
+def _points(job: SweepJob, metric: str) -> list[tuple[float, float]]:
+    """Rate and value at each quality of a job, by rising rate."""
+    rates = {name.removeprefix("bpp/"): rate for name, rate in job.metrics.items() if name.startswith("bpp/q")}
+    return sorted((rate, job.metrics[f"{metric}/{q}"]) for q, rate in rates.items() if f"{metric}/{q}" in job.metrics)
 
 
-def _curve(job: Job, metric: str) -> tuple[list[float], list[float]]:
-    """Rates and values of one job over its qualities, by rising rate."""
-    points = [
-        (job.metrics[f"bpp/{name}"], value)
-        for key, value in job.metrics.items()
-        for measured, name in [key.split("/", 1)]
-        if measured == metric and name.startswith("q") and f"bpp/{name}" in job.metrics
-    ]
-    return [rate for rate, _ in sorted(points)], [value for _, value in sorted(points)]
-
-
-def draw(jobs: Sequence[Job], path: Path) -> bool:
+def draw(jobs: Sequence[SweepJob], path: Path) -> bool:
     """Writes a PNG, a panel for each metric and a curve over the qualities for each job; False if there is no curve."""
     keys = changed(jobs)
-    panels = [metric for metric in _PANELS if any(_curve(job, metric)[0] for job in jobs)]
+    panels = [metric for metric in _PANELS if any(_points(job, metric) for job in jobs)]
     if not panels:
         return False
     figure = Figure(figsize=(5.0 * len(panels), 4.0), layout="constrained")
-    for number, metric in enumerate(panels, start=1):
-        axes = figure.add_subplot(1, len(panels), number)
+    for metric, axes in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
         for job in jobs:
-            rates, values = _curve(job, metric)
             label = ", ".join(f"{key.split('.')[-1]}={job.overrides.get(key, '')}" for key in keys)
-            if rates:
-                axes.plot(rates, values, "o-", label=f"{job.name}: {label}")
-        axes.set_xlabel("bits per pixel (estimate)")
-        axes.set_title(_PANELS[metric])
+            if points := _points(job, metric):
+                axes.plot(*zip(*points, strict=True), "o-", label=f"{job.name}: {label}")
+        axes.set(xlabel="bits per pixel (estimate)", title=_PANELS[metric])
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
     return True
-
-
-def _write_csv(table: Sequence[Sequence[str]], path: Path) -> None:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(table)
-    write_text(path, text.getvalue())
-
-
-def _show(table: Sequence[Sequence[str]]) -> None:
-    shown = Table(*table[0])
-    for row in table[1:]:
-        shown.add_row(*row)
-    terminal = Console()
-    # a table that is read by another program is not cut to the width of a terminal
-    Console(highlight=False, markup=False, width=None if terminal.is_terminal else 1000).print(shown)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -162,16 +128,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder: Path = parser.parse_args(arguments).folder
     try:
         jobs = read_sweep(folder)
-        table = rows(jobs)
-        _write_csv(table, folder / "sweep.csv")
-        drawn = sweeps_the_rate(jobs) and draw(jobs, folder / "rate_distortion.png")
+        headings, *body = rows(jobs)
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([headings, *body])
+        write_text(folder / "sweep.csv", text.getvalue())
+        drawn = draw(jobs, folder / "rate_distortion.png")
     except (LogError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    _show(table)
-    print(f"table: {folder / 'sweep.csv'}")
-    if drawn:
-        print(f"curves: {folder / 'rate_distortion.png'}")
+    shown = Table(*headings)
+    for row in body:
+        shown.add_row(*row)
+    # A table that is read by another program is not cut to the width of a terminal.
+    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 1000).print(shown)
+    for what in ["sweep.csv", "rate_distortion.png"][: 1 + drawn]:
+        print(folder / what)
     return 0
 
 

@@ -164,6 +164,7 @@ def test_searches_compose(group: str) -> None:
 def job(folder: Path, overrides: list[str], columns: str | None) -> None:
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "overrides.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(overrides)))
+    (folder / ".hydra" / "config.yaml").write_text("stages: {transform: {}, joint: {}, of_my_own: {}}")
     if columns is not None:
         logs = folder / "joint" / "csv" / "version_0"
         logs.mkdir(parents=True)
@@ -181,7 +182,15 @@ def test_jobs_that_failed_are_rows_too(tmp_path: Path) -> None:
         ["10", "3", "4", "joint", "", ""],
     ]
     assert sweep_table.main([str(tmp_path)]) == 0
-    assert not (tmp_path / "rate_distortion.png").exists()  # λ is not what differs
+    assert (tmp_path / "rate_distortion.png").is_file()
+
+
+def test_the_last_stage_that_has_logs_is_shown(tmp_path: Path) -> None:
+    job(tmp_path / "0", [], "step,val/psnr/q0\n1,20\n")
+    (tmp_path / "0" / "joint").rename(tmp_path / "0" / "of_my_own")
+    (shown,) = sweep_table.read_sweep(tmp_path)
+    assert (shown.stage, shown.metrics) == ("of_my_own", {"psnr/q0": 20.0})
+    assert not sweep_table.draw([shown], tmp_path / "never.png"), "a picture without a curve"
 
 
 def test_no_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

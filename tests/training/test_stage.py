@@ -11,7 +11,7 @@ import torch
 
 from glc_train.layers import FiniteScalarQuantiser, VectorQuantiser
 from glc_train.training import CodebookSettings, CodebookWatch, Draws, PictureLoss, TrainingError
-from glc_train.training.logs import columns
+from glc_train.training.logs import read_curves
 from glc_train.weights import load_codec
 from tests.training_harness import curve_overrides, logged, train, train_process
 
@@ -272,7 +272,7 @@ def test_draws_do_not_depend_on_the_division_among_ranks() -> None:
 def test_validation_shows_what_a_stage_can_decode(tmp_path: Path) -> None:
     stages = ("autoencoder", "transform", "joint")
     train([*curve_overrides(tmp_path, 2), *(f"stages.{stage}.val_every=2" for stage in stages)])
-    shown = {stage: {name for name in columns(tmp_path / stage) if name.startswith("val/psnr/")} for stage in stages}
+    shown = {stage: {name for name in read_curves(tmp_path / stage) if "val/psnr/" in name} for stage in stages}
     qualities = {f"val/psnr/q{q}" for q in range(4)}
     assert shown["autoencoder"] == {"val/psnr/stage_I"}
     assert shown["transform"] == {"val/psnr/stage_I"} | qualities
