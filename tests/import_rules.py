@@ -49,6 +49,7 @@ RULES: dict[str, Rule] = {
     "losses": Rule(_units("layers autoencoder backbones")),
     "metrics": Rule(_units("backbones pickles")),
     "data": Rule(_units("files")),
+    "datasets": Rule(_units("files data"), never=FRAMEWORKS),
     "weights": Rule(_units("layers autoencoder transform codecs files pickles precision")),
     "training": Rule(
         _units(
@@ -57,7 +58,7 @@ RULES: dict[str, Rule] = {
         )
     ),
     "evaluation": Rule(_units("codecs metrics data backbones weights files processes provenance precision glc_train")),
-    "cli": Rule(_units("codecs bitstream data weights backbones files precision glc_train")),
+    "cli": Rule(_units("codecs bitstream data datasets weights backbones files precision glc_train")),
     "demo": Rule(_units("codecs data evaluation interruption metrics training weights")),
     "glc_train": Rule(_units("codecs weights")),
     "__main__": Rule(_units("cli interruption"), only=frozenset()),

@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from glc_train import __version__
+from glc_train.cli import data
 from glc_train.cli.errors import CommandError, explain
 
 Command = Callable[[argparse.Namespace], int]
@@ -141,6 +142,8 @@ def _parser() -> argparse.ArgumentParser:
 
     fetch = commands.add_parser("fetch-weights", help="fetch the ImageNet weights of LPIPS and DISTS, for use offline")
     fetch.set_defaults(choose=_fetch_weights)
+
+    data.add_commands(commands)
     return parser
 
 
