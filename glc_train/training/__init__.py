@@ -6,7 +6,6 @@ from glc_train.training.distributed import Draws, GradientAveraging
 from glc_train.training.logs import LogError, read_curve
 from glc_train.training.model_card import TrainingFacts, write_model_card
 from glc_train.training.prior import fit_z_prior
-from glc_train.training.profiler import StepProfiler
 from glc_train.training.progress_bar import StageProgressBar
 from glc_train.training.recipe import run_recipe
 from glc_train.training.schedule import WarmupCosine
@@ -36,7 +35,6 @@ __all__ = [
     "Stage",
     "StageProgressBar",
     "StageSettings",
-    "StepProfiler",
     "TrainingError",
     "TrainingFacts",
     "TransformStage",

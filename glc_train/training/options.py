@@ -31,7 +31,6 @@ _OF_RUN: dict[str, Any] = {
     "channels_last": bool,
     "seed": int,
     "compile": bool | dict[str, Any],
-    "profile": bool | int,
     "prior_batches": int,
 }
 _OF_STAGE = {"crop_size", "batch_size", "frames", "val_every"}

@@ -33,7 +33,6 @@ from glc_train.training.loggers import LogConfiguration, check_groups, forget_ru
 from glc_train.training.model_card import CARD, CONFIG, training_facts, write_model_card
 from glc_train.training.options import check_options
 from glc_train.training.prior import fit_z_prior
-from glc_train.training.profiler import StepProfiler
 from glc_train.training.sharding import full_state
 from glc_train.training.stage import Stage, TrainingError
 from glc_train.training.trainer import check_trainer, configuration_problem, entries, fill, make, make_trainer
@@ -112,12 +111,6 @@ def _alone_in(out: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _profiler(profile: bool | int, folder: Path, stage: Stage) -> StepProfiler | None:
-    if profile is False:
-        return None
-    return StepProfiler(folder, stage) if profile is True else StepProfiler(folder, stage, profile)
 
 
 @rank_zero_only
@@ -205,7 +198,6 @@ def train_stage(
         },
         [*_callbacks(config, family, name, folder), *callbacks],
         make_loggers(config, name, folder),
-        _profiler(config.profile, folder, stage),
     )
     log.info("stage %s: %s", name, "starts" if checkpoint is None else f"goes on from {checkpoint}")
     _fit(trainer, stage, data, checkpoint)

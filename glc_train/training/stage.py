@@ -124,7 +124,7 @@ class Stage(lightning.LightningModule):
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self.register_buffer("bad_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("seconds", torch.zeros((), dtype=torch.float64))
-        # Labels the parts of a step; `StepProfiler` puts its clock here.
+        # Labels the parts of a step for a profiler.
         self.phase: Callable[[str], AbstractContextManager[Any]] = record_function
         self._bad_in_a_row = 0
         self._clock: float | None = None

@@ -10,7 +10,6 @@ from hydra.utils import get_object, instantiate
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelSummary, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
@@ -116,7 +115,6 @@ def make_trainer(
     defaults: Mapping[str, Any],
     callbacks: Sequence[Callback],
     loggers: Sequence[Logger],
-    profiler: Profiler | None = None,
 ) -> lightning.Trainer:
     """The Trainer as `config`, the section of that name, has it.
 
@@ -125,25 +123,22 @@ def make_trainer(
         defaults: arguments where the configuration says nothing of them; an interval of validations counts for nothing
             where they go by epochs.
         callbacks: without those that `enable_...=false` leaves out they are the Trainer's. loggers: likewise.
-        profiler: ours, where it is asked for.
 
     Raises:
         TrainingError: Lightning refuses an argument.
     """
     content = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     given = {name: value for name, value in content.items() if value is not None}
-    if profiler is not None and "profiler" in given:
-        raise TrainingError("profile and trainer.profiler: give one of them")
+    profiler = given.get("profiler")
+    if isinstance(profiler, dict):
+        profiler |= fill(profiler, dirpath=defaults["default_root_dir"])
     for switch, kind in _SWITCHES.items():
         if given.get(switch) is False:
             callbacks = [callback for callback in callbacks if not isinstance(callback, kind)]
         given.setdefault(switch, any(isinstance(callback, kind) for callback in callbacks))
     by_epochs = given.setdefault("check_val_every_n_epoch", None) is not None
     given = {k: v for k, v in defaults.items() if not (by_epochs and k == "val_check_interval")} | given
-    own = {} if profiler is None else {"profiler": profiler}
-    trainer: lightning.Trainer = make(
-        given, strategy=_strategy(given), callbacks=list(callbacks), logger=list(loggers), **own
-    )
+    trainer: lightning.Trainer = make(given, strategy=_strategy(given), callbacks=list(callbacks), logger=list(loggers))
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # else it is the user's
         trainer.strategy.checkpoint_io = WholeFiles()
     return trainer
