@@ -51,7 +51,7 @@ class FloatDecoder:
 def float_codec(codec: ImageCodec) -> ImageCodec:
     """A copy of the codec that codes with float32 networks."""
     plain = copy.deepcopy(codec)
-    coder = plain._coder()
+    coder = plain.picture_coder()
     if not isinstance(coder, ExactLatentCoder):
         raise SystemExit("the benchmark is about models with entropy parameters: these weights have none")
     coder.decoder = cast(LatentDecoder, FloatDecoder(plain.transform.decoder))

@@ -37,7 +37,7 @@ RULES: dict[str, Rule] = {
     "autoencoder": Rule(_units("layers"), never=FRAMEWORKS),
     "transform": Rule(_units("layers"), never=FRAMEWORKS),
     "bitstream": Rule(frozenset(), only=frozenset({"numpy", "constriction"})),
-    "codecs": Rule(_units("layers autoencoder transform bitstream"), never=FRAMEWORKS),
+    "codecs": Rule(_units("layers autoencoder transform bitstream pixels"), never=FRAMEWORKS),
     "files": Rule(frozenset(), only=frozenset()),
     "interruption": Rule(frozenset(), only=frozenset()),
     "processes": Rule(_units("interruption"), only=frozenset()),
@@ -45,16 +45,17 @@ RULES: dict[str, Rule] = {
     "pickles": Rule(frozenset(), only=frozenset({"torch"})),
     "backbones": Rule(_units("files pickles"), never=FRAMEWORKS),
     "provenance": Rule(frozenset(), only=frozenset({"torch"})),
+    "pixels": Rule(frozenset(), only=frozenset({"numpy", "torch"})),
     "precision": Rule(frozenset(), only=frozenset({"torch"})),
     "losses": Rule(_units("layers autoencoder backbones")),
-    "metrics": Rule(_units("backbones pickles")),
-    "data": Rule(_units("files")),
+    "metrics": Rule(_units("backbones pickles pixels")),
+    "data": Rule(_units("files pixels")),
     "datasets": Rule(_units("files data"), never=FRAMEWORKS),
     "weights": Rule(_units("layers autoencoder transform codecs files pickles precision")),
     "training": Rule(
         _units(
             "layers autoencoder transform codecs losses data metrics backbones weights"
-            " files pickles provenance precision interruption glc_train"
+            " files pickles pixels provenance precision interruption glc_train"
         )
     ),
     "evaluation": Rule(_units("codecs metrics data backbones weights files processes provenance precision glc_train")),

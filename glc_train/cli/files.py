@@ -125,7 +125,7 @@ def load(args: argparse.Namespace, loader: Callable[..., Codec]) -> Codec:
     if device == "cuda" and not torch.cuda.is_available():
         raise CommandError("--device cuda: PyTorch finds no CUDA device here; use --device cpu.")
     codec = loader(args.weights, device=device, dtype=args.dtype)
-    _ = codec.fingerprint  # prepares the exact arithmetic, which would count as the first file's time
+    codec.prepare()
     return codec
 
 

@@ -1,19 +1,25 @@
 """The stations assembled: picture ⇄ file."""
 
 from glc_train.bitstream import ClipFormat
+from glc_train.codecs.gop import GOP, FrameState
 from glc_train.codecs.image import (
     CompressResult,
     ImageCodec,
     ImageOutput,
     pad_to_multiple,
-    picture_to_tensor,
-    tensor_to_picture,
 )
-from glc_train.codecs.video import GOP, FrameOutput, FrameState, VideoCodec, expand_quality, expand_rdoq
+from glc_train.codecs.protocol import (
+    Codec,
+    DecodedFrame,
+    FrameDecoder,
+    FrameEncoder,
+    FrameReport,
+    Reconstruction,
+    spread_qualities,
+)
+from glc_train.codecs.video import FrameOutput, VideoCodec, expand_quality, expand_rdoq
 from glc_train.codecs.video_stream import (
     ClipResult,
-    DecodedFrame,
-    FrameReport,
     VideoDecoder,
     VideoEncoder,
     compress_clip,
@@ -24,13 +30,17 @@ __all__ = [
     "GOP",
     "ClipFormat",
     "ClipResult",
+    "Codec",
     "CompressResult",
     "DecodedFrame",
+    "FrameDecoder",
+    "FrameEncoder",
     "FrameOutput",
     "FrameReport",
     "FrameState",
     "ImageCodec",
     "ImageOutput",
+    "Reconstruction",
     "VideoCodec",
     "VideoDecoder",
     "VideoEncoder",
@@ -39,6 +49,5 @@ __all__ = [
     "expand_quality",
     "expand_rdoq",
     "pad_to_multiple",
-    "picture_to_tensor",
-    "tensor_to_picture",
+    "spread_qualities",
 ]

@@ -1,19 +1,19 @@
 """The image codec: picture ⇄ `.glc` bytes."""
 
-import operator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from glc_train.autoencoder import VQVAE
 from glc_train.bitstream import (
     MAX_PIXELS,
     MAX_SIDE,
+    ClipFormat,
     ContentCheck,
     FormatError,
     ImageHeader,
@@ -25,6 +25,9 @@ from glc_train.bitstream import (
 )
 from glc_train.codecs.exact_cache import ExactCache, weights_checksum
 from glc_train.codecs.exact_stream import ExactIndexCoder, ExactLatentCoder, StreamReport
+from glc_train.codecs.picture_file import PictureDecoder, PictureEncoder
+from glc_train.codecs.protocol import Codec, Reconstruction
+from glc_train.pixels import picture_to_tensor, tensor_to_picture
 from glc_train.transform import ImageTransform, IndexTransform, Rounding, TransformOutput
 
 
@@ -78,20 +81,6 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
 
-def picture_to_tensor(picture: np.ndarray) -> Tensor:
-    """uint8 (H, W, 3) → (1, 3, H, W) float32 in [-1, 1]."""
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
-        raise ValueError(f"a picture is uint8 (H, W, 3), not {picture.dtype} {picture.shape}")
-    writable = np.require(picture, requirements=["C", "W"])  # a copy of read-only pictures, which PyTorch warns of
-    return torch.from_numpy(writable).permute(2, 0, 1)[None].float().div(127.5).sub(1)
-
-
-def tensor_to_picture(x: Tensor) -> np.ndarray:
-    """(1, 3, H, W) in [-1, 1] → uint8 (H, W, 3), rounded and clipped."""
-    levels = x[0].float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    return levels.permute(1, 2, 0).contiguous().cpu().numpy()
-
-
 def decoded_picture(x: Tensor) -> np.ndarray:
     """`tensor_to_picture` of what a decoder gave. Raises ValueError for infinities and NaN, which would turn black."""
     if not bool(x.isfinite().all()):
@@ -99,7 +88,7 @@ def decoded_picture(x: Tensor) -> np.ndarray:
     return tensor_to_picture(x)
 
 
-class ImageCodec(nn.Module):
+class ImageCodec(Codec):
     """GLC-image: a generative auto-encoder and a transform codec over its latent.
 
     Args:
@@ -110,6 +99,9 @@ class ImageCodec(nn.Module):
         ValueError: the parts do not fit each other.
     """
 
+    suffix = ".glc"
+    transform: ImageTransform
+
     def __init__(self, autoencoder: VQVAE, transform: ImageTransform | None) -> None:
         super().__init__()
         if transform is not None and transform.latent_channels != autoencoder.latent_channels:
@@ -119,19 +111,9 @@ class ImageCodec(nn.Module):
         self.autoencoder = autoencoder
         # Typed as what it is but for that comparison; `isinstance` tells the two apart.
         self.transform = transform or cast(ImageTransform, IndexTransform(autoencoder.quantiser))
-        self.compute_dtype = torch.float32  # of the auto-encoder; weights stay float32
+        self.compute_dtype = torch.float32
         self._exact: ExactCache[ExactLatentCoder | ExactIndexCoder] = ExactCache()
         self.float()  # whatever PyTorch's default type is
-
-    @property
-    def quality_levels(self) -> int:
-        """Quality indices are 0 (fewest bits) to quality_levels − 1."""
-        return self.transform.quality_levels
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return self.transform.z_counts.device
 
     @property
     def multiple(self) -> int:
@@ -143,29 +125,6 @@ class ImageCodec(nn.Module):
         factor = self.transform.hyper_factor
         return -(-height // self.multiple) * factor, -(-width // self.multiple) * factor
 
-    def _quality(self, quality: int | Tensor, batch: int) -> Tensor:
-        if isinstance(quality, Tensor):
-            return quality
-        level = operator.index(quality)
-        if not 0 <= level < self.quality_levels:
-            raise ValueError(f"quality must be 0 to {self.quality_levels - 1}, not {level}")
-        return torch.full((batch,), level, dtype=torch.int64, device=self.device)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.compute_dtype == torch.bfloat16)
-
-    def encode_latent(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1], sides multiples of `multiple` → latent (B, N, h, w)."""
-        with self._autocast():
-            latent: Tensor = self.autoencoder.encoder(x, self.autoencoder.window)
-        return latent.float()
-
-    def decode_latent(self, latent: Tensor) -> Tensor:
-        """latent (B, N, h, w) → picture (B, 3, f·h, f·w), about [-1, 1], not clamped."""
-        with self._autocast():
-            x_hat: Tensor = self.autoencoder.decoder(latent, self.autoencoder.window)
-        return x_hat.float()
-
     def forward(self, x: Tensor, quality: int | Tensor, rounding: Rounding = "hard") -> ImageOutput:
         """Codes and decodes without writing bytes.
 
@@ -175,43 +134,64 @@ class ImageCodec(nn.Module):
             rounding: "hard" or "ste".
         """
         latent = self.encode_latent(pad_to_multiple(x, self.multiple))
-        out = self.transform(latent, self._quality(quality, x.shape[0]), rounding)
+        out = self.transform(latent, self.quality_indices(quality, x.shape[0]), rounding)
         x_hat = self.decode_latent(out.latent_hat)[..., : x.shape[-2], : x.shape[-1]]
         return ImageOutput(
             latent, out.y, out.z_indices, out.symbols, out.scales, out.y_hat, out.latent_hat, x_hat,
             out.bits_y, out.bits_z, out,
         )  # fmt: skip
 
+    def reconstruct(self, x: Tensor, quality: int | Tensor) -> Reconstruction:
+        """As of `Codec`; every frame of a clip is a picture."""
+        level = self.quality_indices(quality, len(x))
+        if x.ndim == 5:
+            level = level.repeat_interleave(x.shape[1])
+        out = self(x.reshape(-1, *x.shape[-3:]), level)
+        return Reconstruction(out.x_hat.reshape(x.shape), (out.bits_y + out.bits_z).reshape(x.shape[:-3]))
+
+    def hyper_indices(self, x: Tensor, quality: int | Tensor) -> Tensor:
+        """As of `Codec`."""
+        pictures = pad_to_multiple(x.reshape(-1, *x.shape[-3:]), self.multiple)
+        level = self.quality_indices(quality, len(x)).repeat_interleave(len(pictures) // len(x))
+        return self.transform.hyper_indices(self.encode_latent(pictures), level).flatten()
+
     # ------------------------------------------------------------------ files
 
-    def _coder(self) -> ExactLatentCoder | ExactIndexCoder:
-        """The exact coder of the present weights; made anew when a weight has changed."""
+    def picture_coder(self) -> ExactLatentCoder | ExactIndexCoder:
+        """The exact coder of the present weights; made anew when a weight has changed. `.glc` files use it."""
         kind: Any = ExactIndexCoder if isinstance(self.transform, IndexTransform) else ExactLatentCoder
         checksum = self.weights_checksum()
         key = (checksum, self.device, id(self.transform))
         return self._exact.get(key, lambda: kind(self.transform, checksum & 0xFFFF))
 
     def weights_checksum(self) -> int:
-        """32 bits over all weights that a decoder uses; `fingerprint` is the low half of them."""
+        """As of `Codec`."""
         parts = (*self.transform.decoder_parts, self.autoencoder.decoder)
         return weights_checksum(parts, self.transform.z_counts, self.autoencoder.settings)
 
-    @property
-    def fingerprint(self) -> int:
-        """16 bits of a checksum over all weights that a decoder uses."""
-        return self._coder().fingerprint
+    def prepare(self) -> None:
+        """As of `Codec`."""
+        self.picture_coder()
+
+    def encoder(self, quality: int, clip: ClipFormat, out: BinaryIO, reconstruct: bool = False) -> PictureEncoder:
+        """As of `Codec`; the clip has one frame, and its rate does not matter."""
+        return PictureEncoder(self, quality, clip, out, reconstruct)
+
+    def decoder(self, source: BinaryIO, name: str = "The file", max_pixels: int | None = MAX_PIXELS) -> PictureDecoder:
+        """As of `Codec`; the iteration raises FormatError for a damaged picture."""
+        return PictureDecoder(self, source, name, max_pixels)
 
     @torch.inference_mode()
     def compress_with_report(self, picture: np.ndarray, quality: int) -> CompressResult:
         """Compresses a picture uint8 (H, W, 3); see `compress`. Also tells what the bits are."""
-        level = int(self._quality(quality, 1)[0])
+        level = int(self.quality_indices(quality, 1)[0])
         if max(picture.shape[:2], default=0) > MAX_SIDE:  # the container could not hold it: say so before the work
             raise ValueError(f"a .glc picture has sides of at most {MAX_SIDE} pixels, not {picture.shape[:2]}")
         x = pad_to_multiple(picture_to_tensor(picture).to(self.device), self.multiple)
         latent = self.encode_latent(x)
-        coder = self._coder()
+        coder = self.picture_coder()
         check = ContentCheck(picture.shape[1], picture.shape[0], level)
-        stream: StreamReport = coder.encode(latent, self._quality(level, 1), check)
+        stream: StreamReport = coder.encode(latent, self.quality_indices(level, 1), check)
         header = ImageHeader(
             width=picture.shape[1],
             height=picture.shape[0],
@@ -243,34 +223,37 @@ class ImageCodec(nn.Module):
         return self.compress_with_report(picture, quality).data
 
     @torch.inference_mode()
-    def decompress_latent(self, data: bytes, max_pixels: int | None = MAX_PIXELS) -> tuple[ImageHeader, Tensor]:
+    def decompress_latent(
+        self, data: bytes, max_pixels: int | None = MAX_PIXELS, name: str = "The file"
+    ) -> tuple[ImageHeader, Tensor]:
         """Header and decoded latent (1, N, h, w) float64 of a `.glc` file: the same bits on every machine."""
-        header, payload = unpack_image(data)
-        check_pixels(header, max_pixels, "The file")
-        coder = self._coder()
-        check_fingerprint(header, coder.fingerprint)
+        header, payload = unpack_image(data, name)
+        check_pixels(header, max_pixels, name)
+        coder = self.picture_coder()
+        check_fingerprint(header, coder.fingerprint, name)
         if header.quality >= self.quality_levels:
             raise FormatError(
-                f"The file asks for quality {header.quality}, but the loaded weights know only 0 to "
+                f"{name} asks for quality {header.quality}, but the loaded weights know only 0 to "
                 f"{self.quality_levels - 1}: load the weights it was written with."
             )
         height, width = self.latent_size(header.height, header.width)
         check = ContentCheck(header.width, header.height, header.quality)
-        verify = partial(check_content, header)
+        verify = partial(check_content, header, name=name)
         return header, coder.read(payload, height, width, header.quality, self.device, check, verify)
 
     @torch.inference_mode()
-    def decompress(self, data: bytes, max_pixels: int | None = MAX_PIXELS) -> np.ndarray:
+    def decompress(self, data: bytes, max_pixels: int | None = MAX_PIXELS, name: str = "The file") -> np.ndarray:
         """Decodes a `.glc` file to a picture uint8 (H, W, 3).
 
         Args:
             data: the file.
             max_pixels: a larger picture is refused before anything is allocated for it; None: there is no limit.
+            name: begins the messages, the file's path, say.
 
         Raises:
             FormatError: not such a file, damaged, made with other weights, or too large.
             ValueError: the weights give pixels that are no numbers.
         """
-        header, latent = self.decompress_latent(data, max_pixels)
+        header, latent = self.decompress_latent(data, max_pixels, name)
         x_hat = self.decode_latent(latent.float())
         return decoded_picture(x_hat[..., : header.height, : header.width])

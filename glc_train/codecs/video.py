@@ -3,74 +3,21 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from glc_train.autoencoder import VQVAE
+from glc_train.bitstream import MAX_PIXELS, ClipFormat
 from glc_train.codecs.exact_cache import ExactCache, weights_checksum
 from glc_train.codecs.exact_frame import ExactFrameCoder
+from glc_train.codecs.gop import GOP, FrameState
 from glc_train.codecs.image import ImageCodec, ImageOutput, pad_to_multiple
+from glc_train.codecs.protocol import Codec, Reconstruction
+from glc_train.codecs.video_stream import VideoDecoder, VideoEncoder
 from glc_train.transform import GainTransform, ImageTransform, Rounding, VideoTransform
-
-
-@dataclass(frozen=True)
-class GOP:
-    """Which frame is coded how (GLC, TCSVT 2025). Frames count from 0; every intra period begins anew.
-
-    Attributes:
-        intra_period: frames from one intra frame to the next; `None`: only frame 0 is one. Published 96.
-        pattern: adaptor of the temporal context, by the frame's place in its intra period.
-        reset_interval: a chain of conditional frames starts anew so often; published 32.
-    """
-
-    intra_period: int | None = 96
-    pattern: Sequence[int] = (0, 1, 0, 2, 0, 2, 0, 2)
-    reset_interval: int = 32
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "pattern", tuple(self.pattern))
-        if self.intra_period is not None and self.intra_period < 1:
-            raise ValueError(f"gop.intra_period must be at least 1 or null, not {self.intra_period}")
-        if self.reset_interval < 1:
-            raise ValueError(f"gop.reset_interval must be at least 1, not {self.reset_interval}")
-        if not self.pattern or min(self.pattern) < 0:
-            raise ValueError(f"gop.pattern must list adaptors, 0 or above, not {list(self.pattern)}")
-
-    def position(self, t: int) -> int:
-        """Place of frame t in its intra period."""
-        return t if self.intra_period is None else t % self.intra_period
-
-    def is_intra(self, t: int) -> bool:
-        """Whether frame t is coded by the image codec."""
-        return self.position(t) == 0
-
-    def resets(self, t: int) -> bool:
-        """Whether frame t starts a chain, whatever came before: the first of every `reset_interval` frames."""
-        return (self.position(t) - 1) % self.reset_interval == 0
-
-    def adaptor(self, t: int, has_y: bool) -> int | None:
-        """Adaptor of the temporal context of frame t, `None` where a chain starts.
-
-        `has_y`: whether frame t − 1 was coded conditionally.
-        """
-        return self.pattern[self.position(t) % len(self.pattern)] if has_y and not self.resets(t) else None
-
-
-@dataclass(frozen=True)
-class FrameState:
-    """What one frame leaves to the next.
-
-    Attributes:
-        latent_hat: (B, N, h, w), its decoded latent.
-        has_y: whether it was coded conditionally.
-        index: its number t.
-    """
-
-    latent_hat: Tensor
-    has_y: bool
-    index: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +69,7 @@ def expand_quality(codec: ImageCodec, levels: int) -> ImageCodec:
     return expanded
 
 
-class VideoCodec(nn.Module):
+class VideoCodec(Codec):
     """GLC-video: the image codec for intra frames, a conditional transform codec for the others.
 
     Args:
@@ -134,6 +81,9 @@ class VideoCodec(nn.Module):
     Raises:
         ValueError: the parts do not fit each other.
     """
+
+    suffix = ".glcv"
+    transform: VideoTransform
 
     def __init__(
         self, image: ImageCodec, transform: VideoTransform, autoencoder: VQVAE | None = None, gop: GOP | None = None
@@ -157,54 +107,53 @@ class VideoCodec(nn.Module):
         self.float()  # whatever PyTorch's default type is
 
     @property
-    def autoencoder(self) -> VQVAE:
+    def autoencoder(self) -> VQVAE:  # type: ignore[override]  # a shared one must not be saved twice
         """The auto-encoder of conditional frames."""
         return self.own_autoencoder or self.image.autoencoder
 
     @property
-    def quality_levels(self) -> int:
-        """Quality indices are 0 (fewest bits) to quality_levels − 1."""
-        return self.transform.quality_levels
+    def compute_dtype(self) -> torch.dtype:
+        """As of `Codec`; intra frames and the others have one."""
+        return self.image.compute_dtype
+
+    @compute_dtype.setter
+    def compute_dtype(self, dtype: torch.dtype) -> None:
+        self.image.compute_dtype = dtype
 
     @property
     def multiple(self) -> int:
         """Sides are padded to multiples of this, in every frame alike."""
         return self.image.multiple
 
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return self.image.device
-
-    @property
-    def fingerprint(self) -> int:
-        """16 bits of a checksum over all weights that decode a clip, those of the image codec included."""
-        return self.weights_checksum() & 0xFFFF
+    def latent_size(self, height: int, width: int) -> tuple[int, int]:
+        """As of `Codec`."""
+        return self.image.latent_size(height, width)
 
     def weights_checksum(self) -> int:
-        """32 bits over all weights that decode a clip, those of the image codec included."""
+        """As of `Codec`, the weights of the image codec included."""
         transform = self.transform
         own = (transform.decoder, transform.z_quantiser, self.autoencoder.decoder)
         settings = (transform.tokens, transform.heads, *self.autoencoder.settings)
         return weights_checksum(own, transform.z_counts, settings, self.image.weights_checksum())
+
+    def prepare(self) -> None:
+        """As of `Codec`."""
+        self.image.prepare()
+        self.frame_coder()
+
+    def encoder(self, quality: int, clip: ClipFormat, out: BinaryIO, reconstruct: bool = False) -> VideoEncoder:
+        """As of `Codec`."""
+        return VideoEncoder(self, quality, clip, out, reconstruct=reconstruct)
+
+    def decoder(self, source: BinaryIO, name: str = "The file", max_pixels: int | None = MAX_PIXELS) -> VideoDecoder:
+        """As of `Codec`."""
+        return VideoDecoder(self, source, name, max_pixels)
 
     def frame_coder(self) -> ExactFrameCoder:
         """The exact coder of the present weights; made anew when a weight has changed. `.glcv` files use it."""
         checksum = self.weights_checksum()
         key = (checksum, self.device, id(self.transform))
         return self._exact.get(key, lambda: ExactFrameCoder(self.transform, checksum & 0xFFFF))
-
-    def encode_latent(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] of a conditional frame, sides multiples of `multiple` → latent (B, N, h, w)."""
-        with self.image._autocast():
-            latent: Tensor = self.autoencoder.encoder(x, self.autoencoder.window)
-        return latent.float()
-
-    def decode_latent(self, latent: Tensor) -> Tensor:
-        """Latent (B, N, h, w) of a conditional frame → picture (B, 3, f·h, f·w), about [-1, 1], not clamped."""
-        with self.image._autocast():
-            x_hat: Tensor = self.autoencoder.decoder(latent, self.autoencoder.window)
-        return x_hat.float()
 
     def code_frame(
         self, x: Tensor, quality: int | Tensor, state: FrameState | None, rounding: Rounding = "hard"
@@ -233,7 +182,7 @@ class VideoCodec(nn.Module):
         t = state.index + 1
         latent = self.encode_latent(pad_to_multiple(x, self.multiple))
         adaptor = self.gop.adaptor(t, state.has_y)
-        level = self.image._quality(quality, x.shape[0])
+        level = self.quality_indices(quality, x.shape[0])
         out = self.transform(latent, state.latent_hat, adaptor, level, rounding)
         x_hat = self.decode_latent(out.latent_hat)[..., : x.shape[-2], : x.shape[-1]]
         return FrameOutput(
@@ -269,3 +218,16 @@ class VideoCodec(nn.Module):
             out, state = self.code_frame(x, quality, state, rounding)
             outputs.append(out)
         return tuple(outputs)
+
+    def reconstruct(self, x: Tensor, quality: int | Tensor) -> Reconstruction:
+        """As of `Codec`; pictures are intra frames."""
+        frames = self(x if x.ndim == 5 else x[:, None], quality)
+        x_hat = torch.stack([frame.x_hat for frame in frames], 1)
+        bits = torch.stack([frame.bits_y + frame.bits_z for frame in frames], 1)
+        return Reconstruction(x_hat.reshape(x.shape), bits.reshape(x.shape[:-3]))
+
+    def hyper_indices(self, x: Tensor, quality: int | Tensor) -> Tensor:
+        """As of `Codec`: those of the conditional frames, so of pictures none."""
+        frames = self(x if x.ndim == 5 else x[:, None], quality)
+        found = [frame.z_indices.flatten() for frame in frames if not frame.intra]
+        return torch.cat(found) if found else torch.empty(0, dtype=torch.int64, device=x.device)

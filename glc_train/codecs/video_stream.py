@@ -1,10 +1,12 @@
 """Clip ⇄ `.glcv` bytes: one frame after the other, in bounded memory, through files and pipes."""
 
+from __future__ import annotations
+
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import torch
@@ -25,29 +27,14 @@ from glc_train.bitstream import (
     check_pixels,
 )
 from glc_train.codecs.exact_stream import StreamReport
-from glc_train.codecs.image import decoded_picture, pad_to_multiple, picture_to_tensor
-from glc_train.codecs.video import GOP, FrameState, VideoCodec
+from glc_train.codecs.gop import GOP, FrameState
+from glc_train.codecs.image import decoded_picture, pad_to_multiple
+from glc_train.codecs.protocol import DecodedFrame, FrameReport
 from glc_train.layers import FRACTION_BITS
+from glc_train.pixels import picture_to_tensor
 
-
-@dataclass(frozen=True)
-class FrameReport:
-    """One frame that was written.
-
-    Attributes:
-        index: its number, from 0.
-        kind: how it was coded.
-        size: bytes of its record.
-        estimated_bits, ideal_bits: as of `CompressResult`; 0 for a repeated frame.
-        picture: uint8 (H, W, 3), what a decoder will show, if it was asked for.
-    """
-
-    index: int
-    kind: FrameKind
-    size: int
-    estimated_bits: float
-    ideal_bits: float
-    picture: np.ndarray | None = None
+if TYPE_CHECKING:
+    from glc_train.codecs.video import VideoCodec
 
 
 @dataclass(frozen=True)
@@ -56,16 +43,6 @@ class ClipResult:
 
     data: bytes
     frames: tuple[FrameReport, ...]
-
-
-@dataclass(frozen=True)
-class DecodedFrame:
-    """One frame that was read: number, picture uint8 (H, W, 3), how it was coded, bytes of its record."""
-
-    index: int
-    picture: np.ndarray
-    kind: FrameKind
-    size: int
 
 
 class _Chain:
@@ -80,7 +57,7 @@ class _Chain:
                 f"The stream asks for adaptor {max(header.pattern)}, but the loaded weights know only 0 to "
                 f"{codec.transform.adaptors - 1}: load the weights it was written with."
             )
-        self.intra_coder = codec.image._coder()
+        self.intra_coder = codec.image.picture_coder()
         self.frame_coder = codec.frame_coder()
         self.check = ContentCheck()  # before the first intra frame
         self.state: FrameState | None = None
@@ -150,7 +127,7 @@ class VideoEncoder:
     ) -> None:
         gop = gop or codec.gop
         self.codec = codec
-        self.quality = int(codec.image._quality(quality, 1)[0])
+        self.quality = int(codec.quality_indices(quality, 1)[0])
         self.header = VideoHeader(
             **vars(clip),
             quality=self.quality,
@@ -196,7 +173,7 @@ class VideoEncoder:
     def _code_intra(self, index: int, x: Tensor) -> StreamReport:
         chain, codec = self._chain, self.codec
         check = chain.begin()
-        level = codec.image._quality(self.quality, 1)
+        level = codec.quality_indices(self.quality, 1)
         report = chain.intra_coder.encode(codec.image.encode_latent(x), level, check)
         chain.check = check
         chain.keep(index, chain.intra_coder.latent(report.decoded, self.quality), conditional=False)
@@ -221,7 +198,7 @@ class VideoEncoder:
         """Writes the end record; the frames before can be decoded without it."""
         self._writer.close(self._chain.content)
 
-    def __enter__(self) -> "VideoEncoder":
+    def __enter__(self) -> VideoEncoder:
         """The encoder itself."""
         return self
 

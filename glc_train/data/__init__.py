@@ -12,7 +12,7 @@ from glc_train.data.packaged import PackagedCrops, packaged_pictures
 from glc_train.data.panel import draw_panel, write_panel
 from glc_train.data.pictures import PictureError, find_pictures, read_picture, search_pictures, write_picture
 from glc_train.data.rendered import RenderedCrops, render_picture
-from glc_train.data.source import CropSource, MixedCrops, to_signed
+from glc_train.data.source import CropSource, MixedCrops
 from glc_train.data.walk import FoundFiles, Reason, find_files
 
 __all__ = [
@@ -46,7 +46,6 @@ __all__ = [
     "render_clip",
     "render_picture",
     "search_pictures",
-    "to_signed",
     "write_clip",
     "write_panel",
     "write_picture",

@@ -21,7 +21,8 @@ from glc_train.data.clips import open_clip
 from glc_train.data.module import VAL_MULTIPLE, StreamDataModule, check_val_max_side, val_window
 from glc_train.data.passes import first_readable
 from glc_train.data.pictures import PathLike
-from glc_train.data.source import CropSource, SourceFactory, to_signed
+from glc_train.data.source import CropSource, SourceFactory
+from glc_train.pixels import to_signed
 
 logger = logging.getLogger(__name__)
 

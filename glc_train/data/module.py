@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 from glc_train.data.packaged import packaged_pictures
 from glc_train.data.passes import first_readable
 from glc_train.data.pictures import PathLike, PictureError, find_pictures, read_picture
-from glc_train.data.source import CropSource, SourceFactory, name_of, to_signed
+from glc_train.data.source import CropSource, SourceFactory, name_of
+from glc_train.pixels import to_signed
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 _BLOCK = 100  # a mixture's weights are exact over every block of this many samples
@@ -28,11 +27,6 @@ def name_of(source: CropSource, index: int) -> str:
 
 # called with crop_size=..., seed=..., of clips also frames=...
 SourceFactory = Callable[..., CropSource]
-
-
-def to_signed(pixels: Tensor) -> Tensor:
-    """uint8 [0, 255] -> float32 [-1, 1], same shape."""
-    return pixels.to(torch.float32) / 127.5 - 1.0
 
 
 def sample_generator(seed: int, purpose: str, index: int) -> np.random.Generator:

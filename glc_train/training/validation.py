@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glc_train.backbones import BackboneError
-from glc_train.codecs import ImageCodec, VideoCodec, tensor_to_picture
+from glc_train.codecs import ImageCodec, VideoCodec
 from glc_train.data import draw_panel
 from glc_train.data.pictures import write_picture
 from glc_train.metrics import LPIPS
+from glc_train.pixels import tensor_to_picture
 from glc_train.training.latent_stage import shown_levels
 from glc_train.training.stage import Stage
-from glc_train.weights import Codec
 
 log = logging.getLogger(__name__)
 _Cell = tuple[np.ndarray, str]  # of the panel: a picture and what it is
@@ -71,15 +71,11 @@ def decode_in_all_ways(codec: ImageCodec, x: Tensor, indices: bool, transform: b
 
 def _decode_indices(codec: ImageCodec, x: Tensor) -> Decoded:
     model = codec.autoencoder
-    with codec._autocast():
+    with codec.autocast():
         quantised = model.quantiser(model.encoder(x, model.window))
         x_hat = model.decoder(quantised.vectors, model.window).float()
     bits = quantised.indices.numel() * torch.log2(torch.tensor(float(model.quantiser.codes)))
     return Decoded("stage I", x_hat, [float(bits) / (x.shape[-1] * x.shape[-2])])
-
-
-def _set_arithmetic(codec: Codec, dtype: torch.dtype) -> None:
-    (codec.image if isinstance(codec, VideoCodec) else codec).compute_dtype = dtype
 
 
 class Validate(Callback):
@@ -128,7 +124,7 @@ class Validate(Callback):
         x: Tensor = getattr(batch, "x", batch).to(pl_module.device)
         originals = x.reshape(-1, *x.shape[-3:])
         codec = pl_module.averaged
-        _set_arithmetic(codec, torch.bfloat16 if trainer.precision == "bf16-mixed" else torch.float32)
+        codec.compute_dtype = torch.bfloat16 if trainer.precision == "bf16-mixed" else torch.float32
         last = len(originals) - 1
         shown = sorted({round(k * last / max(1, self.panel_frames - 1)) for k in range(self.panel_frames)})
         rows = {t: [(tensor_to_picture(originals[t : t + 1]), f"original {t}" if last else "original")] for t in shown}

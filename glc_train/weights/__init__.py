@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,11 +12,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from glc_train.autoencoder import VQVAE
-from glc_train.codecs import GOP, ImageCodec, VideoCodec
+from glc_train.codecs import Codec, ImageCodec, VideoCodec
 from glc_train.files import replacing
 from glc_train.precision import resolve
 from glc_train.transform import ImageTransform, VideoTransform
-from glc_train.weights.config import settings_of
+from glc_train.weights.build import build_any as build_any
+from glc_train.weights.build import build_codec as build_codec
+from glc_train.weights.build import build_video as build_video
+from glc_train.weights.config import foreign_classes as foreign_classes
 from glc_train.weights.errors import WeightsError
 from glc_train.weights.published import IMAGE_MARKER, PUBLISHED_VIDEO_NAMES, VIDEO_MARKER, rename_published
 from glc_train.weights.published import predictor_state as predictor_state
@@ -25,64 +28,9 @@ from glc_train.weights.reading import FORMAT, VIDEO_FORMAT, existing, read_packa
 from glc_train.weights.reading import read_config as read_config
 from glc_train.weights.strict import compare, load_strictly
 
-Codec = ImageCodec | VideoCodec
 PRETRAINED = Path(__file__).parent.parent / "pretrained"  # weights that are installed with the package
 
-_Part = TypeVar("_Part")
 _Module = TypeVar("_Module", bound=torch.nn.Module)
-
-
-def _built(kind: Callable[..., _Part], name: str, section: Any) -> _Part:
-    """One of this project's own classes, whatever `_target_` says: files may come from strangers."""
-    settings = settings_of(name, section)
-    try:
-        return kind(**settings)
-    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # settings that do not go together
-        raise WeightsError(f"model.{name.removeprefix('video ')}: {error}") from error
-
-
-def build_codec(config: Mapping[str, Any]) -> ImageCodec:
-    """A codec with fresh weights from a configuration as in `conf/model/`; `transform: null` codes indices alone.
-
-    Raises:
-        WeightsError: a section is missing, or no such network can be built.
-    """
-    autoencoder = _built(VQVAE, "autoencoder", config.get("autoencoder"))
-    if "transform" in config and config["transform"] is None:
-        return ImageCodec(autoencoder, None)
-    transform = _built(ImageTransform, "transform", config.get("transform"))
-    try:
-        return ImageCodec(autoencoder, transform)
-    except ValueError as error:
-        raise WeightsError(f"the transform does not fit the auto-encoder: {error}") from error
-
-
-def build_video(config: Mapping[str, Any]) -> VideoCodec:
-    """A video codec with fresh weights.
-
-    Args:
-        config: `image`: as for `build_codec`; `transform`: arguments of `VideoTransform`; `own_autoencoder`: whether
-            conditional frames have an auto-encoder of their own, like the image codec's; `gop`: arguments of `GOP`.
-
-    Raises:
-        WeightsError: a section is missing, no such network can be built, or the parts do not fit each other.
-    """
-    image = config.get("image")
-    if not isinstance(image, Mapping):
-        raise WeightsError("the model's configuration has no section image")
-    codec = build_codec(image)
-    transform = _built(VideoTransform, "video transform", config.get("transform"))
-    own = _built(VQVAE, "autoencoder", image.get("autoencoder")) if config.get("own_autoencoder") else None
-    gop = _built(GOP, "gop", config.get("gop", {}))
-    try:
-        return VideoCodec(codec, transform, own, gop)
-    except ValueError as error:
-        raise WeightsError(f"the video model does not fit its image codec: {error}") from error
-
-
-def build_any(config: Mapping[str, Any]) -> Codec:
-    """A codec of either kind with fresh weights; the section `image` marks a video codec."""
-    return build_video(config) if "image" in config else build_codec(config)
 
 
 def _restored(
@@ -134,64 +82,71 @@ def load_any_codec(
     path: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | str = torch.float32,
+    trusted: Collection[str] = (),
 ) -> Codec:
-    """Loads an image codec or a whole video codec, whichever the file holds, for inference; see `load_codec`."""
+    """Loads an image codec or a whole video codec, whichever the file holds, for inference.
+
+    Args:
+        path: `weights.safetensors` of an export, a Lightning checkpoint (`.ckpt`), or the published `.pth` of the image
+            model; None: the weights that are installed with the package.
+        device: where the codec runs.
+        dtype: arithmetic of the auto-encoder: `torch.float32`, `torch.bfloat16`, or "auto" for whichever of them the
+            device computes natively. Every codec reads the files of both.
+        trusted: names of your own network classes, as `my_networks.Encoder`, that the file may ask for: building one
+            runs its code with the settings that the file gives.
+
+    Raises:
+        ValueError: there is no such dtype.
+        WeightsError: the file is missing, unreadable, asks for a class that is not trusted, or does not fit; names what
+            is missing, unexpected, mis-shaped.
+    """
     path = pretrained_weights() if path is None else Path(path)
     dtype = resolve(dtype, device)
     path = existing(path)
-    config, state = read_package(path) if path.suffix == ".safetensors" else read_tables(path)
+    config, state = read_package(path, trusted) if path.suffix == ".safetensors" else read_tables(path, trusted)
     codec: Codec = (
-        _published_codec(state, path) if config is None else _restored(lambda: build_any(config), state, path)
+        _published_codec(state, path) if config is None else _restored(lambda: build_any(config, trusted), state, path)
     )
-    (codec.image if isinstance(codec, VideoCodec) else codec).compute_dtype = dtype
+    codec.compute_dtype = dtype
     return codec.to(device).eval().requires_grad_(False)
+
+
+def _of_kind(
+    kind: type[_Module],
+    names: tuple[str, str],
+    path: str | os.PathLike[str] | None,
+    device: str | torch.device,
+    dtype: torch.dtype | str,
+    trusted: Collection[str],
+) -> _Module:
+    codec = load_any_codec(path, device, dtype, trusted)
+    if isinstance(codec, kind):
+        return codec
+    wanted, found = names
+    raise WeightsError(
+        f"{path or pretrained_weights()} holds {found} codec where {wanted} codec is asked for: give weights of "
+        f"{wanted} codec"
+    )
 
 
 def load_codec(
     path: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | str = torch.float32,
+    trusted: Collection[str] = (),
 ) -> ImageCodec:
-    """Loads an image codec for inference.
-
-    Args:
-        path: `weights.safetensors` of an export, a Lightning checkpoint (`.ckpt`), or the published `.pth`; None: the
-            weights that are installed with the package.
-        device: where the codec runs.
-        dtype: arithmetic of the auto-encoder: `torch.float32`, `torch.bfloat16`, or "auto" for whichever of them the
-            device computes natively. Every codec reads the files of both.
-
-    Raises:
-        ValueError: there is no such dtype.
-        WeightsError: the file is missing, unreadable, holds a video codec, or does not fit; names what is missing,
-            unexpected, mis-shaped.
-    """
-    path = pretrained_weights() if path is None else path
-    codec = load_any_codec(path, device, dtype)
-    if isinstance(codec, VideoCodec):
-        raise WeightsError(
-            f"{path} holds a video codec where an image codec is asked for: give weights of an image codec"
-        )
-    return codec
+    """`load_any_codec` for an image codec. Raises WeightsError also where the file holds a video codec."""
+    return _of_kind(ImageCodec, ("an image", "a video"), path, device, dtype, trusted)
 
 
 def load_video(
     path: str | os.PathLike[str] | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | str = torch.float32,
+    trusted: Collection[str] = (),
 ) -> VideoCodec:
-    """Loads a whole video codec of ours, its image codec included, for inference; arguments as for `load_codec`.
-
-    Raises:
-        WeightsError: as for `load_codec`, and where the file holds an image codec.
-    """
-    path = pretrained_weights() if path is None else path
-    codec = load_any_codec(path, device, dtype)
-    if isinstance(codec, ImageCodec):
-        raise WeightsError(
-            f"{path} holds an image codec where a video codec is asked for: give weights of a video codec"
-        )
-    return codec
+    """`load_any_codec` for a video codec. Raises WeightsError also where the file holds an image codec."""
+    return _of_kind(VideoCodec, ("a video", "an image"), path, device, dtype, trusted)
 
 
 def load_published_video(codec: VideoCodec, state: Mapping[str, Tensor], source: str) -> None:
@@ -244,7 +199,7 @@ def save_codec(codec: Codec, config: Mapping[str, Any], path: str | os.PathLike[
     for name, tensor in codec.state_dict().items():
         tensor = tensor.detach().cpu()
         state[name] = (tensor.half() if half and tensor.is_floating_point() else tensor.clone()).contiguous()
-    kind = VIDEO_FORMAT if isinstance(codec, VideoCodec) else FORMAT
+    kind = VIDEO_FORMAT if "image" in config else FORMAT
     with replacing(path) as temporary:
         try:
             save_file(state, temporary, metadata={"format": kind, "config": json.dumps(config)})

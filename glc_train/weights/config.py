@@ -7,7 +7,7 @@ compare its shapes with those of a file, a matter of seconds.
 import math
 import re
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -15,6 +15,8 @@ from glc_train.transform.image import Context, HyperPrior
 from glc_train.weights.errors import WeightsError
 
 Config = dict[str, Any]
+Trusted = bool | Collection[str]  # classes of others that may be built: all of a configuration of one's own, or names
+_OURS = "glc_train."
 MAX_FACTOR = 256  # pixels of a side that one place of the latent stands for: a picture of one pixel is padded to four
 
 
@@ -98,8 +100,39 @@ _SECTIONS: dict[str, dict[str, _Rule]] = {
 }
 
 
+def _sections(config: Any) -> Iterator[Mapping[str, Any]]:
+    """The configuration of a codec and its sections, those of its image codec included."""
+    if isinstance(config, Mapping):
+        yield config
+        for name, section in config.items():
+            yield from _sections(section) if name == "image" else [section] if isinstance(section, Mapping) else ()
+
+
+def foreign_classes(config: Mapping[str, Any]) -> list[str]:
+    """Names of the classes that a codec's configuration asks for and that are not of this project."""
+    targets = (section.get("_target_", "") for section in _sections(config))
+    return sorted({target for target in targets if target and not target.startswith(_OURS)})
+
+
+def foreign_class(section: Any, trusted: Trusted) -> str | None:
+    """The class that a section names, if it is not of this project.
+
+    Raises:
+        WeightsError: it is not trusted.
+    """
+    target = section.get("_target_") if isinstance(section, Mapping) else None
+    if not target or target.startswith(_OURS):
+        return None
+    if trusted is True or (trusted and target in trusted):
+        return str(target)
+    raise WeightsError(
+        f"the model is made of {target}, a class from outside glc_train: if you know whose code it is, name it in "
+        f"trusted=[{target}]"
+    )
+
+
 def settings_of(kind: str, section: Any) -> dict[str, Any]:
-    """The settings of one section, without its `_target_`: files do not choose what is built.
+    """The settings of one section, without its `_target_`, which names a class of ours.
 
     Args:
         kind: "autoencoder", "transform", "video transform" or "gop".
@@ -126,13 +159,14 @@ def settings_of(kind: str, section: Any) -> dict[str, Any]:
     return settings
 
 
-def checked(config: Any) -> Config:
+def checked(config: Any, trusted: Trusted = False) -> Config:
     """The configuration of a codec as it was given, if a codec may have it.
 
-    It then holds numbers, booleans, lists and the few words that settings may have; a `_target_` is a dotted name.
+    But for the settings of trusted classes it then holds numbers, booleans, lists and the few words that settings may
+    have; a `_target_` is a dotted name.
 
     Raises:
-        WeightsError: as `settings_of`.
+        WeightsError: as `settings_of`, and where a class is named that is neither ours nor trusted.
     """
     if not isinstance(config, dict):
         raise WeightsError(f"the model's configuration is no table of sections: {reprlib.repr(config)}")
@@ -140,19 +174,23 @@ def checked(config: Any) -> Config:
     known = {"image", "transform", "own_autoencoder", "gop"} if video else {"autoencoder", "transform"}
     if unknown := sorted(config.keys() - known - {"_target_"}):
         raise WeightsError(f"the model's configuration has no section {reprlib.repr(unknown[0])}")
-    if video:
-        if not isinstance(config["image"], dict) or "image" in config["image"]:
-            raise WeightsError("the model's configuration has no section image of an image codec")
-        checked(config["image"])
-        settings_of("gop", config.get("gop", {}))
-        if not _FLAG.fits(own := config.get("own_autoencoder", False)):
-            raise WeightsError(f"model.own_autoencoder must be {_FLAG.what}, not {reprlib.repr(own)}")
-    else:
-        settings_of("autoencoder", config.get("autoencoder"))
-    if video or "transform" not in config or config["transform"] is not None:
-        settings_of("video transform" if video else "transform", config.get("transform"))
     for section in (config, *config.values()):
         target = section.get("_target_", "") if isinstance(section, dict) else ""
         if not (isinstance(target, str) and re.fullmatch(r"[\w.]*", target)):
             raise WeightsError(f"the model's configuration names no class by {reprlib.repr(target)}")
+    if video:
+        if not isinstance(config["image"], dict) or "image" in config["image"]:
+            raise WeightsError("the model's configuration has no section image of an image codec")
+        checked(config["image"], trusted)
+        if not _FLAG.fits(own := config.get("own_autoencoder", False)):
+            raise WeightsError(f"model.own_autoencoder must be {_FLAG.what}, not {reprlib.repr(own)}")
+        kinds = {"gop": config.get("gop", {}), "video transform": config.get("transform")}
+    else:
+        kinds = {"autoencoder": config.get("autoencoder")}
+        if "transform" not in config or config["transform"] is not None:
+            kinds["transform"] = config.get("transform")
+    foreign_class(config, trusted)
+    for kind, section in kinds.items():
+        if foreign_class(section, trusted) is None:
+            settings_of(kind, section)
     return config

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,8 @@ def existing(path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def read_package(path: Path) -> tuple[Config, dict[str, Tensor]]:
-    """Configuration and state of one of our safetensors packages. Raises WeightsError."""
+def read_package(path: Path, trusted: Collection[str] = ()) -> tuple[Config, dict[str, Tensor]]:
+    """Configuration, which has passed `checked`, and state of one of our safetensors packages. Raises WeightsError."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -41,21 +41,21 @@ def read_package(path: Path) -> tuple[Config, dict[str, Tensor]]:
     found = metadata.get("format")
     if found not in (FORMAT, VIDEO_FORMAT):
         raise WeightsError(f"{path} is no weights package of glc_train (format {found!r}, not {FORMAT!r})")
-    return _parse_config(metadata.get("config"), path), state
+    return _parse_config(metadata.get("config"), path, trusted), state
 
 
-def _parse_config(text: Any, path: Path) -> Config:
+def _parse_config(text: Any, path: Path, trusted: Collection[str]) -> Config:
     try:
         config = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} holds no readable configuration of its model: {error}") from error
     try:
-        return checked(config)
+        return checked(config, trusted)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
 
 
-def read_tables(path: Path) -> tuple[Config | None, dict[str, Tensor]]:
+def read_tables(path: Path, trusted: Collection[str] = ()) -> tuple[Config | None, dict[str, Tensor]]:
     """Configuration and state of the codec in a checkpoint of ours; of other pickles no configuration, and their state.
 
     Raises:
@@ -66,7 +66,8 @@ def read_tables(path: Path) -> tuple[Config | None, dict[str, Tensor]]:
     except (PickleError, OSError) as error:
         raise WeightsError(f"{path} cannot be opened: {error}" if isinstance(error, OSError) else str(error)) from error
     if isinstance(content, dict) and CHECKPOINT_CONFIG in content:
-        return _parse_config(content[CHECKPOINT_CONFIG], path), _checkpoint_state(content.get("state_dict", {}), path)
+        config = _parse_config(content[CHECKPOINT_CONFIG], path, trusted)
+        return config, _checkpoint_state(content.get("state_dict", {}), path)
     for key in ("state_dict", "net", "net_g"):
         for _ in range(_MAX_NESTING):  # a table may even hold itself
             if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -97,13 +98,14 @@ def _is_plain(value: Any) -> bool:
     return value.layout == torch.strided and value.device.type == "cpu"
 
 
-def read_config(path: str | os.PathLike[str]) -> Config | None:
+def read_config(path: str | os.PathLike[str], trusted: Collection[str] = ()) -> Config | None:
     """Configuration of the codec in a package or checkpoint of ours; None for the published release, which has none.
 
-    It has passed `checked`, so that no text in it means anything but itself.
+    It has passed `checked`, so that no text in it means anything but itself. `trusted`: see `load_any_codec`.
 
     Raises:
         WeightsError: the file is missing or unreadable.
     """
     path = existing(path)
-    return read_package(path)[0] if path.suffix == ".safetensors" else read_tables(path)[0]
+    read = read_package if path.suffix == ".safetensors" else read_tables
+    return read(path, trusted)[0]

@@ -141,7 +141,7 @@ def test_a_large_picture_is_refused_until_the_limit_is_raised(
         assert torch.equal(codec.decompress_latent(data, limit)[1], latent)
     # as long as the container demands: only the limit is in its way
     whole = pack_image(ImageHeader(65536, 65536, 0, codec.fingerprint, 0), b"\x55")
-    monkeypatch.setattr(ImageCodec, "_coder", lambda _: pytest.fail("decoding began"))
+    monkeypatch.setattr(ImageCodec, "picture_coder", lambda _: pytest.fail("decoding began"))
     with pytest.raises(FormatError, match="above the limit of 89,478,485"):
         codec.decompress(whole)
     assert MAX_PIXELS == Image.MAX_IMAGE_PIXELS  # what can be encoded can be decoded
@@ -151,7 +151,7 @@ def test_a_payload_too_short_for_its_indices_is_refused_before_any_work(
     codec: ImageCodec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """4 KB for 4096×4096 pixels: 4,096 equally likely indices of a codebook of 1,024 take 5,120 bytes."""
-    coder = codec._coder()
+    coder = codec.picture_coder()
     assert isinstance(coder, ExactLatentCoder)
     assert isinstance(coder.symbols.z_map, _CodebookMap)
     monkeypatch.setattr(coder.symbols.z_map, "table", CategoricalTable.uniform(1024))
@@ -164,7 +164,7 @@ def test_a_payload_too_short_for_its_indices_is_refused_before_any_work(
 
 @pytest.mark.parametrize("rows", [1, 15, 16, 17, 18, 33, 48])
 def test_parameters_in_stripes_are_those_of_the_whole(codec: ImageCodec, rows: int) -> None:
-    coder = codec._coder()
+    coder = codec.picture_coder()
     assert isinstance(coder, ExactLatentCoder)
     z_hat = 3 * torch.randn(1, codec.transform.hyper_channels, rows, 5, generator=torch.Generator().manual_seed(rows))
     whole = coder.decoder.parameters_of(z_hat.double())
@@ -178,7 +178,7 @@ def test_a_payload_too_short_for_its_first_pass_is_refused_after_some_rows(
     codec: ImageCodec, monkeypatch: pytest.MonkeyPatch, zeros: bool
 ) -> None:
     """Neither the rest of the parameters nor one symbol of y is computed: memory and time are those of a stripe."""
-    coder = codec._coder()
+    coder = codec.picture_coder()
     assert isinstance(coder, ExactLatentCoder)
     size = 2048 * 2048 // 4096
     payload = b"\x80".ljust(size, b"\0") if zeros else np.random.default_rng(4).bytes(size)

@@ -77,7 +77,7 @@ def test_a_clip_never_carries_an_old_fingerprint(video_codec: VideoCodec, frames
 
 
 def test_an_exact_coder_is_made_once(codec: ImageCodec, video_codec: VideoCodec) -> None:
-    assert codec._coder() is codec._coder()
+    assert codec.picture_coder() is codec.picture_coder()
     assert video_codec.frame_coder() is video_codec.frame_coder()
 
 

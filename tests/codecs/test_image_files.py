@@ -22,8 +22,9 @@ from glc_train.bitstream import (
     WeightsMismatchError,
     pack_image,
 )
-from glc_train.codecs import ImageCodec, exact_stream, pad_to_multiple, picture_to_tensor, tensor_to_picture
+from glc_train.codecs import ImageCodec, exact_stream, pad_to_multiple
 from glc_train.codecs.exact_stream import ExactLatentCoder
+from glc_train.pixels import picture_to_tensor, tensor_to_picture
 from glc_train.transform import PriorParameters, SymbolStep
 from glc_train.weights import save_codec
 from tests.codecs.conftest import scaled_codec
@@ -37,7 +38,7 @@ FIXED_COST = 16  # bytes beyond the ideal code length: header, checks, and the e
 
 def latent_coder(codec: ImageCodec) -> ExactLatentCoder:
     """The exact coder of a codec with a transform."""
-    coder = codec._coder()
+    coder = codec.picture_coder()
     assert isinstance(coder, ExactLatentCoder)
     return coder
 

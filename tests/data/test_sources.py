@@ -25,10 +25,10 @@ from glc_train.data import (
     packaged_pictures,
     read_picture,
     render_picture,
-    to_signed,
     write_picture,
 )
 from glc_train.data import folder as folder_module
+from glc_train.pixels import to_signed
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def run_with(path: Path, model: dict[str, Any]) -> Any:
 
 def test_no_text_of_a_file_is_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLC_TEST_SECRET", "swordfish")
-    good: dict[str, Any] = {"_target_": "a.b", "autoencoder": {"codes": 8}, "transform": {"context": "none"}}
+    good: dict[str, Any] = {"_target_": "glc_train.a", "autoencoder": {"codes": 8}, "transform": {"context": "none"}}
     for place in ("_target_", "autoencoder", "transform", "surplus"):
         for hostile in (SECRET, {"_target_": SECRET}, {"context": SECRET}, {"codes": [SECRET]}, {SECRET: 1}):
             config = run_with(tmp_path / "w.safetensors", good | {place: hostile})

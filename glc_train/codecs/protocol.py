@@ -1,0 +1,234 @@
+"""What every codec does, of pictures or of clips: a picture is a clip of one frame."""
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import BinaryIO, ClassVar, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from glc_train.autoencoder import VQVAE
+from glc_train.bitstream import MAX_PIXELS, ClipFormat, Damage, FrameKind, ImageHeader, VideoHeader
+from glc_train.transform import ImageTransform, VideoTransform
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What is left of pictures or clips after coding, without a file.
+
+    Attributes:
+        x_hat: of the input's shape, about [-1, 1], not clamped.
+        bits: (B,) of pictures, (B, T) of clips: estimated bits of each frame.
+    """
+
+    x_hat: Tensor
+    bits: Tensor
+
+
+@dataclass(frozen=True)
+class FrameReport:
+    """One frame that was written.
+
+    Attributes:
+        index: its number, from 0.
+        kind: how it was coded; a picture is "intra".
+        size: bytes that it took of the file.
+        estimated_bits, ideal_bits: as of `CompressResult`; 0 for a repeated frame.
+        picture: uint8 (H, W, 3), what a decoder will show, if it was asked for.
+    """
+
+    index: int
+    kind: FrameKind
+    size: int
+    estimated_bits: float
+    ideal_bits: float
+    picture: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class DecodedFrame:
+    """One frame that was read: number, picture uint8 (H, W, 3), how it was coded, bytes that it took of the file."""
+
+    index: int
+    picture: np.ndarray
+    kind: FrameKind
+    size: int
+
+
+class FrameEncoder(Protocol):
+    """Writes a file frame by frame, in a `with` statement; one that is left by an error stays without its end."""
+
+    @property
+    def header(self) -> ClipFormat:
+        """What the file says of its frames."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        ...
+
+    def write(self, picture: np.ndarray) -> FrameReport:
+        """Codes the next frame, uint8 (H, W, 3). Raises ValueError where the file cannot hold it."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class FrameDecoder(Protocol):
+    """Reads a file: iterating it gives the frames that can be decoded, and fills `damages` with what was lost."""
+
+    @property
+    def header(self) -> ImageHeader | VideoHeader:
+        """What the file says of its frames."""
+        ...
+
+    @property
+    def damages(self) -> Sequence[Damage]:
+        """What was lost so far; complete when the iteration has ended."""
+        ...
+
+    @property
+    def frames(self) -> int | None:
+        """How many the file has; None until its end has been read."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes that were decoded so far."""
+        ...
+
+    def __iter__(self) -> Iterator[DecodedFrame]: ...
+
+
+def spread_qualities(levels: int, count: int = 4) -> list[int]:
+    """At most `count` of the qualities 0 to levels − 1, evenly from the lowest to the highest; of 64: 0, 21, 42, 63."""
+    return sorted({round(k * (levels - 1) / max(1, count - 1)) for k in range(count)})
+
+
+class Codec(nn.Module, ABC):
+    """A codec with its weights. Pictures are (B, 3, H, W) and clips (B, T, 3, H, W), in [-1, 1], of any size.
+
+    Attributes:
+        suffix: of its files, with the dot.
+        autoencoder, transform: of the conditional frames where there are any.
+        compute_dtype: in which the auto-encoders compute, float32 or bfloat16; weights stay float32.
+    """
+
+    suffix: ClassVar[str]
+    autoencoder: VQVAE
+    transform: ImageTransform | VideoTransform
+    compute_dtype: torch.dtype
+
+    @property
+    def quality_levels(self) -> int:
+        """Quality indices are 0 (fewest bits) to quality_levels − 1."""
+        return self.transform.quality_levels
+
+    @property
+    def latent_channels(self) -> int:
+        """N of the latent (B, N, h, w)."""
+        return self.autoencoder.latent_channels
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.transform.z_counts.device
+
+    @property
+    @abstractmethod
+    def multiple(self) -> int:
+        """Sides are padded to multiples of this."""
+
+    @abstractmethod
+    def latent_size(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the latent of a frame of height × width pixels."""
+
+    def encode_latent(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1], sides multiples of `multiple` → latent (B, N, h, w)."""
+        with self.autocast():
+            latent: Tensor = self.autoencoder.encoder(x, self.autoencoder.window)
+        return latent.float()
+
+    def decode_latent(self, latent: Tensor) -> Tensor:
+        """Latent (B, N, h, w) → (B, 3, f·h, f·w), about [-1, 1], not clamped."""
+        with self.autocast():
+            x_hat: Tensor = self.autoencoder.decoder(latent, self.autoencoder.window)
+        return x_hat.float()
+
+    @abstractmethod
+    def reconstruct(self, x: Tensor, quality: int | Tensor) -> Reconstruction:
+        """Codes and decodes pictures or clips without writing bytes.
+
+        Args:
+            x: (B, 3, H, W) or (B, T, 3, H, W) in [-1, 1], any size.
+            quality: index, or (B,) int64.
+
+        Raises:
+            ValueError: there is no such quality.
+        """
+
+    @abstractmethod
+    def hyper_indices(self, x: Tensor, quality: int | Tensor) -> Tensor:
+        """All indices of z (n,) int64 that coding x, as of `reconstruct`, writes under `transform.z_counts`."""
+
+    @abstractmethod
+    def weights_checksum(self) -> int:
+        """32 bits over all weights that a decoder uses; `fingerprint` is the low half of them."""
+
+    @property
+    def fingerprint(self) -> int:
+        """16 bits of a checksum over all weights that a decoder uses; every file carries them."""
+        return self.weights_checksum() & 0xFFFF
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Makes what files are coded with, which the first file would wait for."""
+
+    @abstractmethod
+    def encoder(self, quality: int, clip: ClipFormat, out: BinaryIO, reconstruct: bool = False) -> FrameEncoder:
+        """What writes a file.
+
+        Args:
+            quality: 0 to quality_levels − 1.
+            clip: size of the frames and, for clips, their rate.
+            out: where to write; a pipe will do.
+            reconstruct: whether `write` returns what a decoder will show, which costs the time of decoding.
+
+        Raises:
+            ValueError: no such quality, or a field of the header is out of range.
+        """
+
+    @abstractmethod
+    def decoder(self, source: BinaryIO, name: str = "The file", max_pixels: int | None = MAX_PIXELS) -> FrameDecoder:
+        """What reads a file.
+
+        Args:
+            source: where to read; a pipe will do.
+            name: begins the messages, the file's path, say.
+            max_pixels: larger frames are refused before anything is allocated for them; None: there is no limit.
+
+        Raises:
+            FormatError: no such file, written with other weights, or of too large frames.
+        """
+
+    def autocast(self) -> torch.autocast:
+        """The context in which an auto-encoder computes in `compute_dtype`."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.compute_dtype == torch.bfloat16)
+
+    def quality_indices(self, quality: int | Tensor, batch: int) -> Tensor:
+        """(B,) int64 on the codec's device, of one index for all or as it is. Raises ValueError for no such index."""
+        if isinstance(quality, Tensor):
+            return quality
+        level = operator.index(quality)
+        if not 0 <= level < self.quality_levels:
+            raise ValueError(f"quality must be 0 to {self.quality_levels - 1}, not {level}")
+        return torch.full((batch,), level, dtype=torch.int64, device=self.device)

@@ -1,0 +1,28 @@
+"""Pictures as arrays ⇄ the tensors that networks see; the one place that knows how 8 bits become [-1, 1]."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def to_signed(levels: Tensor) -> Tensor:
+    """uint8 0 to 255 → float32 in [-1, 1], the same shape."""
+    return levels.float().div(127.5).sub(1)
+
+
+def to_levels(x: Tensor) -> Tensor:
+    """About [-1, 1] → uint8 0 to 255, rounded and clipped, the same shape."""
+    return x.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def picture_to_tensor(picture: np.ndarray) -> Tensor:
+    """uint8 (H, W, 3) → (1, 3, H, W) float32 in [-1, 1]. Raises ValueError for anything else."""
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
+        raise ValueError(f"a picture is uint8 (H, W, 3), not {picture.dtype} {picture.shape}")
+    writable = np.require(picture, requirements=["C", "W"])  # a copy of read-only pictures, which PyTorch warns of
+    return to_signed(torch.from_numpy(writable).permute(2, 0, 1)[None])
+
+
+def tensor_to_picture(x: Tensor) -> np.ndarray:
+    """(1, 3, H, W) in [-1, 1] → uint8 (H, W, 3), rounded and clipped."""
+    return to_levels(x[0]).permute(1, 2, 0).contiguous().cpu().numpy()
