@@ -1,5 +1,6 @@
 """Symbols of the video transform codec ⇄ bytes, in arithmetic that is the same everywhere; see `exact_stream`."""
 
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -44,11 +45,11 @@ class ExactFrameCoder:
         """
         decoder, level = self.decoder, torch.tensor([quality], device=previous.device)
         given = decoder.context_of(previous, adaptor)
-        context, weight_map = given.context.float(), given.weight_map.float()
-        y = self.transform.analysis(torch.cat([latent, context], dim=1), level)
-        z_indices = self.transform.z_quantiser.nearest(self.transform.tokenizer(y, context, weight_map))
+        rounded = replace(given, context=given.context.float(), weight_map=given.weight_map.float())
+        encoded = self.transform.encode(latent, rounded, level)
+        z_indices = self.transform.z_quantiser.nearest(encoded.z)
         parameters_of = partial(decoder.parameters_of, given=given)
-        report = self.symbols.write(y, z_indices, check, parameters_of, decoder.decode_y)
+        report = self.symbols.write(encoded.y, z_indices, check, parameters_of, decoder.decode_y)
         return report, decoder(report.decoded, given, level)
 
     def decode(

@@ -290,9 +290,9 @@ class ExactLatentCoder(_PictureCoder):
 
     def encode(self, latent: Tensor, quality: Tensor, check: ContentCheck | None = None) -> StreamReport:
         """Codes a latent (1, N, h, w) at `quality` (1,) int64. `check`: to go on with; None begins one."""
-        y = self.transform.analysis(latent, quality)
-        z_indices = self.transform.z_quantiser.nearest(self.transform.hyper_analysis(y))
-        return self.write(y, z_indices, check, self.transform.rdoq[int(quality)])
+        encoded = self.transform.encode(latent, quality)
+        z_indices = self.transform.z_quantiser.nearest(encoded.z)
+        return self.write(encoded.y, z_indices, check, self.transform.rdoq[int(quality)])
 
     def write(self, y: Tensor, z_indices: Tensor, check: ContentCheck | None = None, rdoq: float = 0.0) -> StreamReport:
         """Codes y (1, C, h, w) and z_indices (1, h/4, w/4), or (1, Cz, h/4, w/4) under the factorised prior.
@@ -337,13 +337,13 @@ class ExactIndexCoder(_PictureCoder):
 
     def __init__(self, transform: IndexTransform, fingerprint: int) -> None:
         self.fingerprint = fingerprint
-        self.quantiser = transform.z_quantiser
+        self.transform = transform
         self.map = _CodebookMap(transform.z_quantiser, transform.z_counts)
 
     def encode(self, latent: Tensor, quality: Tensor, check: ContentCheck | None = None) -> StreamReport:
         """Codes a latent (1, N, h, w); there is one quality."""
         writer, check = SymbolWriter(), check or ContentCheck()
-        indices = self.quantiser.nearest(latent)
+        indices = self.transform.z_quantiser.nearest(self.transform.encode(latent, quality).z)
         bits = self.map.write(indices, writer, check)
         return StreamReport(writer.finish(), check.digest(), 0.0, bits, bits, self.map.lookup(indices))
 

@@ -153,7 +153,8 @@ class ImageCodec(Codec):
         """As of `Codec`."""
         pictures = pad_to_multiple(x.reshape(-1, *x.shape[-3:]), self.multiple)
         level = self.quality_indices(quality, len(x)).repeat_interleave(len(pictures) // len(x))
-        return self.transform.hyper_indices(self.encode_latent(pictures), level).flatten()
+        z = self.transform.encode(self.encode_latent(pictures), level).z
+        return self.transform.z_quantiser.nearest(z).flatten()
 
     # ------------------------------------------------------------------ files
 

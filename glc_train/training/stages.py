@@ -182,7 +182,7 @@ class TransformStage(LatentStage):
         quality = draws.balanced(len(x), transform.quality_levels).to(x.device)
         if self.watch is not None and self.starts_codebook:
             with torch.no_grad():
-                z = transform.hyper_analysis(transform.analysis(latent, quality))
+                z = transform.encode(latent, quality).z
             self.watch.initialise(as_vectors(z), draws.common)
         noise, z_noise = self.noise(latent, draws), None
         if noise is not None and transform.hyper_codebook is None:

@@ -2,7 +2,7 @@
 
 from glc_train.transform.gaussian import SCALE_MIN, gaussian_bits, published_gaussian_bits
 from glc_train.transform.hyper_prior import FactorisedGaussian, categorical_bits
-from glc_train.transform.image import ImageTransform, LatentDecoder, TransformOutput
+from glc_train.transform.image import Encoded, ImageTransform, LatentDecoder, TransformOutput
 from glc_train.transform.indices import IndexTransform
 from glc_train.transform.modules import (
     FourPartContext,
@@ -17,6 +17,7 @@ from glc_train.transform.video import FrameContext, FrameDecoder, FrameTransform
 
 __all__ = [
     "SCALE_MIN",
+    "Encoded",
     "FactorisedGaussian",
     "FourPartContext",
     "FrameContext",

@@ -26,6 +26,14 @@ HyperPrior = Literal["categorical", "factorised"]
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """What the encoder's half makes of a latent: y and z as of `TransformOutput`, before any rounding."""
+
+    y: Tensor
+    z: Tensor
+
+
+@dataclass(frozen=True)
 class TransformOutput:
     """What the transform codec makes of a latent.
 
@@ -191,9 +199,10 @@ class ImageTransform(nn.Module):
         hyper = "factorised prior" if codebook is None else f"{codebook.codes} hyper codes"
         return f"{self.channels} channels, {hyper}" + ("" if self.decoder.context else ", no context")
 
-    def hyper_indices(self, latent: Tensor, quality: Tensor) -> Tensor:
-        """Indices of z, as in `TransformOutput`, of a latent (B, N, h, w) at `quality` (B,) int64."""
-        return self.z_quantiser.nearest(self.hyper_analysis(self.analysis(latent, quality)))
+    def encode(self, latent: Tensor, quality: Tensor) -> Encoded:
+        """The encoder's half, of a latent (B, N, h, w) at `quality` (B,) int64."""
+        y = self.analysis(latent, quality)
+        return Encoded(y, self.hyper_analysis(y))
 
     def z_bits(self, indices: Tensor) -> Tensor:
         """Bits of each z index under the fitted categorical prior; same shape as `indices`, float32."""
@@ -228,16 +237,15 @@ class ImageTransform(nn.Module):
             noise: (B, C, h, w) in [-0.5, 0.5) where `rounding` needs it.
             z_noise: (B, Cz, h/4, w/4), the same for the rate of z under the factorised prior.
         """
-        y = self.analysis(latent, quality)
-        z = self.hyper_analysis(y)
-        quantised = self.z_quantiser(z)
+        encoded = self.encode(latent, quality)
+        quantised = self.z_quantiser(encoded.z)
         prior = self.decoder.parameters_of(quantised.straight_through)
-        step = QuantiseStep(y / prior.step, rounding, noise, self._rdoq_at(quality))
+        step = QuantiseStep(encoded.y / prior.step, rounding, noise, self._rdoq_at(quality))
         y_hat = self.decoder.decode_y(prior, step)
         bits_y, priced_bits_y = step.bits()
         return TransformOutput(
-            y=y,
-            z=z,
+            y=encoded.y,
+            z=encoded.z,
             z_hat=quantised.vectors,
             z_indices=quantised.indices,
             symbols=step.symbols,
@@ -247,7 +255,7 @@ class ImageTransform(nn.Module):
             latent_hat=self.decoder(y_hat, quality),
             bits_y=bits_y,
             priced_bits_y=priced_bits_y,
-            bits_z=self._bits_of_z(z, quantised.indices, rounding, z_noise).flatten(1).sum(1),
+            bits_z=self._bits_of_z(encoded.z, quantised.indices, rounding, z_noise).flatten(1).sum(1),
         )
 
     def preview(self, z_indices: Tensor, quality: Tensor) -> Tensor:

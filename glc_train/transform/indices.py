@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from glc_train.layers import FiniteScalarQuantiser, VectorQuantiser
 from glc_train.transform.hyper_prior import categorical_bits
-from glc_train.transform.image import TransformOutput
+from glc_train.transform.image import Encoded, TransformOutput
 from glc_train.transform.modules import PriorParameters
 from glc_train.transform.passes import Rounding
 
@@ -45,9 +45,9 @@ class IndexTransform(nn.Module):
         """One line for people."""
         return "none: indices alone"
 
-    def hyper_indices(self, latent: Tensor, quality: Tensor) -> Tensor:
-        """Indices (B, h, w) int64 of a latent (B, N, h, w); `quality` does not matter."""
-        return self.z_quantiser.nearest(latent)
+    def encode(self, latent: Tensor, quality: Tensor) -> Encoded:
+        """The latent (B, N, h, w) for z, and a y without channels; `quality` does not matter."""
+        return Encoded(latent.new_zeros(latent.shape[0], 0, *latent.shape[2:]), latent)
 
     def forward(
         self, latent: Tensor, quality: Tensor, rounding: Rounding = "hard", noise: Tensor | None = None
@@ -57,11 +57,11 @@ class IndexTransform(nn.Module):
         Returns:
             z the latent, z_hat and latent_hat its codes; every field of y has no channels.
         """
-        quantised = self.z_quantiser(latent)
-        none = latent.new_zeros(latent.shape[0], 0, *latent.shape[2:])
+        encoded = self.encode(latent, quality)
+        quantised, none = self.z_quantiser(encoded.z), encoded.y
         return TransformOutput(
             y=none,
-            z=latent,
+            z=encoded.z,
             z_hat=quantised.vectors,
             z_indices=quantised.indices,
             symbols=none,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from glc_train.layers import VectorQuantiser, block_c, conv3x3
 from glc_train.transform.hyper_prior import categorical_bits
-from glc_train.transform.image import TransformOutput
+from glc_train.transform.image import Encoded, TransformOutput
 from glc_train.transform.modules import GainTransform, PriorParameters, split_parameters
 from glc_train.transform.partition import checkerboard_masks
 from glc_train.transform.passes import QuantiseStep, Rounding, SymbolStep, run_passes
@@ -175,6 +175,11 @@ class VideoTransform(nn.Module):
         """Bits of each z index under the fitted categorical prior; same shape as `indices`, float32."""
         return categorical_bits(self.z_counts, indices)
 
+    def encode(self, latent: Tensor, given: FrameContext, quality: Tensor) -> Encoded:
+        """The encoder's half, of a latent (B, N, h, w) given the frame before, at `quality` (B,) int64."""
+        y = self.analysis(torch.cat([latent, given.context], dim=1), quality)
+        return Encoded(y, self.tokenizer(y, given.context, given.weight_map))
+
     def forward(
         self,
         latent: Tensor,
@@ -195,16 +200,15 @@ class VideoTransform(nn.Module):
             noise: (B, C, h, w) in [-0.5, 0.5) where `rounding` needs it.
         """
         given = self.decoder.context_of(previous, adaptor)
-        y = self.analysis(torch.cat([latent, given.context], dim=1), quality)
-        z = self.tokenizer(y, given.context, given.weight_map)
-        quantised = self.z_quantiser(z)
+        encoded = self.encode(latent, given, quality)
+        quantised = self.z_quantiser(encoded.z)
         prior = self.decoder.parameters_of(quantised.straight_through, given)
-        step = QuantiseStep(y / prior.step, rounding, noise)
+        step = QuantiseStep(encoded.y / prior.step, rounding, noise)
         y_hat = self.decoder.decode_y(prior, step)
         bits_y, priced_bits_y = step.bits()
         return FrameTransformOutput(
-            y=y,
-            z=z,
+            y=encoded.y,
+            z=encoded.z,
             z_hat=quantised.vectors,
             z_indices=quantised.indices,
             symbols=step.symbols,

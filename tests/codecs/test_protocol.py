@@ -1,6 +1,7 @@
 """What every codec does, held against its own forward pass and its files."""
 
 import io
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -127,3 +128,23 @@ def test_spread_qualities_reach_from_end_to_end(levels: int, count: int) -> None
     assert len(found) <= count
     assert found[0] == 0
     assert found[-1] == (levels - 1 if count > 1 else 0)
+
+
+def test_the_encoders_half_stands_once(
+    any_codec: Codec, frames: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training, files and the prior's fit go through `transform.encode`: without it none of them works."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("encode was called")
+
+    monkeypatch.setattr(type(any_codec.transform), "encode", refuse)
+    frames = frames[:2]
+    x = torch.cat([picture_to_tensor(frame) for frame in frames])[None]
+    with pytest.raises(RuntimeError, match="encode was called"):
+        any_codec.reconstruct(x, 0)
+    with pytest.raises(RuntimeError, match="encode was called"):
+        any_codec.hyper_indices(x, 0)
+    size = ClipFormat(width=frames[0].shape[1], height=frames[0].shape[0])
+    with any_codec.encoder(0, size, io.BytesIO()) as encoder, pytest.raises(RuntimeError, match="encode was called"):
+        deque(map(encoder.write, frames))
