@@ -16,7 +16,44 @@ from glc_train.files import printable
 Value = TypeVar("Value")
 
 
-class FilePasses:
+class Passes:
+    """Numbered samples in endless passes; one that cannot be used is named once in the log, and replaced."""
+
+    def __init__(self, count: int, noun: str, origin: str, error: type[ValueError]) -> None:
+        """Pass over `count` samples.
+
+        noun, origin: what they are and where they come from, in messages.
+        error: what using one raises if it cannot be used; others are not caught.
+        """
+        self._count = count
+        self._noun = noun
+        self._origin = origin
+        self._error = error
+
+    def number(self, place: int) -> int:
+        """Return the number of the sample at `place` >= 0 of the sequence."""
+        raise NotImplementedError
+
+    def use(self, place: int, use: Callable[[int], Value]) -> Value:
+        """Return `use(number)` of the sample at `place`, or of the next one of its pass that can be used.
+
+        Raises: the error of the constructor if none of them can be used.
+        """
+        lap, position = divmod(place, self._count)
+        for step in range(self._count):
+            number = self.number(lap * self._count + (position + step) % self._count)
+            try:
+                return use(number)
+            except self._error as error:
+                self.skipped(number, error)
+        raise self._error(f"{self._origin}: none of the {self._count} {self._noun}s can be read; replace them.")
+
+    def skipped(self, number: int, error: ValueError) -> None:
+        """Note that this sample cannot be used."""
+        raise NotImplementedError
+
+
+class FilePasses(Passes):
     """Files in endless passes, each in a new random order; what cannot be read is named once and replaced.
 
     Which file place i of the sequence has depends on (seed, i) and the list of files alone.
@@ -38,47 +75,45 @@ class FilePasses:
         noun: what they are, in messages and in the seed of the order.
         error: what reading one raises if it is unreadable; others are not caught.
         """
+        super().__init__(len(paths), noun, str(paths[0].parent), error)
         self.paths = list(paths)
         self.unreadable: dict[Path, str] = {}
-        self._named = torch.zeros(len(self.paths), dtype=torch.bool).share_memory_()  # by any of the loader processes
+        self._named = shared_flags(len(self.paths))
         self._seed = seed
-        self._noun = noun
-        self._error = error
         self._logger = logger
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
     def path(self, place: int) -> Path:
         """Return the file at `place` >= 0 of the sequence."""
-        lap, position = divmod(place, len(self.paths))
-        return self.paths[self._pass_order(lap)[position]]
+        return self.paths[self.number(place)]
 
     def read(self, place: int, read: Callable[[Path], Value]) -> Value:
         """Return `read(file)` of the file at `place`, or of the next one of its pass that can be read.
 
         Raises: the error of the constructor if none of them can be read.
         """
-        lap, position = divmod(place, len(self.paths))
-        order = self._pass_order(lap)
-        for step in range(len(order)):
-            number = order[(position + step) % len(order)]
-            path = self.paths[number]
-            try:
-                return read(path)
-            except self._error as error:
-                self.unreadable.setdefault(path, str(error))
-                if not self._named[number]:
-                    self._named[number] = True
-                    told, message = int(self._named.sum()), printable(str(error))
-                    self._logger.warning("Skipped %s %d of %d: %s", self._noun, told, len(self.paths), message)
-        raise self._error(
-            f"{self.paths[0].parent}: none of the {len(self.paths)} {self._noun}s can be read; replace them."
-        )
+        return self.use(place, lambda number: read(self.paths[number]))
 
-    def _pass_order(self, lap: int) -> np.ndarray:
+    def number(self, place: int) -> int:
+        """Return the number of the file at `place` >= 0 of the sequence."""
+        lap, position = divmod(place, len(self.paths))
         if self._order[0] != lap:
             purpose = "folder pass" if self._noun == "picture" else f"folder {self._noun} pass"
             self._order = (lap, sample_generator(self._seed, purpose, lap).permutation(len(self.paths)))
-        return self._order[1]
+        return int(self._order[1][position])
+
+    def skipped(self, number: int, error: ValueError) -> None:
+        """Name the file, if none of the loader processes has."""
+        self.unreadable.setdefault(self.paths[number], str(error))
+        if not self._named[number]:
+            self._named[number] = True
+            told, message = int(self._named.sum()), printable(str(error))
+            self._logger.warning("Skipped %s %d of %d: %s", self._noun, told, len(self.paths), message)
+
+
+def shared_flags(count: int) -> torch.Tensor:
+    """`count` flags, bool, that loader processes have in common; none is set."""
+    return torch.zeros(count, dtype=torch.bool).share_memory_()
 
 
 def first_readable(

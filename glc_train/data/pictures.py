@@ -7,7 +7,7 @@ import logging
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -53,14 +53,12 @@ def read_picture(path: PathLike) -> Picture:
     Raises: PictureError if the file is missing, damaged, too large (over Pillow's pixel limit) or of samples without
     a defined range.
     """
-    path = Path(path)
-    with warnings.catch_warnings(record=True) as remarks:
-        warnings.simplefilter("always")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        picture = _decode(path)
-    for text in dict.fromkeys(" ".join(str(remark.message).split()) for remark in remarks):
-        warnings.warn(f"{path}: {text}", stacklevel=2)
-    return picture
+    return _read(Path(path), None)
+
+
+def decode_picture(data: bytes, name: str) -> Picture:
+    """Decode the bytes of a picture file, called `name` in messages: see `read_picture`."""
+    return _read(name, data)
 
 
 def write_picture(path: PathLike, picture: Picture) -> None:
@@ -77,19 +75,33 @@ def write_picture(path: PathLike, picture: Picture) -> None:
         raise PictureError(f"{path}: cannot write '{suffix}' pictures; use one of {', '.join(SUFFIXES)}.")
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
         raise PictureError(f"{path}: expected a uint8 array (H, W, 3), got {picture.dtype} {picture.shape}.")
-    encoded = io.BytesIO()  # Pillow's own writing to files takes no notice of a write that a full disk cut short
+    # not by Pillow's own writing to files, which takes no notice of a write that a full disk cut short
+    encoded = encode_picture(picture, suffix, name=str(path))
     try:
-        image_format = Image.registered_extensions()[suffix]
-        Image.fromarray(np.ascontiguousarray(picture)).save(encoded, image_format, **_SAVE_OPTIONS.get(suffix, {}))
-    except Exception as error:  # each encoder has its own ways to refuse, most often the size
-        raise PictureError(f"{path}: cannot be written as '{suffix}' ({error}); choose another format.") from error
-    try:
-        write_bytes(path, encoded.getvalue())
+        write_bytes(path, encoded)
     except OSError as error:
         reason = error.strerror or error
         raise PictureError(
             f"{path}: cannot be written ({reason}); check the folder, its rights and the free space."
         ) from error
+
+
+def encode_picture(picture: Picture, suffix: str, quality: int | None = None, name: str = "A picture") -> bytes:
+    """Return the file that `write_picture` would write.
+
+    suffix: one of `SUFFIXES`. quality: 1 to 100, of JPEG and AVIF; None: 95. name: in messages.
+    Raises: PictureError if the format cannot hold the picture.
+    """
+    encoded = io.BytesIO()
+    options = _SAVE_OPTIONS.get(suffix, {})
+    if quality is not None and "quality" in options:
+        options = options | {"quality": quality}
+    try:
+        image_format = Image.registered_extensions()[suffix]
+        Image.fromarray(np.ascontiguousarray(picture)).save(encoded, image_format, **options)
+    except Exception as error:  # each encoder has its own ways to refuse, most often the size
+        raise PictureError(f"{name}: cannot be written as '{suffix}' ({error}); choose another format.") from error
+    return encoded.getvalue()
 
 
 def search_pictures(root: PathLike, recursive: bool = True) -> FoundFiles:
@@ -120,10 +132,20 @@ def find_pictures(root: PathLike, recursive: bool = True) -> list[Path]:
     return found.files
 
 
-def _decode(path: Path) -> Picture:
+def _read(path: Path | str, data: bytes | None) -> Picture:
+    with warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        picture = _decode(path, data)
+    for text in dict.fromkeys(" ".join(str(remark.message).split()) for remark in remarks):
+        warnings.warn(f"{path}: {text}", stacklevel=3)
+    return picture
+
+
+def _decode(path: Path | str, data: bytes | None) -> Picture:
     try:
-        with Image.open(path) as image:
-            pixels = _decode_jpeg(path, image)
+        with open(path, "rb") if data is None else io.BytesIO(data) as file, Image.open(file) as image:
+            pixels = _decode_jpeg(file, image)
             if pixels is None:
                 pixels = _decode_with_pillow(path, image)
             orientation = _orientation(image)  # after decoding, which applies that of a TIFF and then forgets it
@@ -143,17 +165,21 @@ def _decode(path: Path) -> Picture:
     return np.require(_oriented(pixels, orientation), requirements=["C", "W"])
 
 
-def _decode_jpeg(path: Path, image: Image.Image) -> Picture | None:
+def _decode_jpeg(file: BinaryIO, image: Image.Image) -> Picture | None:
     """Fast path: plain RGB or grey JPEG; None where Pillow has to do it."""
     if simplejpeg is None or image.format != "JPEG" or image.mode not in ("RGB", "L"):
         return None
+    place = file.tell()
+    file.seek(0)
     try:
-        return np.asarray(simplejpeg.decode_jpeg(path.read_bytes(), "RGB"), dtype=np.uint8)
+        return np.asarray(simplejpeg.decode_jpeg(file.read(), "RGB"), dtype=np.uint8)
     except ValueError:  # strict about harmless defects too: let Pillow judge the file
         return None
+    finally:
+        file.seek(place)
 
 
-def _decode_with_pillow(path: Path, image: Image.Image) -> Picture:
+def _decode_with_pillow(path: Path | str, image: Image.Image) -> Picture:
     tags: Any = getattr(image, "tag_v2", {})  # of TIFF
     if image.mode == "F" or tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))[0] != _UNSIGNED:
         raise PictureError(
@@ -175,7 +201,7 @@ def _decode_with_pillow(path: Path, image: Image.Image) -> Picture:
     return samples[..., :3]
 
 
-def _from_integers(path: Path, grey: npt.NDArray[np.generic], whitest: int, turned_over: bool) -> Picture:
+def _from_integers(path: Path | str, grey: npt.NDArray[np.generic], whitest: int, turned_over: bool) -> Picture:
     """Scale grey of up to 16 bits to 8, rounding: whitest -> 255 (Pillow's own conversion clips at 255)."""
     values = grey.astype(np.int64)
     if values.min() < 0 or max(int(values.max()), whitest) > 65535:

@@ -1,0 +1,70 @@
+"""Random crops of the pictures in shards, addressed by sample number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glc_train.data.crops import RandomCrops
+from glc_train.data.pictures import SUFFIXES, decode_picture
+from glc_train.data.shards.index import Member
+from glc_train.data.shards.stream import Files, ShardStream
+from glc_train.data.source import sample_generator
+
+
+class ShardCrops:
+    """Endless random crops of the pictures in WebDataset shards (a `CropSource`).
+
+    All pictures come once in each pass, shuffled over shards and within windows of them. Sample number i depends on
+    (seed, i) and the shards alone, never on what was asked before. A picture smaller than the crop is enlarged; one
+    that is missing, damaged or not the index's is named once in the log and replaced by the next that can be used.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        crop_size: int,
+        seed: int,
+        flip: bool = True,
+        scale_range: tuple[float, float] = (0.5, 1.0),
+        scale_probability: float = 0.5,
+        min_side: int = 0,
+        reading: dict[str, Any] | None = None,
+    ) -> None:
+        """Open the index.
+
+        root: address of a folder with an index, of an index, of a shard, or a pattern of shards; see `ShardStream`.
+        crop_size: side of the crops in pixels.
+        flip, scale_range, scale_probability, min_side: see `RandomCrops`.
+        reading: see `ShardReading`.
+        Raises: ShardError, ValueError for numbers out of range.
+        """
+        self._crops = RandomCrops(crop_size, flip, scale_range, scale_probability, min_side)
+        self.seed = seed
+        self._stream = ShardStream(root, seed, _picture, reading)
+
+    def sample(self, index: int) -> Tensor:
+        """Return crop number `index` >= 0: uint8 (3, crop_size, crop_size).
+
+        Raises: ShardError if too many samples are bad, or the shards cannot be reached.
+        """
+        return self._stream.read(index, lambda files: self._cut(files, index))
+
+    def name(self, index: int) -> str:
+        """Shard and file that crop number `index` is cut from (or its replacement, if that cannot be used)."""
+        return self._stream.name(index)
+
+    def _cut(self, files: Files, index: int) -> Tensor:
+        ((suffix, data),) = files.items()
+        picture = decode_picture(data, suffix)
+        height, width = picture.shape[:2]
+        crop = self._crops.draw(height, width, sample_generator(self.seed, "shard crop", index))
+        return torch.from_numpy(np.ascontiguousarray(crop.cut(picture).transpose(2, 0, 1)))
+
+
+def _picture(members: Sequence[Member]) -> list[Member]:
+    return [member for member in members if f".{member.suffix.rpartition('.')[2]}" in SUFFIXES][:1]

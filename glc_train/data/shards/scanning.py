@@ -1,0 +1,103 @@
+"""Indices made by reading shards once from beginning to end."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+from glc_train.data.shards.addresses import Storage, open_file, retried
+from glc_train.data.shards.errors import ShardError
+from glc_train.data.shards.index import Member, ShardRecord, shard_record
+from glc_train.files import printable
+
+_CHUNK = 2**20
+_LARGEST_MEMBER = 2**32 - 1
+
+
+class _Hashed:
+    """A stream that is read once; keeps count and SHA-256 of what was read."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.sha256 = hashlib.sha256()
+        self.count = 0
+        self._recent = b""
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self.sha256.update(data)
+        self.count += len(data)
+        self._recent = self._recent[-_CHUNK:] + data
+        return data
+
+    def block(self, offset: int) -> bytes:
+        """The tar block at `offset`, among what was read last."""
+        return self._recent[offset - self.count + len(self._recent) :][: tarfile.BLOCKSIZE]
+
+
+def index_shard(url: str, name: str, storage: Storage = None) -> ShardRecord:
+    """Read the shard at `url` once and return its record, under `name`.
+
+    Raises: ShardError if it is missing, cut short, compressed or no tar file, or holds two files of one name.
+    """
+
+    def scanned() -> ShardRecord:
+        with open_file(url, storage) as stream:
+            return _scanned(_Hashed(stream), url, name)
+
+    try:
+        return retried(scanned, url)
+    except FileNotFoundError as error:
+        raise ShardError(f"{printable(url)}: no such shard; check the address.") from error
+    except OSError as error:
+        raise ShardError(f"{printable(url)}: cannot be read ({error.strerror or error}).") from error
+
+
+def _scanned(stream: _Hashed, url: str, name: str) -> ShardRecord:
+    samples: dict[str, list[Member]] = {}
+    try:
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as tar:  # type: ignore[call-overload]
+            for key, suffix, info in _files(tar):
+                members = samples.setdefault(key, [])
+                if any(member.suffix == suffix for member in members):
+                    raise ShardError(
+                        f"{printable(url)}: two files {info.name}; make the shard anew with one of each name."
+                    )
+                if info.size > _LARGEST_MEMBER:
+                    raise ShardError(f"{printable(url)}: {info.name} has 4 GiB or more; split it.")
+                members.append(Member(suffix, info.offset_data, info.size, _crc32(tar, info)))
+            ended = not any(stream.block(tar.offset)) and stream.count >= tar.offset + tarfile.BLOCKSIZE
+    except (tarfile.TarError, EOFError) as error:
+        raise ShardError(
+            f"{printable(url)}: cut short, or not an uncompressed tar file ({error}); fetch or make it again."
+        ) from error
+    if not ended:
+        raise ShardError(f"{printable(url)}: damaged or cut short, its end mark is missing; fetch or make it again.")
+    while stream.read(_CHUNK):
+        pass
+    return shard_record(name, stream.count, stream.sha256.hexdigest(), list(samples.values()))
+
+
+def _files(tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
+    """Key, suffix and header of the files that belong to samples, by WebDataset's rules."""
+    for info in tar:
+        path = PurePosixPath(info.name)
+        stem, dot, suffix = path.name.partition(".")
+        if info.isreg() and dot and stem and not (stem.startswith("__") and stem.endswith("__")):
+            yield str(path.with_name(stem)), suffix.lower(), info
+
+
+def _crc32(tar: tarfile.TarFile, info: tarfile.TarInfo) -> int:
+    content = tar.extractfile(info)
+    assert content is not None
+    crc, left = 0, info.size
+    while left:
+        data = content.read(min(_CHUNK, left))
+        if not data:
+            raise EOFError("a file ends before its length")
+        crc, left = zlib.crc32(data, crc), left - len(data)
+    return crc
