@@ -6,12 +6,14 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from glc_train.cli import shards
+
 Command = Callable[[argparse.Namespace], int]
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `data` with its own commands."""
-    data = commands.add_parser("data", help="data sets: prepare public ones, verify, list")
+    data = commands.add_parser("data", help="data sets: prepare public ones, verify, list; shards")
     ours = data.add_subparsers(required=True, metavar="COMMAND")
 
     verify = ours.add_parser("verify", help="read all files of a prepared set and compare them with its manifest")
@@ -19,6 +21,8 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     verify.set_defaults(choose=lambda _: _verify)
 
     ours.add_parser("list", help="the public sets that can be prepared").set_defaults(choose=lambda _: _list)
+
+    shards.add_commands(ours)
 
 
 def _verify(args: argparse.Namespace) -> int:

@@ -12,6 +12,12 @@ from glc_train.data.packaged import PackagedCrops, packaged_pictures
 from glc_train.data.panel import draw_panel, write_panel
 from glc_train.data.pictures import PictureError, find_pictures, read_picture, search_pictures, write_picture
 from glc_train.data.rendered import RenderedCrops, render_picture
+from glc_train.data.shards.errors import ShardError
+from glc_train.data.shards.index import ShardIndex
+from glc_train.data.shards.pictures import ShardCrops
+from glc_train.data.shards.samples import PictureEncoder
+from glc_train.data.shards.scanning import index_shards
+from glc_train.data.shards.writing import WrittenShard, write_shards
 from glc_train.data.source import CropSource, MixedCrops
 from glc_train.data.walk import FoundFiles, Reason, find_files
 
@@ -29,17 +35,23 @@ __all__ = [
     "MixedCrops",
     "PackagedCrops",
     "PictureDataModule",
+    "PictureEncoder",
     "PictureError",
     "Reason",
     "RenderedClips",
     "RenderedCrops",
+    "ShardCrops",
+    "ShardError",
+    "ShardIndex",
     "StreamDataModule",
     "ValClip",
     "ValPicture",
+    "WrittenShard",
     "draw_panel",
     "find_clips",
     "find_files",
     "find_pictures",
+    "index_shards",
     "open_clip",
     "packaged_pictures",
     "read_picture",
@@ -49,4 +61,5 @@ __all__ = [
     "write_clip",
     "write_panel",
     "write_picture",
+    "write_shards",
 ]

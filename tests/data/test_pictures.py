@@ -270,6 +270,7 @@ def test_memory_that_does_not_suffice_is_said(tmp_path: Path, monkeypatch: pytes
     def fail(*_: object) -> None:
         raise MemoryError
 
+    (tmp_path / "vast.png").touch()
     monkeypatch.setattr(Image, "open", fail)
     with pytest.raises(PictureError, match=r"vast\.png: does not fit into memory"):
         read_picture(tmp_path / "vast.png")

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from glob import has_magic
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
@@ -49,6 +50,28 @@ def filesystem(url: str, storage: Storage = None) -> tuple[Any, str]:
     except (ImportError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise ShardError(f"{printable(url)}: this kind of address cannot be opened ({reason}).") from error
+
+
+def listed(place: str, storage: Storage = None) -> list[str]:
+    """Return the addresses of the shards in a folder, of a pattern of shards, or of one.
+
+    Raises: ShardError if there is none; OSError.
+    """
+    from braceexpand import braceexpand
+
+    urls: list[str] = []
+    for name in braceexpand(place):
+        pattern = name if name.endswith(".tar") or has_magic(name) else f"{name.rstrip('/')}/*.tar"
+        if has_magic(pattern):
+            system, inner = filesystem(pattern, storage)
+            local = local_path(pattern) is not None
+            found = [each if local else system.unstrip_protocol(each) for each in sorted(system.glob(inner))]
+            if not found:
+                raise ShardError(f"{printable(name)}: no shards there; name tar files, or a folder of them.")
+            urls += found
+        else:
+            urls.append(pattern)
+    return urls
 
 
 def open_file(url: str, storage: Storage = None) -> BinaryIO:

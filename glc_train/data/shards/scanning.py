@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import tarfile
 import zlib
-from collections.abc import Iterator
-from pathlib import PurePosixPath
-from typing import BinaryIO
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, TypeVar
 
-from glc_train.data.shards.addresses import Storage, open_file, retried
+from glc_train.data.pictures import PathLike
+from glc_train.data.shards.addresses import Storage, listed, local_path, open_file, retried
 from glc_train.data.shards.errors import ShardError
-from glc_train.data.shards.index import Member, ShardRecord, shard_record
+from glc_train.data.shards.index import INDEX_NAME, Member, ShardIndex, ShardRecord, shard_record, write_index
 from glc_train.files import printable
+
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
 
 _CHUNK = 2**20
 _LARGEST_MEMBER = 2**32 - 1
@@ -37,6 +42,44 @@ class _Hashed:
     def block(self, offset: int) -> bytes:
         """The tar block at `offset`, among what was read last."""
         return self._recent[offset - self.count + len(self._recent) :][: tarfile.BLOCKSIZE]
+
+
+def index_shards(shards: Sequence[str], out: PathLike | None = None, jobs: int = 1) -> ShardIndex:
+    """Make the index of shards that others wrote; they are read once from beginning to end.
+
+    shards: addresses of folders, shards, or patterns of shards. out: where the index goes; None: to
+        `index.safetensors` in the folder of local shards. jobs: processes.
+    Raises: ShardError if there is none, one cannot be used, or their folder is not to be written to; OSError.
+    """
+    urls = [url for place in shards for url in listed(place)]
+    folders = {url.rpartition("/")[0] for url in urls}
+    if out is None and (len(folders) > 1 or local_path(urls[0]) is None):
+        raise ShardError(f"{printable(urls[0])}: not in one local folder; say where the index goes with --out FILE.")
+    path = Path(f"{folders.pop() or '.'}/{INDEX_NAME}" if out is None else out)
+    here = path.parent.resolve()
+    names = [_name_from(here, url) for url in urls]
+    write_index(path, list(in_processes(_indexed, list(zip(urls, names, strict=True)), jobs)))
+    return ShardIndex(str(path))
+
+
+def _name_from(folder: Path, url: str) -> str:
+    path = local_path(url)
+    if path is None:
+        return url
+    return path.name if path.parent.resolve() == folder else str(path.resolve())
+
+
+def _indexed(job: tuple[str, str]) -> ShardRecord:
+    return index_shard(*job)
+
+
+def in_processes(work: Callable[[_Job], _Result], tasks: Sequence[_Job], count: int) -> Iterator[_Result]:
+    """Yield the results of `work`, in order, done in `count` processes."""
+    if count == 1:
+        yield from map(work, tasks)
+        return
+    with ProcessPoolExecutor(count) as pool:
+        yield from pool.map(work, tasks)
 
 
 def index_shard(url: str, name: str, storage: Storage = None) -> ShardRecord:

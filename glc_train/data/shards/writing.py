@@ -6,36 +6,44 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from glc_train.data.clip_info import ClipError
 from glc_train.data.pictures import PathLike, PictureError
 from glc_train.data.shards.errors import ShardError
 from glc_train.data.shards.index import INDEX_NAME, ShardIndex, ShardRecord, write_index
 from glc_train.data.shards.samples import Encoder, Item
-from glc_train.data.shards.scanning import index_shard
+from glc_train.data.shards.scanning import in_processes, index_shard
 from glc_train.files import discard, replacing, write_text
 
 _PLAN_NAME = ".plan.json"  # in a folder whose shards are not all written
+_LOCK_NAME = ".lock"
 _MEASURED = 16  # samples encoded beforehand to find how large they become
 _HEADROOM = 2**26  # bytes of disk space left free
 
 
 @dataclass(frozen=True)
 class WrittenShard:
-    """A shard that is complete: which of how many, its samples, bytes, and why others are not in it."""
+    """A shard that is complete.
 
+    Attributes:
+        path: its file, number `number` of `of`. samples, size: number and bytes.
+        left_out: samples that should be in it and cannot be read.
+        refusals: why; not of a shard that an earlier call wrote.
+    """
+
+    path: Path
     number: int
     of: int
-    path: Path
     samples: int
     size: int
+    left_out: int
     refusals: list[str]
 
 
@@ -58,8 +66,8 @@ def write_shards(
     samples: of a shard; None: as many as take about `megabytes` MB (10^6 bytes).
     seed: of the order. jobs: processes.
     done: called for each shard.
-    Raises: PictureError or ClipError if there is nothing to write; ShardError if `out` holds something else, the disk is
-    too small or no sample can be read; ValueError for numbers out of range; OSError.
+    Raises: PictureError or ClipError if there is nothing to write; ShardError if `out` holds something else, the disk
+    is too small or no sample can be read; ValueError for numbers out of range; OSError.
     """
     if min(jobs, 1 if samples is None else samples, megabytes) <= 0 or seed < 0:
         raise ValueError(f"samples, megabytes and jobs must be positive; got {samples}, {megabytes}, {jobs}.")
@@ -71,14 +79,16 @@ def write_shards(
     listing = hashlib.sha256(json.dumps(names).encode(errors="surrogateescape")).hexdigest()
     settings = {"samples": samples, "megabytes": megabytes, "seed": seed, "files": listing}
     plan = json.dumps({type(encoder).__name__: asdict(encoder), **settings})  # type: ignore[call-overload]
-    _begin(out, plan, sum(item.size for item in items) * scale)
-    records = []
-    write = partial(_written, out, encoder)
-    for number, (record, refusals) in enumerate(_in_processes(write, list(enumerate(shards)), jobs)):
-        records.append(record)
-        done(WrittenShard(number, len(shards), out / record.name, len(record.starts), record.size, refusals))
-    write_index(out / INDEX_NAME, records, plan)
-    discard(out / _PLAN_NAME)
+    with _begun(out, plan, sum(item.size for item in items) * scale):
+        records = []
+        write = partial(_written, out, encoder)
+        for number, (record, refusals) in enumerate(in_processes(write, list(enumerate(shards)), jobs)):
+            records.append(record)
+            count = len(record.starts)
+            left_out = len(shards[number]) - count
+            done(WrittenShard(out / record.name, number, len(shards), count, record.size, left_out, refusals))
+        write_index(out / INDEX_NAME, records, plan)
+        discard(out / _PLAN_NAME)
     return ShardIndex(str(out / INDEX_NAME))
 
 
@@ -92,9 +102,7 @@ def _growth(encoder: Encoder, items: Sequence[Item]) -> float:
     return after / before if before else 1.0
 
 
-def _shared_out(
-    items: Sequence[Item], scale: float, samples: int | None, limit: float, seed: int
-) -> list[list[Item]]:
+def _shared_out(items: Sequence[Item], scale: float, samples: int | None, limit: float, seed: int) -> list[list[Item]]:
     shards: list[list[Item]] = []
     size = 0.0
     for k in np.random.default_rng(seed).permutation(len(items)):
@@ -107,21 +115,30 @@ def _shared_out(
     return shards
 
 
-def _begin(out: Path, plan: str, size: float) -> None:
-    """Make the folder `out`, or see that what is in it was begun by the same call."""
+@contextmanager
+def _begun(out: Path, plan: str, size: float) -> Iterator[None]:
+    """Hold the folder `out`, a new one or one that the same call began, and see that `size` bytes fit."""
     out.mkdir(parents=True, exist_ok=True)
-    begun = out / _PLAN_NAME
-    index = out / INDEX_NAME
+    begun, index, lock = out / _PLAN_NAME, out / INDEX_NAME, out / _LOCK_NAME
     found = begun.read_text() if begun.is_file() else ShardIndex(str(index)).plan if index.is_file() else None
-    if found is None and any(out.iterdir()):
+    if found is None and any(path != lock for path in out.iterdir()):
         raise ShardError(f"{out}: the folder is not empty; name a new one.")
     if found not in (None, plan):
         raise ShardError(f"{out}: holds shards of other files or options; name a new folder, or empty this one.")
-    write_text(begun, plan)
-    there = sum(path.stat().st_size for path in out.glob("*.tar"))
-    free = shutil.disk_usage(out).free
-    if size - there + _HEADROOM > free:
-        raise ShardError(f"{out}: about {size / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free; make room.")
+    try:
+        with FileLock(lock, timeout=0):
+            for leftover in out.glob(".writing-*"):  # of a call that was killed
+                discard(leftover)
+            there = sum(path.stat().st_size for path in out.glob("*.tar"))
+            free = shutil.disk_usage(out).free
+            if size - there + _HEADROOM > free:
+                needed = f"about {size / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free"
+                raise ShardError(f"{out}: {needed}; make room, or write elsewhere.")
+            write_text(begun, plan)
+            yield
+    except Timeout as error:
+        raise ShardError(f"{out}: another call is writing there; let it end first.") from error
+    discard(lock)
 
 
 def _written(out: Path, encoder: Encoder, job: tuple[int, list[Item]]) -> tuple[ShardRecord, list[str]]:
@@ -132,23 +149,14 @@ def _written(out: Path, encoder: Encoder, job: tuple[int, list[Item]]) -> tuple[
     path = out / f"shard-{number:06}.tar"
     refusals = []
     if not path.exists():
-        with replacing(path) as temporary:
-            with temporary.open("wb") as file, TarWriter(file, "", "", 0o644, encoder=False, mtime=0) as tar:
-                for item in items:
-                    try:
-                        tar.write({"__key__": item.key, **encoder.files(item)})
-                    except (PictureError, ClipError) as error:
-                        refusals.append(str(error))
+        with (
+            replacing(path) as temporary,
+            temporary.open("wb") as file,
+            TarWriter(file, "", "", 0o644, encoder=False, mtime=0) as tar,
+        ):
+            for item in items:
+                try:
+                    tar.write({"__key__": item.key, **encoder.files(item)})
+                except (PictureError, ClipError) as error:
+                    refusals.append(str(error))
     return index_shard(str(path), path.name), refusals
-
-
-def _in_processes(
-    write: Callable[[tuple[int, list[Item]]], tuple[ShardRecord, list[str]]],
-    work: Sequence[tuple[int, list[Item]]],
-    jobs: int,
-) -> Iterator[tuple[ShardRecord, list[str]]]:
-    if jobs == 1:
-        yield from map(write, work)
-        return
-    with ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(write, work)
