@@ -1,23 +1,27 @@
-"""Evaluate a codec: ``python evaluate.py ckpt=FILE data=kodak data.root=FOLDER`` (see conf/evaluation)."""
+"""Evaluate a codec: `python evaluate.py ckpt=FILE data=kodak data.test.root=FOLDER` (see conf/evaluate.yaml)."""
 
 from __future__ import annotations
 
 from glc_train import interruption
 
-if __name__ in ("__main__", "__mp_main__"):  # the latter in processes for clips
+if __name__ in ("__main__", "__mp_main__"):  # the latter in processes of their own
     interruption.leave_at_once()  # the imports take seconds
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from glc_train.command_line import program
-from glc_train.evaluation import EvaluationSettings, run_evaluation, run_video_evaluation
+from glc_train.evaluation import EvaluationSettings, run_evaluation
 
 
-@program(config_path="conf/evaluation", config_name="evaluate")
+@program(config_path="conf", config_name="evaluate")
 def main(config: DictConfig) -> None:
     """Runs what the configuration asks for; what the user can mend is one sentence on stderr and exit code 1."""
-    settings = EvaluationSettings.from_config(config)
-    (run_video_evaluation if settings.data.clips else run_evaluation)(settings)
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode == RunMode.MULTIRUN and config.out is not None:
+        config.out = f"{config.out}/{hydra_config.job.num}"  # each job of a sweep in a folder of its own
+    run_evaluation(EvaluationSettings.from_config(config))
 
 
 if __name__ == "__main__":

@@ -58,9 +58,9 @@ def program(
 
 
 def null_groups(arguments: Sequence[str], folder: Path) -> list[str]:
-    """Arguments in which GROUP=null is ~GROUP, as Hydra spells it; groups are the folders in `folder`."""
+    """Arguments in which GROUP=null is GROUP=[], as Hydra spells it; groups are the folders in `folder`."""
     pairs = ((argument, argument.removesuffix("=null")) for argument in arguments)
-    return [f"~{group}" if group != argument and (folder / group).is_dir() else argument for argument, group in pairs]
+    return [f"{group}=[]" if group != argument and (folder / group).is_dir() else argument for argument, group in pairs]
 
 
 @contextmanager

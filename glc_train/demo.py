@@ -11,7 +11,7 @@ import argparse
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from rich.table import Table
 from glc_train.codecs import ImageCodec
 from glc_train.data import packaged_pictures, read_picture, write_panel, write_picture
 from glc_train.evaluation import PillowBaseline
-from glc_train.metrics import PictureMetrics
+from glc_train.metrics import LPIPS, PictureMetrics, psnr
 from glc_train.training import TrainingError, run_recipe, unwind
 from glc_train.weights import load_codec, pretrained_weights
 
@@ -73,17 +73,18 @@ class Coded:
 
 def code_all(
     codec: ImageCodec | PillowBaseline,
+    qualities: Iterable[int],
     pictures: Mapping[str, np.ndarray],
     metrics: PictureMetrics,
     tick: Callable[[float], None],
 ) -> list[Coded]:
-    """Codes, decodes and measures pictures uint8 (H, W, 3) at every quality; `tick` is told expected seconds."""
+    """Codes, decodes and measures pictures uint8 (H, W, 3) at `qualities`; `tick` is told expected seconds."""
     results = []
     for name, picture in pictures.items():
-        for quality in range(codec.quality_levels):
+        for quality in qualities:
             data = codec.compress(picture, quality)
             decoded = codec.decompress(data)
-            scores = metrics.measure(picture, decoded).as_dict()
+            scores = metrics.measure(picture, decoded)
             bpp = 8 * len(data) / (picture.shape[0] * picture.shape[1])
             psnr, lpips = scores["psnr"], scores["lpips"]
             if psnr is None or lpips is None:
@@ -215,13 +216,14 @@ def _bar(console: Console, seconds: float) -> Iterator[Callable[[float], None]]:
 
 def run(out: Path, steps: int, console: Console) -> None:
     """The whole demo; writes everything below `out`. Raises DemoError, and what training and metrics raise."""
-    codec, metrics = load_codec(dtype="auto"), PictureMetrics(("psnr", "lpips"))
+    codec, metrics = load_codec(dtype="auto"), PictureMetrics({"psnr": psnr, "lpips": LPIPS()})
+    levels = range(codec.quality_levels)
     photographs = {path.stem: read_picture(path) for path in packaged_pictures("test")}
     codings = len(photographs) * (codec.quality_levels + 1) + 2 * codec.quality_levels
     with _bar(console, codings * CODING_SECONDS + steps * STEP_SECONDS) as tick:
         console.print("1. The installed codec on photographs that it has never seen")
-        ours = code_all(codec, photographs, metrics, tick)
-        webp = code_all(PillowBaseline("webp", settings=[0]), photographs, metrics, tick)
+        ours = code_all(codec, levels, photographs, metrics, tick)
+        webp = code_all(PillowBaseline("webp"), [0], photographs, metrics, tick)  # as few bytes as it can
         draw_photographs(out / "photographs.png", photographs, ours, webp)
         console.print(figures("Means of the four photographs", {"GLC": ours}))
         smallest = mean(each.bpp for each in webp)
@@ -239,7 +241,8 @@ def run(out: Path, steps: int, console: Console) -> None:
         console.print(f"weights: {weights}\n")
         console.print("3. The held-out half, before and after, at the same bytes")
         slide = {"slide": read_picture(held_out / "slide.png")}
-        before, after = (code_all(each, slide, metrics, tick) for each in (codec, load_codec(weights, dtype="auto")))
+        tuned = load_codec(weights, dtype="auto")
+        before, after = (code_all(each, levels, slide, metrics, tick) for each in (codec, tuned))
     draw_slide(out / "slide.png", slide["slide"], before, after)
     console.print(figures("The held-out half", {"installed": before, "fine-tuned": after}))
     check_training(before, after)

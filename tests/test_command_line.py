@@ -89,7 +89,7 @@ def test_a_group_can_be_null(script: Path) -> None:
     ended = run(script, "data=null", "path=null")
     assert (ended.returncode, ended.stdout) == (0, "None False\n"), ended.stderr
     given = ["data=null", "path=null", "data.root=null", "data=one"]
-    assert null_groups(given, script.parent / "conf") == ["~data", *given[1:]]
+    assert null_groups(given, script.parent / "conf") == ["data=[]", *given[1:]]
 
 
 def test_the_advice_for_odd_characters_is_right(script: Path) -> None:

@@ -1,49 +1,43 @@
 """From a codec to a report: encode to a file, decode the file, measure, compare with baselines and published curves."""
 
-from glc_train.evaluation.baselines import BASELINE_FORMATS, PillowBaseline
+from glc_train.evaluation.baselines import BASELINE_FORMATS, PillowBaseline, X26xBaseline
 from glc_train.evaluation.bd_rate import BDRate, BDRateError, bd_rate
-from glc_train.evaluation.comparison import as_curve, compare
-from glc_train.evaluation.curves import Curve, load_published, published_datasets
-from glc_train.evaluation.grid import write_picture_grid
+from glc_train.evaluation.codecs import Encoded, EncodedFrame, FileCodec, PictureCodec
+from glc_train.evaluation.curves import Curve, as_curve, compare, load_published, published_datasets
 from glc_train.evaluation.plots import plot_rate_distortion
-from glc_train.evaluation.results import (
-    CodecResults,
-    EvaluationError,
-    PictureResult,
-    QualityMeans,
-    RunFacts,
-    write_csv,
-    write_json,
-)
+from glc_train.evaluation.results import CodecResults, EvaluationError, FrameResult, Means, Result
 from glc_train.evaluation.run import run_evaluation
-from glc_train.evaluation.runner import Codec, evaluate_codec
-from glc_train.evaluation.settings import DataSettings, EvaluationSettings
-from glc_train.evaluation.video_run import run_video_evaluation
+from glc_train.evaluation.sets import Clip, Clips, EvaluationSet, Item, Pictures, Still
+from glc_train.evaluation.settings import EvaluationSettings
 
 __all__ = [
     "BASELINE_FORMATS",
     "BDRate",
     "BDRateError",
-    "Codec",
+    "Clip",
+    "Clips",
     "CodecResults",
     "Curve",
-    "DataSettings",
+    "Encoded",
+    "EncodedFrame",
     "EvaluationError",
+    "EvaluationSet",
     "EvaluationSettings",
-    "PictureResult",
+    "FileCodec",
+    "FrameResult",
+    "Item",
+    "Means",
+    "PictureCodec",
+    "Pictures",
     "PillowBaseline",
-    "QualityMeans",
-    "RunFacts",
+    "Result",
+    "Still",
+    "X26xBaseline",
     "as_curve",
     "bd_rate",
     "compare",
-    "evaluate_codec",
     "load_published",
     "plot_rate_distortion",
     "published_datasets",
     "run_evaluation",
-    "run_video_evaluation",
-    "write_csv",
-    "write_json",
-    "write_picture_grid",
 ]

@@ -24,21 +24,21 @@ _LONGEST_NAME = 100
 def claim_folder(settings: EvaluationSettings, facts: RunFacts) -> Path:
     """The folder that the results go to, marked as theirs before the first one is written.
 
-    It is ``settings.out``, or else ``outputs/evaluation/DATA/CHECKPOINT-HASH``, with a hash of the weights and the
+    It is `settings.out`, or else `outputs/evaluation/DATA/CHECKPOINT-HASH`, with a hash of the weights and the
     settings. The same evaluation writes over its own results.
 
     Raises:
-        EvaluationError: the folder holds other results without ``settings.overwrite``, or what no evaluation wrote,
+        EvaluationError: the folder holds other results without `settings.overwrite`, or what no evaluation wrote,
             or it lies in the folder of the data.
     """
     identity = _identity(settings, facts)
     text = json.dumps(identity, indent=1)
-    out = Path(settings.out) if settings.out else _own_folder(settings, text)
-    root = settings.data.root
+    out = Path(settings.out) if settings.out else Path("outputs/evaluation", facts.dataset, _own_name(settings, text))
+    root = settings.data.get("root")
     if root is not None and out.resolve().is_relative_to(Path(root).resolve()):
         raise EvaluationError(
-            f"{out} lies in data.root={root}, so that what is decoded would be evaluated the next time: give another "
-            "out=FOLDER."
+            f"{out} lies in data.test.root={root}, so that what is decoded would be evaluated the next time: give "
+            "another out=FOLDER."
         )
     found = _recorded(out)
     if found != identity:
@@ -59,15 +59,15 @@ def claim_folder(settings: EvaluationSettings, facts: RunFacts) -> Path:
 
 def _identity(settings: EvaluationSettings, facts: RunFacts) -> dict[str, Any]:
     values = {name: value for name, value in asdict(settings).items() if name not in _WITHOUT_EFFECT}
-    if settings.data.root is not None:
-        values["data"]["root"] = str(Path(settings.data.root).resolve())
+    if (root := settings.data.get("root")) is not None:
+        values["data"]["root"] = str(Path(root).resolve())
     return {"weights_sha256": facts.weights_sha256, **values, "device": facts.device, "dtype": facts.dtype}
 
 
-def _own_folder(settings: EvaluationSettings, identity: str) -> Path:
+def _own_name(settings: EvaluationSettings, identity: str) -> str:
     checkpoint = Path(settings.ckpt or "codec").resolve()
     name = f"{checkpoint.parent.name}_{checkpoint.stem}"[-_LONGEST_NAME:]
-    return Path("outputs/evaluation", settings.data.name, f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}")
+    return f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
 
 def _recorded(out: Path) -> Any:

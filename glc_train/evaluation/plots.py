@@ -1,54 +1,127 @@
-"""Rate-distortion plot: one panel for each metric, our curves solid, published ones dashed."""
+"""What an evaluation shows: rate-distortion and scores over frames as plots, originals beside what was decoded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
 
-from glc_train.evaluation.curves import Curve
-from glc_train.files import replacing
+from glc_train.data import read_picture, write_clip, write_panel
+from glc_train.data.clip_info import ClipInfo
+from glc_train.evaluation.curves import Curve, metrics_of
+from glc_train.evaluation.results import CODEC, CodecResults, EvaluationError, Result, finite
+from glc_train.evaluation.sets import Item
+from glc_train.files import printable, replacing
+from glc_train.metrics import TITLES
 
-_PANELS = {
-    "lpips": "LPIPS (AlexNet) ↓",
-    "dists": "DISTS ↓",
-    "psnr": "PSNR (dB) ↑",
-    "ms_ssim": "MS-SSIM ↑",
-    "fid": "FID ↓",
-}
-
-
-def _metrics_of(curves: Sequence[Curve]) -> list[str]:
-    return [metric for metric in _PANELS if any(curve.series(metric)[0] for curve in curves)]
+_LABEL_HEIGHT = 16
 
 
-def has_metric(curves: Sequence[Curve]) -> bool:
-    """Whether there is anything to plot."""
-    return bool(_metrics_of(curves))
+def _panels(names: Sequence[str], x_label: str, height: float) -> tuple[Figure, Iterable[tuple[str, Axes]]]:
+    figure = Figure(figsize=(4.2 * len(names), height), layout="constrained")
+    axes = [figure.add_subplot(1, len(names), index) for index in range(1, len(names) + 1)]
+    for name, each in zip(names, axes, strict=True):
+        each.set(xlabel=x_label, title=TITLES.get(name, name))
+        each.grid(alpha=0.3)
+    return figure, zip(names, axes, strict=True)
+
+
+def _save(figure: Figure, path: Path, title: str) -> None:
+    figure.suptitle(title, fontsize=9)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)
 
 
 def plot_rate_distortion(ours: Sequence[Curve], published: Sequence[Curve], path: Path, title: str = "") -> None:
-    """Draw a PNG with a panel for each metric that any of our curves has; raises ``ValueError`` where none has.
+    """Draw a PNG with a panel for each metric that any of our curves has; raises `ValueError` where none has.
 
     Published rates are the models' estimates, ours are bytes on disk: the plot says so.
     """
-    panels = _metrics_of(ours)
-    if not panels:
+    names = metrics_of(ours)
+    if not names:
         raise ValueError("There is nothing to plot: no curve has a metric.")
-    figure = Figure(figsize=(4.2 * len(panels), 3.9), layout="constrained")
-    for index, metric in enumerate(panels, start=1):
-        axes = figure.add_subplot(1, len(panels), index)
+    figure, panels = _panels(names, "bits per pixel", 3.9)
+    for metric, axes in panels:
         for number, curve in enumerate([*ours, *published]):
             rates, values = curve.series(metric)
             if rates:
                 is_ours = number < len(ours)
                 axes.plot(rates, values, "o-" if is_ours else "x--", label=curve.name, alpha=1 if is_ours else 0.6)
-        axes.set_xlabel("bits per pixel")
-        axes.set_title(_PANELS[metric])
-        axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
     note = "solid: bytes on disk; dashed: read off published figures, rate as estimated by the models"
-    figure.suptitle(f"{title}\n{note}" if published else title, fontsize=9)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=130)
+    _save(figure, path, f"{title}\n{note}" if published else title)
+
+
+def plot_over_frames(results: Sequence[Result], path: Path) -> None:
+    """Draw a PNG with a panel for bytes and for each score of one clip, and a line for each codec and quality."""
+    series = [_over_frames(result) for result in results]
+    names = [name for name in series[0] if any(value is not None for each in series for value in each[name])]
+    figure, panels = _panels(names, "frame", 3.6)
+    for name, axes in panels:
+        for result, each in zip(results, series, strict=True):
+            known = [(number, value) for number, value in enumerate(each[name]) if value is not None]
+            if known:
+                label = f"{result.codec} q{result.quality}: {result.bpp:.4f} bpp"
+                axes.plot(*zip(*known, strict=True), "-" if result.codec == CODEC else "--", linewidth=1, label=label)
+        if name == "bytes":
+            axes.set_yscale("log")
+            axes.legend(fontsize=6)
+    _save(figure, path, printable(results[0].name))
+
+
+def _over_frames(result: Result) -> dict[str, list[float | None]]:
+    scores = {name: [finite(frame.scores[name]) for frame in result.frames] for name in result.scores}
+    return {"bytes": [float(frame.bytes) for frame in result.frames], **scores}
+
+
+def write_picture_grid(items: Sequence[Item], results: CodecResults, decoded_dir: Path, path: Path) -> None:
+    """Write a PNG with a row for each of the first four pictures: the original, then each quality by rising rate.
+
+    Args:
+        items: pictures that were evaluated.
+        results: of the codec.
+        decoded_dir: holds `q<quality>/<picture>.png`.
+        path: of the PNG.
+
+    Raises:
+        EvaluationError: a decoded picture is missing.
+    """
+    table = []
+    for item in items[:4]:
+        row = [(next(item.pictures()), f"{item.name} (original)")]
+        for result in sorted((r for r in results.results if r.name == item.name), key=lambda r: r.bpp):
+            file = decoded_dir / f"q{result.quality}" / f"{item.name}.png"
+            if not file.is_file():
+                raise EvaluationError(f"{file} is missing: evaluate with save_pictures=true to draw the grid.")
+            lpips = result.scores.get("lpips")
+            score = "" if lpips is None else f", LPIPS {lpips:.3f}"
+            row.append((read_picture(file), f"q{result.quality}: {result.bpp:.4f} bpp{score}"))
+        table.append(row)
+    write_panel(path, table)
+
+
+def write_side_by_side(path: Path, info: ClipInfo, columns: Sequence[tuple[str, Iterator[np.ndarray]]]) -> None:
+    """Write a video that shows clips of one size beside each other, as long as the shortest.
+
+    Args:
+        path: `.mp4`.
+        info: of each clip.
+        columns: label and pictures, uint8 (H, W, 3), of each clip.
+    """
+    width, height = info.width * len(columns), info.height + _LABEL_HEIGHT
+    shape = ClipInfo(width + width % 2, height + height % 2, info.fps, info.matrix, info.full_range)
+    with write_clip(path, shape, crf=18) as writer:
+        for pictures in zip(*(clip for _, clip in columns), strict=False):
+            cells = [_labelled(p, label) for p, (label, _) in zip(pictures, columns, strict=True)]
+            row = np.concatenate(cells, axis=1)
+            writer.write(np.pad(row, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"))
+
+
+def _labelled(picture: np.ndarray, text: str) -> np.ndarray:
+    strip = Image.new("RGB", (picture.shape[1], _LABEL_HEIGHT), "white")
+    ImageDraw.Draw(strip).text((3, 2), text, fill="black")
+    return np.concatenate([np.asarray(strip), picture])

@@ -1,68 +1,132 @@
-"""What an evaluation leaves behind, of pictures and clips alike: results, plot, and the summary on the terminal."""
+"""What an evaluation leaves behind: results, plots, and the summary on the terminal."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
-from glc_train.evaluation.comparison import as_curve, compare
-from glc_train.evaluation.curves import Curve
-from glc_train.evaluation.gaps import explain_gaps
+from glc_train.evaluation.curves import Curve, as_curve, compare, metrics_of
 from glc_train.evaluation.output import RESULTS
-from glc_train.evaluation.plots import has_metric, plot_rate_distortion
-from glc_train.evaluation.results import Results, RunFacts, write_csv, write_json
-from glc_train.evaluation.table import COLUMNS, print_means
+from glc_train.evaluation.plots import plot_over_frames, plot_rate_distortion
+from glc_train.evaluation.results import CodecResults, RunFacts, write_csv, write_json
 from glc_train.files import printable
+from glc_train.metrics import SMALLEST_SIDES
+
+_COLUMNS = {
+    "bpp": "bpp", "kbps": "kbit/s", "estimated_bpp": "estimate", "ideal_bpp": "ideal bpp", "psnr": "PSNR",
+    "ms_ssim": "MS-SSIM", "lpips": "LPIPS", "dists": "DISTS", "fid": "FID", "encode_seconds": "encode s",
+    "decode_seconds": "decode s",
+}  # fmt: skip
+_NOT_IN_TABLE = ("ideal_bpp", "rate_gap", "kid", "patches")
+_NARROWEST = 130  # characters; fewer would cut the numbers
+_SHOWN = 5  # names in one sentence
 
 
-def write_report(
-    out: Path,
-    facts: RunFacts,
-    results: Sequence[Results],
-    published: Sequence[Curve],
-    metrics: Sequence[str],
-    noun: str,
-) -> None:
-    """Write ``results.json``, ``results.csv`` and ``rate_distortion.png``, and print what they say.
+def write_report(out: Path, facts: RunFacts, results: Sequence[CodecResults], published: Sequence[Curve]) -> None:
+    """Write `results.json`, `results.csv` and plots, and print what they say.
 
     Args:
         out: folder.
         facts: of the run, with what was left out.
-        results: of the codec, then of each baseline.
+        results: of the codec, then of each baseline, with something in them.
         published: curves to compare with.
-        metrics: that were asked for.
-        noun: what was measured, "pictures" or "clips".
     """
-    count = len({each.name for each in results[0].measured})
-    title = f"{facts.dataset}, {count} {noun}"
+    ours, noun = results[0], "pictures" if results[0].stills else "clips"
+    names = list(dict.fromkeys(result.name for result in ours.results))
+    title = f"{facts.dataset}, {len(names)} {noun}"
     curves = [as_curve(each) for each in results]
     bd_rates = compare(curves[0], [*published, *curves[1:]])
-    facts = replace(facts, notes=tuple(explain_gaps(results, metrics)))
+    facts = replace(facts, notes=tuple(explain_gaps(results)))
     write_json(out / RESULTS, facts, results, bd_rates)
     write_csv(out / "results.csv", results)
-    if has_metric(curves):  # bytes alone can be evaluated too
+    if metrics_of(curves):  # bytes alone can be evaluated too
         plot_rate_distortion(curves, published, out / "rate_distortion.png", title)
-    console = print_means(results, title)
+    if not ours.stills:
+        (out / "frames").mkdir(exist_ok=True)
+        for name in names:
+            of_clip = [result for each in results for result in each.results if result.name == name]
+            plot_over_frames(of_clip, out / "frames" / f"{name}.png")
+    console = _print_means(results, title)
     _print_bd_rates(console, bd_rates)
     for note in facts.notes:
         console.print(note)
     if facts.left_out:
-        names = ", ".join(printable(each.name) for each in facts.left_out)
-        console.print(f"{len(facts.left_out)} of {count + len(facts.left_out)} {noun} were left out: {names}.")
+        left = ", ".join(printable(each.name) for each in facts.left_out)
+        console.print(f"{len(facts.left_out)} of {len(names) + len(facts.left_out)} {noun} were left out: {left}.")
     console.print(f"results: {printable(out)}", soft_wrap=True)
+
+
+def _print_means(results: Sequence[CodecResults], title: str) -> Console:
+    """Prints what each codec has at each quality, columns without any value left out; returns where to print more."""
+    means = [(each.codec, mean) for each in results for mean in each.means]
+    found = dict.fromkeys(name for _, mean in means for name, value in mean.figures.items() if value is not None)
+    used = [name for name in found if name not in _NOT_IN_TABLE]
+    table = Table("codec", "q", *(_COLUMNS.get(name, name) for name in used), title=title)
+    for codec, mean in means:
+        values = (mean.figures[name] for name in used)
+        table.add_row(codec, str(mean.quality), *("-" if v is None else f"{v:.4f}" for v in values))
+    console = Console(width=max(Console().width, _NARROWEST), highlight=False)
+    console.print(table)
+    return console
 
 
 def _print_bd_rates(console: Console, bd_rates: Sequence[dict[str, Any]]) -> None:
     refused = []
     for entry in bd_rates:
-        what = f"{COLUMNS[entry['metric']]} against {entry['anchor']}"
+        what = f"{_COLUMNS.get(entry['metric'], entry['metric'])} against {entry['anchor']}"
         if entry["percent"] is None:
             refused.append(what)
         else:
             console.print(f"BD-rate at equal {what}: {entry['percent']:+.1f}% (overlap {100 * entry['share']:.0f}%)")
     if refused:
         console.print(f"No BD-rate for {', '.join(refused)}: results.json says why.")
+
+
+def explain_gaps(codecs: Sequence[CodecResults]) -> list[str]:
+    """One sentence for each metric that some picture or clip lacks, and for all figures that are not finite."""
+    return [*_not_computed(codecs[0]), *(note for each in codecs for note in _not_finite(each))]
+
+
+def _not_computed(results: CodecResults) -> list[str]:
+    names = dict.fromkeys(result.name for result in results.results)
+    notes = []
+    for metric in results.results[0].scores:
+        lacking = list(dict.fromkeys(result.name for result in results.results if result.scores[metric] is None))
+        if lacking and metric != "flicker":
+            side = SMALLEST_SIDES.get(metric)
+            share = f"{len(lacking)} of {len(names)}"
+            without = f"it cannot be computed for {share}"
+            small = f"it takes {side} pixels on each side, which {share} do not have"
+            why = without if side is None else small
+            notes.append(f"No mean {_COLUMNS.get(metric, metric)}: {why} ({_listed(lacking)}).")
+    return notes
+
+
+def _not_finite(results: CodecResults) -> list[str]:
+    notes = []
+    for figure in results.results[0].figures():
+        values = {f"{each.name} q{each.quality}": each.figures()[figure] for each in results.results}
+        bad = [name for name, value in values.items() if value is not None and not math.isfinite(value)]
+        if bad:
+            lossless = ", as it is of equal pictures" if figure == "psnr" else ""
+            title = _COLUMNS.get(figure, figure)
+            notes.append(
+                f"{title} of {results.codec} is not finite{lossless}: null for {_listed(bad)}, and in the means."
+            )
+    bad = [f"q{m.quality}" for m in results.means if m.figures.get("patches") is not None and m.figures["fid"] is None]
+    if bad:
+        notes.append(
+            f"No FID of {results.codec} for {_listed(bad)}: fewer than two patches, or features that are not finite."
+        )
+    return notes
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(map(printable, names[:_SHOWN])) + (f" and {more} more" if more > 0 else "")

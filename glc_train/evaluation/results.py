@@ -1,25 +1,32 @@
-"""What an evaluation found, as data: per picture, per quality, and the files that carry it."""
+"""What an evaluation found, as data: per frame, per picture or clip, per quality, and the files that carry it."""
 
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import io
 import json
 import math
 import os
 import platform
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import numpy as np
 import torch
 
 from glc_train import provenance
 from glc_train.files import write_text
+from glc_train.metrics import compare_distributions
 
 SCHEMA_VERSION = 1
+CODEC = "GLC"
+"""Name of the codec under test in the results."""
+STANDARD_SCORES = ("psnr", "ms_ssim", "lpips", "dists")
+"""Columns that all results have, empty where the metric was not asked for; those of other metrics follow."""
 
 
 class EvaluationError(ValueError):
@@ -27,71 +34,114 @@ class EvaluationError(ValueError):
 
 
 @dataclass(frozen=True)
-class PictureResult:
-    """One picture at one quality. Figures may be infinite or NaN; they are written as ``null``.
+class FrameResult:
+    """One frame: how it was coded, the bytes of its record, its scores, and features of its patches for FID and KID.
 
-    ``bytes`` is the size of the file on disk and ``bpp`` eight times that over the original's pixels. ``estimated_bpp``
-    is what the model's own probabilities say and ``ideal_bpp`` the code length under the coder's integer tables, both
-    without headers. Times are wall clock seconds of compress and decompress alone. ``None`` is "not computed".
+    Scores are by name, `None` where they cannot be computed. `flicker`, of clips, is the root mean square, over samples
+    in [0, 1], of how much the coding error changed since the frame before: errors that stand still are not seen as
+    flicker. `features` are of the original and the decoded picture, (N, F) each.
+    """
+
+    kind: str
+    bytes: int
+    scores: Mapping[str, float | None]
+    features: tuple[np.ndarray, np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """One picture or clip at one quality. Figures may be infinite or NaN; they are written as `null`.
+
+    Attributes:
+        codec, name: of the codec, and of the picture or clip.
+        quality: of the codec; a baseline's file was to have no more bytes than the codec's at this quality.
+        bytes: size of the file on disk, everything included.
+        estimated_bpp, ideal_bpp: what the model's own probabilities say, and the code length under the coder's integer
+            tables, both without headers; None where the codec does not tell.
+        scores: means over frames, by name.
+        encode_seconds, decode_seconds: wall clock per frame, of the codec alone.
+        frames: one of a picture.
+        fps: frames per second; None of a picture.
     """
 
     codec: str
-    picture: str
+    name: str
     quality: int
     height: int
     width: int
     bytes: int
-    bpp: float
     estimated_bpp: float | None
     ideal_bpp: float | None
-    psnr: float | None
-    ms_ssim: float | None
-    lpips: float | None
-    dists: float | None
+    scores: Mapping[str, float | None]
     encode_seconds: float
     decode_seconds: float
+    frames: tuple[FrameResult, ...]
+    fps: float | None = None
 
     @property
-    def name(self) -> str:
-        """The picture's, for messages."""
-        return self.picture
+    def bpp(self) -> float:
+        """Bits on disk over the pixels of all frames."""
+        return 8 * self.bytes / (len(self.frames) * self.height * self.width)
 
+    @property
+    def kbps(self) -> float:
+        """Of a clip: 1,000 bits a second."""
+        return 8 * self.bytes * (self.fps or math.nan) / len(self.frames) / 1000
 
-_AVERAGED = (
-    "bpp",
-    "estimated_bpp",
-    "ideal_bpp",
-    "psnr",
-    "ms_ssim",
-    "lpips",
-    "dists",
-    "encode_seconds",
-    "decode_seconds",
-)
+    def figures(self) -> dict[str, float | None]:
+        """What is averaged over pictures or clips."""
+        return {
+            "bpp": self.bpp,
+            **({} if self.fps is None else {"kbps": self.kbps}),
+            "estimated_bpp": self.estimated_bpp,
+            "ideal_bpp": self.ideal_bpp,
+            **dict.fromkeys(STANDARD_SCORES),
+            **self.scores,
+            "encode_seconds": self.encode_seconds,
+            "decode_seconds": self.decode_seconds,
+        }
+
+    def row(self) -> dict[str, Any]:
+        """Columns of `results.csv`."""
+        still = self.fps is None
+        return {
+            "codec": self.codec,
+            "picture" if still else "sequence": self.name,
+            "quality": self.quality,
+            "height": self.height,
+            "width": self.width,
+            **({} if still else {"frames": len(self.frames), "fps": self.fps}),
+            "bytes": self.bytes,
+            **{name: finite(value) for name, value in self.figures().items()},
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `results.json`; of a clip as the published script writes it: its figures, then lists over frames."""
+        content = self.row()
+        if self.fps is not None:
+            content["frame_kind"] = [frame.kind for frame in self.frames]
+            content["frame_bpp"] = [8 * frame.bytes / (self.height * self.width) for frame in self.frames]
+            for name in dict.fromkeys([*STANDARD_SCORES, *self.scores]):
+                content[f"frame_{name}"] = [finite(frame.scores.get(name)) for frame in self.frames]
+        return content
 
 
 @dataclass(frozen=True)
-class QualityMeans:
-    """Means over pictures at one quality; ``None`` unless every picture has the value, and a finite one.
+class Means:
+    """Means over pictures or clips at one quality.
 
-    ``rate_gap`` is mean bpp over mean estimated bpp, less 1. ``fid`` and ``kid`` are over all patches.
+    Attributes:
+        quality: of the codec.
+        count: of pictures or clips.
+        figures: by name, as `Result.figures`, each `None` unless all have the value, and a finite one. Of pictures also
+            `rate_gap`, mean bpp over mean estimated bpp, less 1, and `fid`, `kid`, `patches` over all patches.
+        scores: names of those figures that a curve over the rate has.
     """
 
     quality: int
-    pictures: int
-    bpp: float | None = None
-    estimated_bpp: float | None = None
-    ideal_bpp: float | None = None
-    rate_gap: float | None = None
-    psnr: float | None = None
-    ms_ssim: float | None = None
-    lpips: float | None = None
-    dists: float | None = None
-    encode_seconds: float | None = None
-    decode_seconds: float | None = None
-    fid: float | None = None
-    kid: float | None = None
-    patches: int | None = None
+    count: int
+    figures: Mapping[str, float | None]
+    scores: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -99,47 +149,61 @@ class CodecResults:
     """All results of one codec on one data set."""
 
     codec: str
-    pictures: tuple[PictureResult, ...]
-    means: tuple[QualityMeans, ...]
+    results: tuple[Result, ...]
 
     @property
-    def measured(self) -> tuple[PictureResult, ...]:
-        """What was measured one by one."""
-        return self.pictures
+    def stills(self) -> bool:
+        """Whether they are of pictures."""
+        return not self.results or self.results[0].fps is None
+
+    @functools.cached_property
+    def means(self) -> tuple[Means, ...]:
+        """Means by quality."""
+        qualities = dict.fromkeys(result.quality for result in self.results)
+        return tuple(mean_of([r for r in self.results if r.quality == quality]) for quality in qualities)
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``results.json``: means and pictures."""
-        return {"means": [asdict(m) for m in self.means], "pictures": self.rows()}
-
-    def rows(self) -> list[dict[str, Any]]:
-        """For ``results.csv``: a line per picture and quality."""
-        return [plain(picture) for picture in self.pictures]
+        """For `results.json`: means, and what was measured; clips by name and quality."""
+        count = "pictures" if self.stills else "sequences"
+        means = [{"quality": each.quality, count: each.count, **each.figures} for each in self.means]
+        if self.stills:
+            return {"means": means, count: [result.as_dict() for result in self.results]}
+        clips: dict[str, dict[str, Any]] = {}
+        for result in self.results:
+            clips.setdefault(result.name, {})[str(result.quality)] = result.as_dict()
+        return {"means": means, count: clips}
 
 
 def finite(value: float | None) -> float | None:
-    """The value; ``None`` where it is infinite or NaN, which neither JSON nor a mean can hold."""
+    """The value; `None` where it is infinite or NaN, which neither JSON nor a mean can hold."""
     return value if value is None or math.isfinite(value) else None
 
 
-def plain(record: Any) -> dict[str, Any]:
-    """Fields of a dataclass by name, numbers through :func:`finite`."""
-    values = {column.name: getattr(record, column.name) for column in fields(record)}
-    return {name: finite(value) if isinstance(value, float) else value for name, value in values.items()}
-
-
 def mean(values: Iterable[float | None]) -> float | None:
-    """Mean, perhaps infinite or NaN; ``None`` where there is no value, or one is missing."""
+    """Mean, perhaps infinite or NaN; `None` where there is no value, or one is missing."""
     known = list(values)
     return None if not known or None in known else sum(v for v in known if v is not None) / len(known)
 
 
-def mean_of(results: Sequence[PictureResult], quality: int, **distribution: Any) -> QualityMeans:
-    """Average the results of one quality; ``distribution`` may carry ``fid``, ``kid`` and ``patches``."""
-    chosen = [result for result in results if result.quality == quality]
-    means: dict[str, Any] = {name: finite(mean(getattr(r, name) for r in chosen)) for name in _AVERAGED}
-    bpp, estimated = means["bpp"], means["estimated_bpp"]
-    gap = bpp / estimated - 1 if bpp is not None and estimated else None
-    return QualityMeans(quality=quality, pictures=len(chosen), rate_gap=gap, **means, **distribution)
+def mean_of(results: Sequence[Result]) -> Means:
+    """Averages results of one quality, all of pictures or all of clips."""
+    rows = [result.figures() for result in results]
+    figures = {name: finite(mean(row[name] for row in rows)) for name in rows[0]}
+    scores = tuple(name for name in dict.fromkeys([*STANDARD_SCORES, *results[0].scores]) if name != "flicker")
+    if results[0].fps is None:
+        bpp, estimated = figures["bpp"], figures["estimated_bpp"]
+        figures["rate_gap"] = bpp / estimated - 1 if bpp is not None and estimated else None
+        figures |= _distribution(results)
+        scores += ("fid",)
+    return Means(results[0].quality, len(results), figures, scores)
+
+
+def _distribution(results: Sequence[Result]) -> dict[str, Any]:
+    features = [frame.features for result in results for frame in result.frames if frame.features is not None]
+    if not features:
+        return {"fid": None, "kid": None, "patches": None}
+    originals, decoded = (np.concatenate(side) for side in zip(*features, strict=True))
+    return asdict(compare_distributions(originals, decoded))
 
 
 def fingerprint(path: Path | str) -> str:
@@ -158,7 +222,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What made a result: enough to make it again. ``left_out`` and ``notes`` say what is missing in it, and why."""
+    """What made a result: enough to make it again. `left_out` and `notes` say what is missing in it, and why."""
 
     dataset: str
     checkpoint: str | None = None
@@ -174,30 +238,8 @@ class RunFacts:
     notes: tuple[str, ...] = ()
 
 
-class Results(Protocol):
-    """All results of one codec on one data set, of pictures or clips."""
-
-    @property
-    def codec(self) -> str:
-        """Its name."""
-
-    @property
-    def means(self) -> Sequence[Any]:
-        """Means over what was measured, one for each quality."""
-
-    @property
-    def measured(self) -> Sequence[Any]:
-        """What was measured one by one, each with ``name``, ``quality``, ``height`` and ``width``."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """For ``results.json``."""
-
-    def rows(self) -> list[dict[str, Any]]:
-        """For ``results.csv``."""
-
-
-def write_json(path: Path, facts: RunFacts, codecs: Sequence[Results], bd_rates: Sequence[Any] = ()) -> None:
-    """Write ``results.json``: ``schema``, the facts of the run, and what each codec's ``as_dict`` gives."""
+def write_json(path: Path, facts: RunFacts, codecs: Sequence[CodecResults], bd_rates: Sequence[Any] = ()) -> None:
+    """Write `results.json`: `schema`, the facts of the run, and what each codec's `as_dict` gives."""
     content = {
         "schema": SCHEMA_VERSION,
         **asdict(facts),
@@ -207,10 +249,10 @@ def write_json(path: Path, facts: RunFacts, codecs: Sequence[Results], bd_rates:
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def write_csv(path: Path, codecs: Sequence[Results]) -> None:
-    """Write ``results.csv``: the rows of each codec; an empty cell is "not computed"."""
+def write_csv(path: Path, codecs: Sequence[CodecResults]) -> None:
+    """Write `results.csv`: a line per picture or clip and quality; an empty cell is "not computed"."""
     text = io.StringIO()
-    rows = [row for each in codecs for row in each.rows()]
+    rows = [result.row() for each in codecs for result in each.results]
     writer = csv.DictWriter(text, rows[0] if rows else (), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -1,100 +1,163 @@
-"""A whole evaluation: find the pictures, measure the codec and its baselines, compare, write the report."""
+"""A whole evaluation: find pictures or clips, measure the codec and its baselines, compare, write the report."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from glc_train.data import find_pictures, packaged_pictures, read_picture
-from glc_train.evaluation.baselines import PillowBaseline
+import torch
+
+from glc_train.evaluation.codecs import PictureFiles, through_files
 from glc_train.evaluation.curves import load_published
-from glc_train.evaluation.grid import write_picture_grid
-from glc_train.evaluation.inputs import labels, readable
+from glc_train.evaluation.measure import Bench
 from glc_train.evaluation.output import claim_folder
+from glc_train.evaluation.plots import write_picture_grid
 from glc_train.evaluation.report import write_report
-from glc_train.evaluation.results import CodecResults, EvaluationError, LeftOut
-from glc_train.evaluation.runner import Codec, evaluate_codec
-from glc_train.evaluation.settings import DataSettings, EvaluationSettings, check_qualities
-from glc_train.metrics import PatchDistribution, PictureMetrics, check_patch_count, load_inception
-from glc_train.weights import load_codec, pretrained_weights
+from glc_train.evaluation.results import CODEC, CodecResults, EvaluationError, LeftOut, Result, fingerprint
+from glc_train.evaluation.sets import EvaluationSet, Item, progress_bar, readable
+from glc_train.evaluation.settings import EvaluationSettings, build, check_qualities
+from glc_train.files import discard
+from glc_train.metrics import PatchFeatures, PictureMetrics, check_patch_count, count_patches, load_inception
+from glc_train.processes import Failure, attempt, in_processes
+from glc_train.weights import Codec, load_any_codec, pretrained_weights
 
 
-def _found(data: DataSettings) -> list[Path]:
-    if data.packaged and data.root is None:
-        return packaged_pictures("test")
-    pictures = find_pictures(data.folder())
-    labels(pictures)  # two of one name are refused before the work
-    _check_count(data, len(pictures))
-    return pictures
+@dataclass(frozen=True)
+class Plan:
+    """All that makes a `Bench`, in this process or another."""
 
+    settings: EvaluationSettings
+    weights_sha256: str | None = None
+    out: Path = Path()
 
-def _check_count(data: DataSettings, count: int) -> None:
-    if data.expected is not None and count != data.expected:
-        raise EvaluationError(
-            f"{data.root} holds {count} pictures and {data.name} has {data.expected}: complete it, or evaluate it with "
-            "data=folder."
+    def load(self) -> Codec:
+        """The codec. Raises WeightsError where there is none."""
+        settings = self.settings
+        return load_any_codec(settings.ckpt, device=settings.torch_device, dtype=settings.dtype)
+
+    def bench(self, codec: Any) -> Bench:
+        """What measures a codec.
+
+        Raises:
+            EvaluationError, BackboneError: each with a sentence that says what to change.
+        """
+        settings, device = self.settings, self.settings.torch_device
+        metrics = {name: build(f"metrics.{name}", section) for name, section in settings.metrics.items() if section}
+        sections = {name: section for name, section in settings.baselines.items() if section}
+        period = getattr(getattr(codec, "gop", None), "intra_period", None)
+        baselines = {name: build(f"baselines.{name}", each, intra_period=period) for name, each in sections.items()}
+        network = None if settings.inception is None else load_inception(settings.inception)
+        qualities = spread(codec.quality_levels) if settings.qualities is None else settings.qualities
+        return Bench(
+            codec=through_files(codec),
+            qualities=tuple(qualities),
+            out=self.out,
+            metrics=PictureMetrics(metrics, device),
+            baselines={name: through_files(each) for name, each in baselines.items()},
+            features=None if network is None else PatchFeatures(network, settings.patch_size, device=device),
+            save_pictures=settings.save_pictures,
         )
 
-
-def _readable(settings: EvaluationSettings, found: list[Path]) -> tuple[list[Path], tuple[LeftOut, ...]]:
-    pictures, left_out = readable(found, read_picture, lambda path: path.name, settings)
-    if left_out:
-        _check_count(settings.data, len(found) - len(left_out))
-    return pictures, left_out
-
-
-def _new_patches(settings: EvaluationSettings) -> partial[PatchDistribution] | None:
-    if settings.inception is None:
-        return None
-    network = load_inception(settings.inception)
-    return partial(PatchDistribution, network, size=settings.patch_size, device=settings.torch_device)
+    def start(self, threads: int) -> Bench:
+        """The bench of a process of its own."""
+        torch.set_num_threads(threads)
+        ckpt = self.settings.ckpt
+        if ckpt is None or fingerprint(ckpt) != self.weights_sha256:
+            raise EvaluationError(f"{ckpt} has changed since the evaluation began: evaluate a copy of it.")
+        return self.bench(self.load())
 
 
-def run_evaluation(settings: EvaluationSettings, codec: Codec | None = None) -> list[CodecResults]:
-    """Evaluate and write ``results.json``, ``results.csv``, ``rate_distortion.png``, ``pictures.png`` and the files.
+def spread(levels: int) -> list[int]:
+    """All qualities up to eight, else four from the lowest to the highest; of 64: 0, 21, 42, 63, as published."""
+    return list(range(levels)) if levels <= 8 else [round(k * (levels - 1) / 3) for k in range(4)]
+
+
+def _check_fit(bench: Bench, items: Sequence[Item], data: EvaluationSet, settings: EvaluationSettings) -> None:
+    """Refuses before the work what cannot work. Raises EvaluationError."""
+    if all(item.still for item in items):
+        return
+    single = [n for n, each in {CODEC: bench.codec, **bench.baselines}.items() if isinstance(each, PictureFiles)]
+    if CODEC in single:
+        raise EvaluationError(f"{settings.ckpt} holds an image codec: {data.name} has clips, which need a video codec.")
+    if single:
+        raise EvaluationError(f"{single[0]} codes single pictures, and {data.name} has clips: leave it out.")
+    if bench.features is not None:
+        raise EvaluationError(f"FID and KID are of pictures, and {data.name} has clips: leave inception out.")
+
+
+def _measure_all(items: Sequence[Item], plan: Plan, bench: Bench, own: bool) -> tuple[list[Result], list[LeftOut]]:
+    """Results in the order of the items, and the items that have none; `own`: in this process."""
+    outcomes: dict[str, list[Result] | Failure] = {}
+    count = min(plan.settings.workers, len(items))
+    done: Generator[tuple[Item, list[Result] | Failure], None, None]
+    with progress_bar(plan.settings.progress) as bar:
+        task = bar.add_task("pictures" if items[0].still else "clips", total=len(items))
+        if count > 1 and not own:
+            done = in_processes(items, count, partial(plan.start, max(1, torch.get_num_threads() // count)))
+        else:
+            frames = bar.add_task("frames", total=None)
+            measure = replace(bench, advance=lambda: bar.advance(frames))
+            done = ((item, attempt(measure, item)) for item in items)
+        with closing(done):
+            for item, outcome in done:
+                outcomes[item.name] = outcome
+                bar.advance(task)
+    found = {item.name: outcomes[item.name] for item in items}
+    failed = [LeftOut(name, each.reason) for name, each in found.items() if isinstance(each, Failure)]
+    return [result for each in found.values() if not isinstance(each, Failure) for result in each], failed
+
+
+def run_evaluation(settings: EvaluationSettings, codec: Any = None) -> list[CodecResults]:
+    """Evaluates; writes `results.json`, `results.csv`, plots, the files, and what was decoded.
 
     Args:
         settings: what to evaluate.
-        codec: evaluated instead of the one in ``settings.ckpt`` (``None``: the weights of the installation).
+        codec: evaluated instead of the one in `settings.ckpt` (`None`: the weights of the installation), always in this
+            process: an `ImageCodec`, a `VideoCodec`, a `PictureCodec` or a `FileCodec` with `quality_levels`.
+
+    Returns:
+        Results of the codec, then of each baseline.
 
     Raises:
-        EvaluationError, PictureError, BackboneError: each with a sentence that says what to change.
+        EvaluationError, PictureError, ClipError, WeightsError, BackboneError: each with a sentence that says what to
+            change. Where a picture or clip could not be measured, after the results of the others are written.
     """
-    data = settings.data
-    for name in settings.baselines:
-        PillowBaseline(name, targets=[])  # an unknown one is refused before the work
-    found = _found(data)
+    data = settings.build_data()
+    items = data.items()
     published = load_published(data.published) if data.published else []
+    data.check_count(len(items))
     if codec is None:
         settings = replace(settings, ckpt=settings.ckpt or str(pretrained_weights()))
-        codec = load_codec(settings.ckpt, device=settings.torch_device, dtype=settings.dtype)
-    facts = settings.facts()
-    qualities = list(range(codec.quality_levels)) if settings.qualities is None else settings.qualities
-    check_qualities(qualities, codec.quality_levels)
-    metrics = PictureMetrics(settings.metrics, settings.torch_device)
-    new_patches = _new_patches(settings)
-    pictures, left_out = _readable(settings, found)
+    plan = Plan(settings)
+    codec_given, codec = codec is not None, codec or plan.load()
+    bench = plan.bench(codec)
+    _check_fit(bench, items, data, settings)
+    check_qualities(bench.qualities, codec.quality_levels)
+    facts = settings.facts(data.name)
+    sizes, left_out = readable(items[: settings.limit], settings.strict, settings.progress)
+    if left_out:
+        data.check_count(len(items) - len(left_out))
+    if bench.features is not None and settings.limit is None:
+        patches = sum(count_patches(*size, settings.patch_size) for size in sizes.values())
+        check_patch_count(data.name, patches, settings.patch_size)
+    items = list(sizes)
     out = claim_folder(settings, facts)
-    shared: dict[str, Any] = {
-        "save_pictures": settings.save_pictures,
-        "new_patches": new_patches,
-        "progress": settings.progress,
-    }
-    ours = evaluate_codec(codec, pictures, qualities, out, metrics, name="GLC", **shared)
-    if new_patches and settings.limit is None:
-        for mean in ours.means:
-            check_patch_count(data.name, mean.patches or 0, settings.patch_size)
-    all_results = [ours]
-    targets = [mean.bpp for mean in ours.means if mean.bpp is not None]
-    for name in settings.baselines:
-        baseline = PillowBaseline(name, targets=targets)
-        levels = range(baseline.quality_levels)
-        folder = out / "baselines" / name
-        results = evaluate_codec(baseline, pictures, levels, folder, metrics, name=name, suffix=f".{name}", **shared)
-        all_results.append(results)
-    write_report(out, replace(facts, left_out=left_out), all_results, published, settings.metrics, "pictures")
-    if settings.save_pictures:
-        write_picture_grid(pictures, ours, out / "decoded", out / "pictures.png")
-    return all_results
+    plan = replace(plan, weights_sha256=facts.weights_sha256, out=out)
+    measured, failed = _measure_all(items, plan, replace(bench, out=out), own=codec_given)
+    for leftover in out.rglob(".writing-*"):  # of a process that was killed
+        discard(leftover)
+    results = [CodecResults(name, tuple(r for r in measured if r.codec == name)) for name in (CODEC, *bench.baselines)]
+    if measured:
+        write_report(out, replace(facts, left_out=(*left_out, *failed)), results, published)
+        if settings.save_pictures and results[0].stills:
+            known = {result.name for result in measured}
+            write_picture_grid([i for i in items if i.name in known], results[0], out / "decoded", out / "pictures.png")
+    if failed:
+        reasons = "; ".join(f"{each.name}: {each.reason}" for each in failed)
+        noun = "pictures" if items[0].still else "clips"
+        raise EvaluationError(f"{len(failed)} of {len(items)} {noun} could not be measured: {reasons}")
+    return results

@@ -2,80 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import pkgutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
 import torch
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from glc_train.evaluation.results import EvaluationError, RunFacts, fingerprint
-from glc_train.metrics import METRIC_NAMES
+from glc_train.evaluation.sets import EvaluationSet
 from glc_train.precision import AUTO, dtype_of, name_of
 
-
-@dataclass
-class DataSettings:
-    """What is evaluated.
-
-    Attributes:
-        name: of the data set.
-        root: its folder; None: the photographs that scikit-image and scikit-learn ship, where `packaged` is true.
-        packaged: see `root`.
-        expected: number of pictures; None: any.
-        published: name of published curves, see `load_published`.
-        clips: whether it consists of clips. The rest is of clips alone:
-        frames: how many of each count, from the first; None: all.
-        only: names of the clips, without suffix; None: all.
-        size: width and height of raw video.
-
-    Raises:
-        EvaluationError: a number out of range.
-    """
-
-    name: str = MISSING
-    root: str | None = None
-    packaged: bool = False
-    expected: int | None = None
-    published: str | None = None
-    clips: bool = False
-    frames: int | None = None
-    only: list[str] | None = None
-    size: list[int] | None = None
-
-    def __post_init__(self) -> None:
-        if self.frames is not None:
-            _at_least_one("data.frames", self.frames)
-        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
-            raise EvaluationError(f"data.size={self.size}: give '[WIDTH,HEIGHT]' in pixels.")
-        if self.only == []:
-            raise EvaluationError("data.only=[] leaves no clip: give '[NAME,NAME]', or null for all.")
-
-    def folder(self) -> str:
-        """`root`. Raises EvaluationError where it is not known."""
-        if self.root is None:
-            raise EvaluationError(f"The folder of {self.name} is not known: give data.root=FOLDER.")
-        return self.root
+Section = dict[str, Any]
+"""A configuration with `_target_`, plain values."""
 
 
 @dataclass
 class EvaluationSettings:
-    """What ``conf/evaluation`` says; see the comments there.
+    """What `conf/evaluate.yaml` says; see the comments there.
+
+    Attributes:
+        data: of the data set.
+        metrics, baselines: by their names in the results.
 
     Raises:
         EvaluationError: a number out of range, or no such device.
     """
 
-    data: DataSettings
+    data: Section
     ckpt: str | None = None
     out: str | None = None
     overwrite: bool = False
     strict: bool = False
     qualities: list[int] | None = None
     limit: int | None = None
-    metrics: list[str] = field(default_factory=lambda: list(METRIC_NAMES))
-    baselines: list[str] = field(default_factory=list)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    baselines: dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
     dtype: str = AUTO
     save_pictures: bool = True
@@ -86,8 +52,8 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         for name in ("limit", "patch_size", "workers"):
-            if (value := getattr(self, name)) is not None:
-                _at_least_one(name, value)
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise EvaluationError(f"{name}={value}: give 1 or more.")
         try:
             torch.empty(0, device=self.torch_device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -101,32 +67,57 @@ class EvaluationSettings:
         """Settings from a configuration; one value stands for a list of one, and null for an empty one.
 
         Raises:
-            EvaluationError: an option that is unknown, has no value, or one of another kind; see also the class.
+            EvaluationError: an option that is unknown, or has a value of another kind; see also the class.
         """
-        try:
-            values = _with_lists(cls, cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)))
-            return cast(EvaluationSettings, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values)))
-        except ConfigKeyError as error:
-            raise EvaluationError(f"{error.full_key}: there is no such option; leave it out.") from error
-        except MissingMandatoryValue as error:
-            raise EvaluationError(f"{error.full_key} has no value: give {error.full_key}=VALUE.") from error
-        except OmegaConfBaseException as error:
-            raise EvaluationError(f"{error.full_key}: {str(error).splitlines()[0]}.") from error
+        values = cast(Section, OmegaConf.to_container(config, resolve=True))
+        data = values.get("data") or {}
+        if not isinstance(data.get("test"), dict):
+            raise EvaluationError("The chosen data has nothing to test with: choose another one, as data=packaged.")
+        return cast(EvaluationSettings, _typed(cls, values | {"data": data["test"]}))
 
     @property
     def torch_device(self) -> str:
-        """``auto`` resolved."""
+        """`auto` resolved."""
         return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
 
-    def facts(self) -> RunFacts:
-        """What makes the results of this evaluation, read when they are written."""
+    def build_data(self) -> EvaluationSet:
+        """The data set. Raises EvaluationError where its configuration does not fit."""
+        return cast(EvaluationSet, build("data.test", self.data))
+
+    def facts(self, dataset: str) -> RunFacts:
+        """What makes the results of this evaluation on a data set, read when they are written."""
         return RunFacts(
-            dataset=self.data.name,
+            dataset=dataset,
             checkpoint=self.ckpt,
             weights_sha256=fingerprint(self.ckpt) if self.ckpt else None,
             device=self.torch_device,
             dtype=name_of(dtype_of(self.dtype, self.torch_device)),
         )
+
+
+def build(key: str, section: Any, **arguments: Any) -> Any:
+    """What the configuration `section` describes; `arguments` stand where it says null.
+
+    Raises:
+        EvaluationError: there is no such class, or its arguments do not fit.
+        Exception: of the class itself, as it is.
+    """
+    if not isinstance(section, Mapping) or "_target_" not in section:
+        raise EvaluationError(f"{key} is not the description of an object: give {key}._target_=CLASS.")
+    section = dict(section) | {name: value for name, value in arguments.items() if section.get(name, 0) is None}
+    target = section.pop("_target_")
+    try:
+        kind = pkgutil.resolve_name(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise EvaluationError(f"{key}._target_={target}: there is no such class ({error}).") from error
+    if isinstance(kind, type) and is_dataclass(kind):
+        return _typed(kind, section, f"{key}.")
+    try:
+        return instantiate({"_target_": target, **section}, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, TypeError):  # of arguments
+            raise EvaluationError(f"{key}: {error.__cause__}.") from error
+        raise (error.__cause__ or error) from None
 
 
 def check_qualities(qualities: Sequence[int], levels: int) -> None:
@@ -135,19 +126,17 @@ def check_qualities(qualities: Sequence[int], levels: int) -> None:
         raise EvaluationError(f"qualities={list(qualities)}: give distinct integers from 0 to {levels - 1}.")
 
 
-def _at_least_one(name: str, value: int) -> None:
-    if value < 1:
-        raise EvaluationError(f"{name}={value}: give 1 or more.")
-
-
-def _with_lists(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    """`values` for a dataclass, with a list wherever it wants one."""
+def _typed(kind: type, values: Section, prefix: str = "") -> Any:
+    """A dataclass of `values`, each of its field's type, with a list wherever a field wants one."""
     values = dict(values)
     for name, hint in get_type_hints(kind).items():
         value, parts = values.get(name), (hint, *get_args(hint))
-        if is_dataclass(hint) and isinstance(value, dict):
-            values[name] = _with_lists(cast(type, hint), value)
-        elif name in values and any(get_origin(part) is list for part in parts) and not isinstance(value, list | dict):
+        if name in values and any(get_origin(part) is list for part in parts) and not isinstance(value, list | dict):
             optional = type(None) in parts
             values[name] = [value] if value is not None else None if optional else []
-    return values
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), values))
+    except ConfigKeyError as error:
+        raise EvaluationError(f"{prefix}{error.full_key}: there is no such option; leave it out.") from error
+    except OmegaConfBaseException as error:
+        raise EvaluationError(f"{prefix}{error.full_key}: {str(error).splitlines()[0]}.") from error

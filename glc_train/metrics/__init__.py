@@ -4,25 +4,29 @@ from glc_train.metrics.fidelity import ms_ssim, psnr
 from glc_train.metrics.inception import Inception2015, load_inception
 from glc_train.metrics.patches import (
     EXPECTED_PATCHES,
-    PatchDistribution,
+    DistributionScores,
+    PatchFeatures,
     check_patch_count,
+    compare_distributions,
     count_patches,
     cut_patches,
 )
 from glc_train.metrics.perceptual import DISTS, LPIPS
-from glc_train.metrics.pictures import METRIC_NAMES, SMALLEST_SIDES, PictureMetrics, PictureScores
+from glc_train.metrics.pictures import SMALLEST_SIDES, TITLES, Metric, PictureMetrics
 
 __all__ = [
     "DISTS",
     "EXPECTED_PATCHES",
     "LPIPS",
-    "METRIC_NAMES",
     "SMALLEST_SIDES",
+    "TITLES",
+    "DistributionScores",
     "Inception2015",
-    "PatchDistribution",
+    "Metric",
+    "PatchFeatures",
     "PictureMetrics",
-    "PictureScores",
     "check_patch_count",
+    "compare_distributions",
     "count_patches",
     "cut_patches",
     "load_inception",

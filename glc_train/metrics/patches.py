@@ -74,66 +74,57 @@ class _Given(nn.Module):
         return features
 
 
-class PatchDistribution:
-    """Gathers patches of originals and decoded pictures, then gives FID and KID.
+class PatchFeatures:
+    """Features of a picture's patches.
 
     Args:
-        features: a network (B, 3, size, size) uint8 -> (B, num_features), with the attribute ``num_features``;
-            the protocol's is :class:`~glc_train.metrics.inception.Inception2015`.
+        network: (B, 3, size, size) uint8 -> (B, num_features), with the attribute `num_features`; the protocol's is
+            `Inception2015`.
         size: patch side in pixels.
         batch: patches per pass of the network.
         device: where the network runs.
     """
 
     def __init__(
-        self, features: nn.Module, size: int = 256, batch: int = 32, device: torch.device | str = "cpu"
+        self, network: nn.Module, size: int = 256, batch: int = 32, device: torch.device | str = "cpu"
     ) -> None:
-        self.features = features.to(device).eval()
-        self.size, self.batch, self.device = size, batch, torch.device(device)
-        width = features.num_features
-        if not isinstance(width, int):
+        if not isinstance(network.num_features, int):
             raise ValueError("The feature network must carry its output width as the integer num_features.")
-        self._fid = FrechetInceptionDistance(feature=_Given(width))
-        self._real: list[Tensor] = []
-        self._fake: list[Tensor] = []
-
-    @property
-    def patches(self) -> int:
-        """Number of patches of originals gathered so far."""
-        return sum(len(block) for block in self._real)
-
-    def update(self, original: np.ndarray, decoded: np.ndarray) -> None:
-        """Add the patches of one pair of (H, W, 3) uint8 pictures; raises ``ValueError`` where their sizes differ."""
-        if original.shape != decoded.shape:
-            raise ValueError(f"The pictures differ in size: {original.shape} and {decoded.shape}.")
-        for picture, blocks in ((original, self._real), (decoded, self._fake)):
-            patches = cut_patches(picture, self.size)
-            for start in range(0, len(patches), self.batch):
-                blocks.append(self._pass(patches[start : start + self.batch]))
+        self.network = network.to(device).eval()
+        self.width = network.num_features
+        self.size, self.batch, self.device = size, batch, torch.device(device)
 
     @torch.no_grad()
-    def _pass(self, patches: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(patches.transpose(0, 3, 1, 2))).to(self.device)
-        values: Tensor = self.features(tensor)
-        return values.reshape(len(patches), -1).float().cpu()
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        """Features (N, num_features) float32 of the N patches of an (H, W, 3) uint8 picture."""
+        patches = cut_patches(picture, self.size)
+        blocks = [np.zeros((0, self.width), np.float32)]
+        for start in range(0, len(patches), self.batch):
+            block = np.ascontiguousarray(patches[start : start + self.batch].transpose(0, 3, 1, 2))
+            values: Tensor = self.network(torch.from_numpy(block).to(self.device))
+            blocks.append(values.reshape(len(block), -1).float().cpu().numpy())
+        return np.concatenate(blocks)
 
-    def compute(self) -> DistributionScores:
-        """FID, and KID as the mean over 100 subsets of at most 1000 patches drawn with a fixed seed."""
-        count = self.patches
-        if count < 2:
-            return DistributionScores(None, None, count)
-        real, fake = torch.cat(self._real), torch.cat(self._fake)
-        self._fid.reset()
-        self._fid.update(real, real=True)
-        self._fid.update(fake, real=False)
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # KID announces that it keeps all features, which is intended
-            torch.manual_seed(0)
-            kid = KernelInceptionDistance(feature=_Given(real.shape[1]), subsets=100, subset_size=min(1000, count))
-            kid.update(real, real=True)
-            kid.update(fake, real=False)
-            kid_mean = float(kid.compute()[0])
-        fid = float(self._fid.compute())
-        return DistributionScores(
-            fid if math.isfinite(fid) else None, kid_mean if math.isfinite(kid_mean) else None, count
+
+def compare_distributions(originals: np.ndarray, decoded: np.ndarray) -> DistributionScores:
+    """FID, and KID as the mean over 100 subsets of at most 1000 patches drawn with a fixed seed.
+
+    Args:
+        originals, decoded: features (N, F) of all patches, see `PatchFeatures`.
+    """
+    count, width = originals.shape
+    if count < 2:
+        return DistributionScores(None, None, count)
+    real, fake = torch.from_numpy(originals), torch.from_numpy(decoded)
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # KID announces that it keeps all features, which is intended
+        torch.manual_seed(0)
+        distances = (
+            FrechetInceptionDistance(feature=_Given(width)),
+            KernelInceptionDistance(feature=_Given(width), subsets=100, subset_size=min(1000, count)),
         )
+        for distance in distances:
+            distance.update(real, real=True)
+            distance.update(fake, real=False)
+        fid, kid = float(distances[0].compute()), float(distances[1].compute()[0])
+    return DistributionScores(fid if math.isfinite(fid) else None, kid if math.isfinite(kid) else None, count)

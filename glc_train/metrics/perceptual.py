@@ -14,41 +14,42 @@ from glc_train.metrics.fidelity import check_pair
 SMALLEST_SIDE = 32  # the trunks halve a picture four to five times
 
 
-class LPIPS(nn.Module):
+class _Perceptual(nn.Module):
+    network: nn.Module
+    signed: bool  # whether the network takes [-1, 1]
+
+    @torch.no_grad()
+    def forward(self, original: Tensor, decoded: Tensor) -> Tensor | None:
+        """Distance (B,) of two (B, 3, H, W) tensors in [0, 1]; `None` where a side is under 32 pixels."""
+        check_pair(original, decoded)
+        if min(original.shape[-2:]) < SMALLEST_SIDE:
+            return None
+        a, b = (2 * x.float() - 1 if self.signed else x.float() for x in (original, decoded))
+        value: Tensor = self.network(a, b)
+        return value.reshape(-1)
+
+
+class LPIPS(_Perceptual):
     """LPIPS version 0.1 (Zhang et al., CVPR 2018); the protocol's trunk is AlexNet.
 
-    Raises ``BackboneError`` where the trunk's ImageNet weights cannot be found.
+    Raises `BackboneError` where the trunk's ImageNet weights cannot be found.
     """
+
+    signed = True
 
     def __init__(self, net: Literal["alex", "vgg"] = "alex", folder: Path | str | None = None) -> None:
         super().__init__()
         self.network = load_lpips(net, folder)
 
-    @torch.no_grad()
-    def forward(self, original: Tensor, decoded: Tensor) -> Tensor | None:
-        """Distance (B,) of two (B, 3, H, W) tensors in [0, 1]; ``None`` where a side is under 32 pixels."""
-        check_pair(original, decoded)
-        if min(original.shape[-2:]) < SMALLEST_SIDE:
-            return None
-        value: Tensor = self.network(2 * original.float() - 1, 2 * decoded.float() - 1)
-        return value.reshape(-1)
 
-
-class DISTS(nn.Module):
+class DISTS(_Perceptual):
     """DISTS (Ding et al., TPAMI 2020), at the pictures' own size.
 
-    Raises ``BackboneError`` where the trunk's ImageNet weights cannot be found.
+    Raises `BackboneError` where the trunk's ImageNet weights cannot be found.
     """
+
+    signed = False
 
     def __init__(self, folder: Path | str | None = None) -> None:
         super().__init__()
         self.network = load_dists(folder)
-
-    @torch.no_grad()
-    def forward(self, original: Tensor, decoded: Tensor) -> Tensor | None:
-        """Distance (B,) of two (B, 3, H, W) tensors in [0, 1]; ``None`` where a side is under 32 pixels."""
-        check_pair(original, decoded)
-        if min(original.shape[-2:]) < SMALLEST_SIDE:
-            return None
-        value: Tensor = self.network(original.float(), decoded.float())
-        return value.reshape(-1)

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torchmetrics import Metric as TorchMetric
 
-from glc_train.metrics.fidelity import MS_SSIM_SMALLEST_SIDE, ms_ssim, psnr
-from glc_train.metrics.perceptual import DISTS, LPIPS, SMALLEST_SIDE
+from glc_train.metrics.fidelity import MS_SSIM_SMALLEST_SIDE
+from glc_train.metrics.perceptual import SMALLEST_SIDE
 
-METRIC_NAMES = ("psnr", "ms_ssim", "lpips", "dists")
+Metric = Callable[[Tensor, Tensor], Tensor | None]
+"""Original and decoded picture, (1, 3, H, W) in [0, 1] → one number, or `None` where it cannot be computed.
+
+Functions, modules, and the full-reference metrics of torchmetrics are such.
+"""
+
+TITLES = {
+    "lpips": "LPIPS (AlexNet) ↓",
+    "dists": "DISTS ↓",
+    "psnr": "PSNR (dB) ↑",
+    "ms_ssim": "MS-SSIM ↑",
+    "fid": "FID ↓",
+    "flicker": "flicker ↓",
+}
+"""Titles of the metrics that are known, in the order in which they are drawn; another one's name is its title."""
+
 SMALLEST_SIDES = {"psnr": 1, "ms_ssim": MS_SSIM_SMALLEST_SIDE, "lpips": SMALLEST_SIDE, "dists": SMALLEST_SIDE}
 """Pixels that each side of a picture must have for a metric."""
-
-
-@dataclass(frozen=True)
-class PictureScores:
-    """Scores of one decoded picture; ``None``: not asked for, or a side is below ``SMALLEST_SIDES``.
-
-    ``psnr`` in dB, infinite for equal pictures, ``ms_ssim`` in [0, 1] (higher is better); ``lpips`` (v0.1, AlexNet) and
-    ``dists`` from 0 (lower is better).
-    """
-
-    psnr: float | None = None
-    ms_ssim: float | None = None
-    lpips: float | None = None
-    dists: float | None = None
-
-    def as_dict(self) -> dict[str, float | None]:
-        """Scores by name, in the order of ``METRIC_NAMES``."""
-        return {name: getattr(self, name) for name in METRIC_NAMES}
 
 
 def to_tensor(picture: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
@@ -43,43 +39,41 @@ def to_tensor(picture: np.ndarray, device: torch.device | str = "cpu") -> Tensor
     return torch.from_numpy(np.array(picture)).to(device).permute(2, 0, 1)[None].float() / 255
 
 
-def _number(value: Tensor | None) -> float | None:
-    return None if value is None else float(value)
-
-
 class PictureMetrics:
     """Measures decoded pictures against their originals.
 
     Args:
-        names: which of ``METRIC_NAMES`` to compute; the others stay ``None``.
-        device: where the networks of LPIPS and DISTS run.
-        folder: holds the ImageNet weights; see :mod:`glc_train.backbones`.
-
-    Raises:
-        ValueError: a name is unknown.
-        BackboneError: LPIPS or DISTS was asked for and its ImageNet weights cannot be found.
+        metrics: by the names that their figures get, such as `{"psnr": psnr, "lpips": LPIPS()}`.
+        device: where those that are modules run.
     """
 
-    def __init__(
-        self,
-        names: Iterable[str] = METRIC_NAMES,
-        device: torch.device | str = "cpu",
-        folder: Path | str | None = None,
-    ) -> None:
-        self.names = tuple(names)
-        unknown = [name for name in self.names if name not in METRIC_NAMES]
-        if unknown:
-            raise ValueError(f"There is no metric named {unknown[0]!r}: choose among {', '.join(METRIC_NAMES)}.")
+    def __init__(self, metrics: Mapping[str, Metric], device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        self._lpips = LPIPS(folder=folder).to(self.device) if "lpips" in self.names else None
-        self._dists = DISTS(folder=folder).to(self.device) if "dists" in self.names else None
+        self.metrics = {
+            name: metric.to(self.device).eval() if isinstance(metric, nn.Module) else metric
+            for name, metric in metrics.items()
+        }
 
-    def measure(self, original: np.ndarray, decoded: np.ndarray) -> PictureScores:
-        """Compare two (H, W, 3) uint8 RGB pictures of one size; raises ``ValueError`` for anything else."""
+    @torch.no_grad()
+    def measure(self, original: np.ndarray, decoded: np.ndarray) -> dict[str, float | None]:
+        """Compares two (H, W, 3) uint8 RGB pictures of one size.
+
+        Returns:
+            Figures by name, infinite or NaN where they are; None where a metric cannot be computed.
+
+        Raises:
+            ValueError: they are no such pictures, or a metric gave more than one number.
+        """
         a, b = to_tensor(original, self.device), to_tensor(decoded, self.device)
-        return PictureScores(
-            psnr=_number(psnr(a, b)) if "psnr" in self.names else None,
-            ms_ssim=_number(ms_ssim(a, b)) if "ms_ssim" in self.names else None,
-            lpips=_number(self._lpips(a, b)) if self._lpips is not None else None,
-            dists=_number(self._dists(a, b)) if self._dists is not None else None,
-        )
+        return {name: _number(name, metric, a, b) for name, metric in self.metrics.items()}
+
+
+def _number(name: str, metric: Metric, original: Tensor, decoded: Tensor) -> float | None:
+    value = metric(original, decoded)
+    if isinstance(metric, TorchMetric):
+        metric.reset()  # else it gathers all that it has seen
+    if value is None:
+        return None
+    if torch.as_tensor(value).numel() != 1:
+        raise ValueError(f"the metric {name} gave {tuple(value.shape)} values for one picture instead of one")
+    return float(value)

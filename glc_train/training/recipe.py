@@ -225,6 +225,7 @@ def _fit(trainer: Trainer, stage: Stage, data: LightningDataModule, checkpoint: 
 def _data(config: DictConfig, section: DictConfig, seed: int, family: Family) -> LightningDataModule:
     """The data module; one of another author takes of the stage's settings what it knows."""
     settings = {"crop_size": section.crop_size, "batch_size": section.batch_size, "seed": seed}
+    config = OmegaConf.masked_copy(config, [key for key in config if key != "test"])  # which evaluate.py measures
     data: LightningDataModule = make(config, **fill(config, **settings, **family.data_options(section)))
     return data
 

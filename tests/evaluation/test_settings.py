@@ -7,11 +7,12 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from glc_train.evaluation import DataSettings, EvaluationError, EvaluationSettings
+from glc_train.evaluation import EvaluationError, EvaluationSettings
+from tests.evaluation.sections import metrics, pictures, x26x
 
 
 def settings_of(repository: Path, *overrides: str) -> EvaluationSettings:
-    with initialize_config_dir(str(repository / "conf" / "evaluation"), version_base="1.3"):
+    with initialize_config_dir(str(repository / "conf"), version_base="1.3"):
         return EvaluationSettings.from_config(compose("evaluate", list(overrides)))
 
 
@@ -20,9 +21,9 @@ def settings_of(repository: Path, *overrides: str) -> EvaluationSettings:
     [
         ("qualities=0", "qualities", [0]),
         ("qualities=[0,2]", "qualities", [0, 2]),
-        ("metrics=psnr", "metrics", ["psnr"]),
-        ("metrics=null", "metrics", []),
-        ("baselines=x264", "baselines", ["x264"]),
+        ("metrics=psnr", "metrics", metrics("psnr")),
+        ("metrics=[]", "metrics", {}),
+        ("baselines=x264", "baselines", x26x("x264")),
         ("ckpt=7", "ckpt", "7"),
         ("limit=3", "limit", 3),
     ],
@@ -34,15 +35,15 @@ def test_one_value_stands_for_a_list(repository: Path, override: str, name: str,
 @pytest.mark.parametrize(
     ("override", "name", "value"),
     [
-        ("data.only=[1]", "only", ["1"]),
-        ("data.only=reach", "only", ["reach"]),
-        ("data.only=null", "only", None),
-        ("data.size=[416,240]", "size", [416, 240]),
-        ("data.root=2024", "root", "2024"),
+        ("data.test.only=[1]", "only", ["1"]),
+        ("data.test.only=reach", "only", ["reach"]),
+        ("data.test.only=null", "only", None),
+        ("data.test.size=[416,240]", "size", [416, 240]),
+        ("data.test.root=2024", "root", "2024"),
     ],
 )
 def test_numbers_name_clips_and_folders(repository: Path, override: str, name: str, value: Any) -> None:
-    assert getattr(settings_of(repository, "data=video", override).data, name) == value
+    assert getattr(settings_of(repository, "data=clips", override).build_data(), name) == value
 
 
 @pytest.mark.parametrize(
@@ -56,21 +57,20 @@ def test_numbers_name_clips_and_folders(repository: Path, override: str, name: s
         (["strict=perhaps"], "^strict: Value 'perhaps' is not a valid bool"),
         (["ckpt=[a,b]"], "^ckpt: Cannot convert"),
         (["+option=1"], "^option: there is no such option"),
-        (["+data.option=1"], r"^data\.option: there is no such option"),
-        (["data.name=???"], r"^data\.name has no value: give data\.name=VALUE"),
+        (["+data.test.option=1"], r"^data\.test\.option: there is no such option"),
         (["device=gpu"], "^device=gpu: not usable here"),
-        (["data=video", "data.frames=0"], r"^data\.frames=0: give 1 or more"),
-        (["data=video", "data.size=416"], r"^data\.size=\[416\]: give '\[WIDTH,HEIGHT\]'"),
-        (["data=video", "data.only=[]"], r"^data\.only=\[\] leaves no clip"),
+        (["data=clips", "data.test.frames=0"], r"^data\.test\.frames=0: give 1 or more"),
+        (["data=clips", "data.test.size=416"], r"^data\.test\.size=\[416\]: give '\[WIDTH,HEIGHT\]'"),
+        (["data=clips", "data.test.only=[]"], r"^data\.test\.only=\[\] leaves no clip"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_does_not_fit_is_refused_by_its_name(repository: Path, overrides: list[str], message: str) -> None:
     with pytest.raises(EvaluationError, match=message):
-        settings_of(repository, *overrides)
+        settings_of(repository, *overrides).build_data()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_without_cuda_is_one_sentence() -> None:
     with pytest.raises(EvaluationError, match=r"^device=cuda: not usable here \(.+\); give cpu, cuda or auto\.$"):
-        EvaluationSettings(DataSettings("folder"), device="cuda")
+        EvaluationSettings(pictures("."), device="cuda")

@@ -14,9 +14,10 @@ import pytest
 
 from glc_train import interruption
 from glc_train.data import write_picture
-from glc_train.evaluation import DataSettings, EvaluationError, EvaluationSettings, run_evaluation
-from glc_train.metrics import PictureMetrics, PictureScores
+from glc_train.evaluation import EvaluationError, EvaluationSettings, run_evaluation
+from glc_train.metrics import PictureMetrics
 from tests.evaluation.fake_codec import FakeCodec, FakeResult, ReportingCodec
+from tests.evaluation.sections import metrics, pictures, pillow
 from tests.metrics.rendered import render
 
 
@@ -30,10 +31,10 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluationSetti
         weights.parent.mkdir()
         weights.write_text(name)
     return EvaluationSettings(
-        DataSettings("folder", "pictures"),
+        pictures("pictures"),
         ckpt="a/weights.safetensors",
         qualities=[0],
-        metrics=["psnr"],
+        metrics=metrics("psnr"),
         save_pictures=False,
         device="cpu",
         progress=False,
@@ -50,8 +51,8 @@ def test_each_checkpoint_and_choice_of_settings_has_a_folder_of_its_own(settings
         settings,
         replace(settings, ckpt="b/weights.safetensors"),
         replace(settings, qualities=[1]),
-        replace(settings, metrics=[]),
-        replace(settings, data=replace(settings.data, root="a/../pictures/")),  # the same as the first
+        replace(settings, metrics={}),
+        replace(settings, data=pictures("a/../pictures/")),  # the same as the first
         replace(settings, progress=False, strict=True, workers=2),  # likewise
     ]
     for each in others:
@@ -67,19 +68,19 @@ def test_each_checkpoint_and_choice_of_settings_has_a_folder_of_its_own(settings
     [
         ({"ckpt": "b/weights.safetensors"}, "other weights"),
         ({"qualities": [1], "limit": 1}, "another choice of qualities, limit"),
-        ({"ckpt": "b/weights.safetensors", "metrics": []}, "other weights and another choice of metrics"),
+        ({"ckpt": "b/weights.safetensors", "metrics": {}}, "other weights and another choice of metrics"),
     ],
 )
 def test_a_folder_with_other_results_is_refused(
     settings: EvaluationSettings, change: dict[str, Any], what: str
 ) -> None:
-    settings = replace(settings, out="out", baselines=["jpeg"])
+    settings = replace(settings, out="out", baselines=pillow("jpeg"))
     run_evaluation(settings, FakeCodec())
     before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
     with pytest.raises(EvaluationError, match=rf"^out holds results of {what}: give another out=FOLDER, or overwrite"):
         run_evaluation(replace(settings, **change), FakeCodec())
     assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == before
-    other = replace(settings, baselines=[], overwrite=True, **change)
+    other = replace(settings, baselines={}, overwrite=True, **change)
     run_evaluation(other, FakeCodec())
     assert results_of("out")["checkpoint"] == other.ckpt
     assert not Path("out/baselines").exists(), "nothing of the first is left"
@@ -97,8 +98,8 @@ def test_what_no_evaluation_wrote_is_never_replaced(settings: EvaluationSettings
 
 
 def test_decoded_pictures_do_not_become_originals(settings: EvaluationSettings) -> None:
-    with pytest.raises(EvaluationError, match=r"lies in data\.root=\., so that what is decoded"):
-        run_evaluation(replace(settings, data=replace(settings.data, root=".")), FakeCodec())
+    with pytest.raises(EvaluationError, match=r"lies in data\.test\.root=\., so that what is decoded"):
+        run_evaluation(replace(settings, data=pictures(".")), FakeCodec())
 
 
 def test_unreadable_pictures_are_told_before_the_work(
@@ -113,7 +114,7 @@ def test_unreadable_pictures_are_told_before_the_work(
             return super().compress(picture, quality)
 
     (results,) = run_evaluation(replace(settings, out="out"), Codec())
-    assert [result.picture for result in results.pictures] == ["p0", "p2"]
+    assert [result.name for result in results.results] == ["p0", "p2"]
     assert told[0].startswith("left out: pictures/p1.png: not a readable picture")
     assert [each["name"] for each in results_of("out")["left_out"]] == ["p1.png"]
     assert "p1.png" in results_of("out")["left_out"][0]["reason"]
@@ -124,7 +125,7 @@ def test_unreadable_pictures_are_told_before_the_work(
     ("change", "message"),
     [
         ({"strict": True}, r"^1 of 3 files cannot be read \(p1\.png\), the first: pictures/p1\.png: not a readable"),
-        ({"data": DataSettings("kodak", "pictures", expected=3)}, "pictures holds 2 pictures and kodak has 3"),
+        ({"data": pictures("pictures", name="kodak", expected=3)}, "pictures holds 2 pictures and kodak has 3"),
     ],
 )
 def test_unreadable_pictures_end_a_strict_evaluation(
@@ -138,7 +139,7 @@ def test_unreadable_pictures_end_a_strict_evaluation(
 
 def test_missing_columns_are_explained(settings: EvaluationSettings, capsys: pytest.CaptureFixture[str]) -> None:
     write_picture("pictures/large.png", render(176, 180))
-    run_evaluation(replace(settings, metrics=["psnr", "ms_ssim"], out="out"), FakeCodec())
+    run_evaluation(replace(settings, metrics=metrics("psnr", "ms_ssim"), out="out"), FakeCodec())
     note = "No mean MS-SSIM: it takes 176 pixels on each side, which 3 of 4 do not have (p0, p1, p2)."
     assert results_of("out")["notes"] == [note]
     assert note in capsys.readouterr().out
@@ -147,7 +148,7 @@ def test_missing_columns_are_explained(settings: EvaluationSettings, capsys: pyt
 def test_names_need_not_be_utf8(settings: EvaluationSettings, capsys: pytest.CaptureFixture[str]) -> None:
     os.rename("pictures/p0.png", b"pictures/\xff.png")
     Path(os.fsdecode(b"pictures/\xfe.png")).touch()
-    run_evaluation(replace(settings, out="out", metrics=["psnr", "ms_ssim"], save_pictures=True), FakeCodec())
+    run_evaluation(replace(settings, out="out", metrics=metrics("psnr", "ms_ssim"), save_pictures=True), FakeCodec())
     assert "were left out: \\udcfe.png." in capsys.readouterr().out
     assert Path("out/pictures.png").exists()
 
@@ -163,13 +164,14 @@ class Diverged(ReportingCodec):
 def test_figures_that_are_not_finite_are_named(
     settings: EvaluationSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def measure(self: PictureMetrics, original: np.ndarray, decoded: np.ndarray) -> PictureScores:
-        return PictureScores(psnr=math.inf if len(original) == 40 else 30.0, lpips=math.nan)
+    def measure(self: PictureMetrics, original: np.ndarray, decoded: np.ndarray) -> dict[str, float | None]:
+        return {"psnr": math.inf if len(original) == 40 else 30.0, "lpips": math.nan}
 
     monkeypatch.setattr(PictureMetrics, "measure", measure)
     (results,) = run_evaluation(replace(settings, out="out"), Diverged())
-    assert (results.means[0].psnr, results.means[0].lpips, results.means[0].estimated_bpp) == (None, None, None)
-    assert results.means[0].ideal_bpp is not None
+    figures = results.means[0].figures
+    assert (figures["psnr"], figures["lpips"], figures["estimated_bpp"]) == (None, None, None)
+    assert figures["ideal_bpp"] is not None
     content = results_of("out")
     assert [p["psnr"] for p in content["codecs"]["GLC"]["pictures"]] == [None, 30.0, 30.0]
     assert content["notes"] == [

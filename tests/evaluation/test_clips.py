@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from dataclasses import fields, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,21 @@ from PIL import Image
 
 from glc_train.codecs import VideoDecoder
 from glc_train.data import ClipError, ClipInfo, open_clip, write_clip
-from glc_train.evaluation import DataSettings, EvaluationError, EvaluationSettings, run_video_evaluation, video_run
-from glc_train.evaluation.video_codecs import X26xClips
-from glc_train.evaluation.video_results import FrameResult, SequenceResult
-from glc_train.evaluation.video_run import default_qualities
-from glc_train.evaluation.video_runner import Clip
+from glc_train.evaluation import Clip, Clips, EvaluationError, EvaluationSettings, Result, X26xBaseline, run_evaluation
+from glc_train.evaluation.measure import Bench
+from glc_train.evaluation.run import Plan, spread
 from glc_train.weights import build_video, load_video, save_codec
+from tests.evaluation.sections import clips, metrics, pillow, x26x
 from tests.moving_clips import moving_clip
 
 FRAMES, SIDE = 5, 64
+COLUMNS = (
+    "codec sequence quality height width frames fps bytes bpp kbps estimated_bpp ideal_bpp psnr ms_ssim lpips dists"
+    " flicker encode_seconds decode_seconds"
+)
+MEANS = (
+    "quality sequences bpp kbps estimated_bpp ideal_bpp psnr ms_ssim lpips dists flicker encode_seconds decode_seconds"
+)
 
 
 def section(path: Path) -> dict[str, Any]:
@@ -59,52 +65,54 @@ def settings(weights: Path, tmp_path: Path) -> EvaluationSettings:
                 clip.write(picture)
     return EvaluationSettings(
         ckpt=str(weights),
-        data=DataSettings("video", str(folder), clips=True, frames=FRAMES, published="video/uvg"),
+        data=clips(folder, frames=FRAMES, published="video/uvg"),
         out=str(tmp_path / "out"),
         qualities=[0, 63],
-        metrics=["psnr"],
+        metrics=metrics("psnr"),
         device="cpu",
         progress=False,
     )
 
 
 def test_figures_are_those_of_the_files(settings: EvaluationSettings, capsys: pytest.CaptureFixture[str]) -> None:
-    (results,) = run_video_evaluation(settings)
+    (results,) = run_evaluation(settings)
     out = Path(str(settings.out))
-    assert [(s.sequence, s.quality) for s in results.sequences] == [("c0", 0), ("c0", 63), ("c1", 0), ("c1", 63)]
+    assert [(s.name, s.quality) for s in results.results] == [("c0", 0), ("c0", 63), ("c1", 0), ("c1", 63)]
     codec = load_video(str(settings.ckpt), dtype="auto")
-    for sequence in results.sequences:
-        file = out / "files" / f"q{sequence.quality}" / f"{sequence.sequence}.glcv"
+    for sequence in results.results:
+        file = out / "files" / f"q{sequence.quality}" / f"{sequence.name}.glcv"
         assert sequence.bytes == file.stat().st_size
         assert sequence.bpp == 8 * sequence.bytes / (FRAMES * SIDE * SIDE)
         assert sequence.kbps == pytest.approx(8 * sequence.bytes * 10 / FRAMES / 1000)
-        assert [frame.kind for frame in sequence.per_frame] == ["intra", *["conditional"] * 3, "intra"]
-        assert 0 < sequence.bytes - sum(frame.bytes for frame in sequence.per_frame) < 60, "header, end and index"
+        assert [frame.kind for frame in sequence.frames] == ["intra", *["conditional"] * 3, "intra"]
+        assert 0 < sequence.bytes - sum(frame.bytes for frame in sequence.frames) < 60, "header, end and index"
         with open(file, "rb") as stream:
             decoded = np.stack([frame.picture for frame in VideoDecoder(codec, stream)]).astype(float)
-        with open_clip(Path(settings.data.folder()) / f"{sequence.sequence}.y4m") as reader:
+        with open_clip(Path(settings.data["root"]) / f"{sequence.name}.y4m") as reader:
             original = np.stack(list(reader)[:FRAMES]).astype(float)
         error = (decoded - original) / 255
         psnr = -10 * np.log10((error**2).mean((1, 2, 3)))
-        assert [f.psnr for f in sequence.per_frame] == pytest.approx(psnr.tolist(), abs=1e-3)
+        assert [f.scores["psnr"] for f in sequence.frames] == pytest.approx(psnr.tolist(), abs=1e-3)
         flicker = np.sqrt(((error[1:] - error[:-1]) ** 2).mean((1, 2, 3)))
-        assert sequence.per_frame[0].flicker is None
-        assert [f.flicker for f in sequence.per_frame[1:]] == pytest.approx(flicker.tolist(), rel=1e-4)
-        assert sequence.flicker == pytest.approx(flicker.mean(), rel=1e-4)
+        assert sequence.frames[0].scores["flicker"] is None
+        assert [f.scores["flicker"] for f in sequence.frames[1:]] == pytest.approx(flicker.tolist(), rel=1e-4)
+        assert sequence.scores["flicker"] == pytest.approx(flicker.mean(), rel=1e-4)
     assert "GLC" in capsys.readouterr().out
 
 
 def test_the_report_is_complete_and_workers_change_nothing(settings: EvaluationSettings) -> None:
-    settings = replace(settings, baselines=["x264"], workers=2)
-    ours, theirs = run_video_evaluation(settings)
+    settings = replace(settings, baselines=x26x("x264"), workers=2)
+    ours, theirs = run_evaluation(settings)
     out = Path(str(settings.out))
     content = json.loads((out / "results.json").read_text())
     assert set(content["codecs"]) == {"GLC", "x264"}
     entry = content["codecs"]["GLC"]["sequences"]["c1"]["63"]
-    assert set(entry) >= {f.name for f in fields(SequenceResult)} - {"per_frame"}
+    assert " ".join(entry).startswith(COLUMNS)
     assert all(len(entry[f"frame_{name}"]) == FRAMES for name in ("kind", "bpp", "psnr", "flicker"))
-    assert {f.name for f in fields(FrameResult)} >= {"kind", "bytes", "flicker"}
-    assert len(list(csv.DictReader((out / "results.csv").open()))) == 8
+    assert set(content["codecs"]["x264"]["means"][0]) == set(MEANS.split())
+    rows = list(csv.DictReader((out / "results.csv").open()))
+    assert len(rows) == 8
+    assert " ".join(rows[0]) == COLUMNS
     for name in ("rate_distortion.png", "frames/c0.png", "frames/c1.png"):
         with Image.open(out / name) as plot:
             assert plot.width > 300
@@ -112,24 +120,27 @@ def test_the_report_is_complete_and_workers_change_nothing(settings: EvaluationS
         frames = list(shown.decode(video=0))
     assert len(frames) == FRAMES
     assert frames[0].width == 4 * SIDE  # original, lowest, highest, x264
-    for mine, other in zip(ours.sequences, theirs.sequences, strict=True):
-        assert (mine.sequence, mine.quality) == (other.sequence, other.quality)
+    for mine, other in zip(ours.results, theirs.results, strict=True):
+        assert (mine.name, mine.quality) == (other.name, other.quality)
         assert other.bytes <= mine.bytes or other.bytes < 1500, "no larger than ours, or as small as x264 can"
         assert other.estimated_bpp is None
-    settings = replace(settings, baselines=[], workers=1, save_pictures=False, out=f"{settings.out}_again")
-    again = run_video_evaluation(settings)[0]
-    assert [(s.bytes, s.psnr) for s in again.sequences] == [(s.bytes, s.psnr) for s in ours.sequences]
+    settings = replace(settings, baselines={}, workers=1, save_pictures=False, out=f"{settings.out}_again")
+    again = run_evaluation(settings)[0]
+    assert [(s.bytes, s.scores) for s in again.results] == [(s.bytes, s.scores) for s in ours.results]
 
 
 @pytest.mark.parametrize("name", ["x264", "x265"])
 def test_baselines_grow_to_their_target_and_come_back_whole(name: str, tmp_path: Path) -> None:
     pictures = (moving_clip(8, 96, 3) * 0.5 + 0.5).mul(255).round().byte().permute(0, 2, 3, 1).numpy()
-    codec = X26xClips(name, 4, {0: 1, 1: 12_000})
-    info = ClipInfo(96, 96, Fraction(25), "bt709", False)
+    codec = X26xBaseline(name, 4)
+    with write_clip(tmp_path / "clip.mkv", ClipInfo(96, 96, Fraction(25), "bt709", False), crf=0) as writer:
+        for picture in pictures:
+            writer.write(picture)
+    clip = Clip("clip", tmp_path / "clip.mkv")
     sizes, errors = [], []
-    for quality in (0, 1):
-        path = tmp_path / f"q{quality}{codec.suffix}"
-        encoded = codec.encode(lambda: iter(pictures), info, quality, path)
+    for level in (1, 12_000):
+        path = tmp_path / f"{level}{codec.suffix}"
+        encoded = codec.encode(clip, level, path)
         decoded = np.stack(list(codec.decode(path)))
         sizes.append(path.stat().st_size)
         errors.append(float(np.abs(decoded.astype(float) - pictures).mean()))
@@ -142,35 +153,36 @@ def test_baselines_grow_to_their_target_and_come_back_whole(name: str, tmp_path:
 
 
 def test_bytes_alone_can_be_evaluated(settings: EvaluationSettings) -> None:
-    (results,) = run_video_evaluation(replace(settings, metrics=[], limit=1, qualities=[0]))
-    assert results.sequences[0].psnr is None
-    assert results.sequences[0].bytes > 0
+    (results,) = run_evaluation(replace(settings, metrics={}, limit=1, qualities=[0]))
+    assert results.results[0].figures()["psnr"] is None
+    assert results.results[0].bytes > 0
     assert not (Path(str(settings.out)) / "rate_distortion.png").exists()
 
 
 def test_four_qualities_are_those_of_the_protocol() -> None:
-    assert default_qualities(64) == [0, 21, 42, 63]
-    assert default_qualities(4) == [0, 1, 2, 3]
-    assert default_qualities(1) == [0]
+    assert spread(64) == [0, 21, 42, 63]
+    assert spread(4) == [0, 1, 2, 3]
+    assert spread(1) == [0]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ckpt": None}, "give ckpt=FILE"),
+        ({"ckpt": None}, "holds an image codec: video has clips, which need a video codec"),
+        ({"baselines": pillow("webp")}, "webp codes single pictures, and video has clips"),
         ({"qualities": [64]}, "distinct integers from 0 to 63"),
         ({"limit": 0}, "limit=0: give 1 or more"),
-        ({"baselines": ["vp8"]}, "no baseline 'vp8'"),
-        ({"data": {"root": None}}, "give data.root=FOLDER"),
+        ({"baselines": x26x("vp8")}, "no baseline 'vp8'"),
+        ({"data": {"root": None}}, "give data.test.root=FOLDER"),
         ({"data": {"only": ["c0", "c9"]}}, "no clip called c9"),
         ({"data": {"size": [64, 64]}}, r"clips: no clips there; looked for \.yuv\."),
     ],
 )
 def test_wrong_settings_are_one_sentence(settings: EvaluationSettings, change: dict[str, Any], message: str) -> None:
     if "data" in change:
-        change = {"data": replace(settings.data, **change["data"])}
+        change = {"data": settings.data | change["data"]}
     with pytest.raises((EvaluationError, ClipError), match=message):
-        run_video_evaluation(replace(settings, **change))
+        run_evaluation(replace(settings, **change))
     assert not Path(str(settings.out)).exists()
 
 
@@ -179,26 +191,26 @@ def test_an_image_codec_is_refused(settings: EvaluationSettings, repository: Pat
 
     config = section(repository / "conf/model/tiny.yaml")
     save_codec(build_codec(config), config, tmp_path / "image.safetensors")
-    with pytest.raises(EvaluationError, match="needs a video codec"):
-        run_video_evaluation(replace(settings, ckpt=str(tmp_path / "image.safetensors")))
+    with pytest.raises(EvaluationError, match="which need a video codec"):
+        run_evaluation(replace(settings, ckpt=str(tmp_path / "image.safetensors")))
 
 
 def test_an_unreadable_clip_is_left_out_and_a_failing_one_keeps_the_others(
     settings: EvaluationSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = Path(settings.data.folder())
+    folder = Path(settings.data["root"])
     (folder / "broken.mp4").write_bytes(bytes(1000))
-    measured = video_run.evaluate_clip
+    measured = Bench._measure
 
-    def fail_on_c0(clip: Clip, *arguments: Any) -> SequenceResult:
+    def fail_on_c0(bench: Bench, clip: Clip, *arguments: Any) -> Result:
         if clip.name == "c0":
             raise OSError("no space left")
-        return measured(clip, *arguments)
+        return measured(bench, clip, *arguments)
 
-    monkeypatch.setattr(video_run, "evaluate_clip", fail_on_c0)
-    settings = replace(settings, metrics=[], qualities=[0], save_pictures=False)
+    monkeypatch.setattr(Bench, "_measure", fail_on_c0)
+    settings = replace(settings, metrics={}, qualities=[0], save_pictures=False)
     with pytest.raises(EvaluationError, match=r"^1 of 2 clips could not be measured: c0: no space left$"):
-        run_video_evaluation(settings)
+        run_evaluation(settings)
     content = json.loads((Path(str(settings.out)) / "results.json").read_text())
     assert list(content["codecs"]["GLC"]["sequences"]) == ["c1"]
     assert [each["name"] for each in content["left_out"]] == ["broken.mp4", "c0"]
@@ -208,21 +220,21 @@ def test_an_unreadable_clip_is_left_out_and_a_failing_one_keeps_the_others(
 
 
 def test_a_name_that_is_not_utf_8_is_no_obstacle(settings: EvaluationSettings) -> None:
-    folder, out = Path(settings.data.folder()), Path(str(settings.out))
+    folder, out = Path(settings.data["root"]), Path(str(settings.out))
     (folder / "c0.y4m").rename(folder / os.fsdecode(b"odd \xff.y4m"))
     (folder / "c1.y4m").unlink()
-    run_video_evaluation(replace(settings, qualities=[0]))
+    run_evaluation(replace(settings, qualities=[0]))
     assert r"odd \udcff" in (out / "results.csv").read_text(encoding="utf-8")
     assert [path.name for path in (out / "frames").iterdir()] == [os.fsdecode(b"odd \xff.png")]
 
 
 def test_a_worker_refuses_weights_that_changed(settings: EvaluationSettings) -> None:
     with pytest.raises(EvaluationError, match="has changed since the evaluation began"):
-        video_run._start_worker(settings, "0" * 64, threads=1)
+        Plan(settings, "0" * 64).start(threads=1)
 
 
 def test_clips_of_one_name_take_that_of_their_folder(settings: EvaluationSettings) -> None:
-    folder = Path(settings.data.folder())
+    folder = Path(settings.data["root"])
     (folder / "more").mkdir()
     (folder / "more/c0.y4m").write_bytes((folder / "c0.y4m").read_bytes())
-    assert {clip.name for clip in video_run.find_sequences(settings.data)} == {"clips_c0", "c1", "more_c0"}
+    assert {clip.name for clip in Clips(root=str(folder)).items()} == {"clips_c0", "c1", "more_c0"}

@@ -1,0 +1,137 @@
+"""What is evaluated, through files on disk: GLC for pictures and clips, and whatever codes single pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from glc_train.codecs import ClipFormat, VideoCodec, VideoDecoder, VideoEncoder
+from glc_train.evaluation.results import EvaluationError
+from glc_train.evaluation.sets import Item
+from glc_train.files import replacing, write_bytes
+
+
+@dataclass(frozen=True)
+class EncodedFrame:
+    """How one frame was coded, and the bytes of its record; estimated and ideal bits where the codec tells them."""
+
+    kind: str
+    bytes: int
+    estimated_bits: float | None = None
+    ideal_bits: float | None = None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Frames of a written file, and the seconds that the encoder took for all of them."""
+
+    frames: tuple[EncodedFrame, ...]
+    seconds: float
+
+
+class FileCodec(Protocol):
+    """What can be evaluated: a codec, or a baseline.
+
+    Attributes:
+        suffix: of its files, with the dot.
+    """
+
+    suffix: str
+
+    def encode(self, item: Item, level: int, path: Path) -> Encoded:
+        """Writes the item to `path`. `level` is a codec's quality, or the bytes that a baseline's file may have."""
+        ...
+
+    def decode(self, path: Path) -> Iterator[np.ndarray]:
+        """Frames uint8 (H, W, 3) of a file."""
+        ...
+
+
+class PictureCodec(Protocol):
+    """What codes single pictures uint8 (H, W, 3); `level` as of `FileCodec`.
+
+    One with `compress_with_report` also tells its own estimate of the rate; one with `suffix` names its files.
+    """
+
+    def compress(self, picture: np.ndarray, level: int) -> bytes:
+        """The file."""
+
+    def decompress(self, data: bytes) -> np.ndarray:
+        """The picture of a file."""
+
+
+class PictureFiles:
+    """A `PictureCodec` as a `FileCodec`, of pictures only."""
+
+    def __init__(self, codec: PictureCodec) -> None:
+        self.codec: Any = codec
+        self.suffix: str = getattr(codec, "suffix", ".glc")
+
+    def encode(self, item: Item, level: int, path: Path) -> Encoded:
+        """See `FileCodec`."""
+        (picture,) = item.pictures()
+        reporting = hasattr(self.codec, "compress_with_report")
+        start = time.perf_counter()
+        made = (self.codec.compress_with_report if reporting else self.codec.compress)(picture, level)
+        seconds = time.perf_counter() - start
+        data = made.data if reporting else made
+        write_bytes(path, data)
+        bits = (float(made.estimated_bits), float(made.ideal_bits)) if reporting else (None, None)
+        return Encoded((EncodedFrame("intra", len(data), *bits),), seconds)
+
+    def decode(self, path: Path) -> Iterator[np.ndarray]:
+        """See `FileCodec`."""
+        yield self.codec.decompress(path.read_bytes())
+
+
+class ClipFiles:
+    """A `VideoCodec` as a `FileCodec`; a picture is a clip of one frame."""
+
+    suffix = ".glcv"
+
+    def __init__(self, codec: VideoCodec) -> None:
+        self.codec = codec
+
+    def encode(self, item: Item, level: int, path: Path) -> Encoded:
+        """See `FileCodec`."""
+        info = item.info()
+        clip = ClipFormat(
+            width=info.width,
+            height=info.height,
+            fps=info.fps.as_integer_ratio(),
+            matrix=info.matrix,
+            full_range=info.full_range,
+        )
+        reports, seconds = [], 0.0
+        with (
+            replacing(path) as temporary,
+            open(temporary, "wb") as file,
+            VideoEncoder(self.codec, level, clip, file) as encoder,
+        ):
+            for frame in item.pictures():
+                start = time.perf_counter()
+                report = encoder.write(frame)
+                seconds += time.perf_counter() - start
+                reports.append(EncodedFrame(report.kind, report.size, report.estimated_bits, report.ideal_bits))
+        return Encoded(tuple(reports), seconds)
+
+    def decode(self, path: Path) -> Iterator[np.ndarray]:
+        """See `FileCodec`. Raises EvaluationError where the file is damaged."""
+        with open(path, "rb") as file:
+            decoder = VideoDecoder(self.codec, file, str(path))
+            for frame in decoder:
+                yield frame.picture
+            if decoder.damages:
+                raise EvaluationError(f"{path} does not decode: {decoder.damages[0]}")
+
+
+def through_files(codec: Any) -> FileCodec:
+    """A codec of ours, a `PictureCodec` or a `FileCodec`, as the last of these."""
+    if isinstance(codec, VideoCodec):
+        return ClipFiles(codec)
+    return PictureFiles(codec) if hasattr(codec, "compress") else codec

@@ -1,0 +1,162 @@
+"""The measuring loop: encode to a file, decode the file, measure frame by frame. One path for codecs and baselines."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from glc_train.data import write_picture
+from glc_train.evaluation.codecs import Encoded, FileCodec
+from glc_train.evaluation.plots import write_side_by_side
+from glc_train.evaluation.results import CODEC, EvaluationError, FrameResult, Result, mean
+from glc_train.evaluation.sets import Item, Still
+from glc_train.metrics import PatchFeatures, PictureMetrics
+
+
+@dataclass
+class Bench:
+    """Measures an item with everything: the codec at its qualities, then each baseline at the bytes that it took.
+
+    Files go to `out/files/q<quality>/<item><suffix>`, decoded pictures to `out/decoded/q<quality>/<item>.png`, those of
+    a baseline to the same below `out/baselines/<name>`, clips to look at to `out/clips/<item>.mp4`.
+
+    Attributes:
+        codec: under test, and `qualities` of it.
+        baselines: by name.
+        metrics: of every frame.
+        features: of patches, for FID and KID; None leaves them out.
+        save_pictures: whether to keep decoded pictures, and write clips side by side.
+        advance: called after each frame.
+        warm: whether the codec has coded anything, so that the next measured time is one as the others.
+    """
+
+    codec: FileCodec
+    qualities: Sequence[int]
+    out: Path
+    metrics: PictureMetrics
+    baselines: Mapping[str, FileCodec]
+    features: PatchFeatures | None = None
+    save_pictures: bool = True
+    advance: Callable[[], object] = lambda: None
+    warm: bool = False
+
+    def __call__(self, item: Item) -> list[Result]:
+        """Results of the codec, then of each baseline, each by quality.
+
+        Raises:
+            EvaluationError: a codec fails, or a file does not decode to as many frames of that size.
+        """
+        if not self.warm:
+            self._warm_up(item)
+        results = [self._measure(item, CODEC, quality, quality) for quality in self.qualities]
+        targets = {result.quality: result.bytes for result in results}
+        for name in self.baselines:
+            results += [self._measure(item, name, quality, targets[quality]) for quality in self.qualities]
+        if self.save_pictures and not item.still:
+            self._show(item, results)
+        return results
+
+    def _warm_up(self, item: Item) -> None:
+        """Codes a corner of the item."""
+        with tempfile.TemporaryDirectory() as folder:
+            corner = Still("corner", Path(folder, "corner.png"))
+            write_picture(corner.path, next(item.pictures())[:256, :256])
+            file = Path(folder, f"corner{self.codec.suffix}")
+            self.codec.encode(corner, self.qualities[0], file)
+            list(self.codec.decode(file))
+        self.warm = True
+
+    def _named(self, name: str) -> FileCodec:
+        return self.codec if name == CODEC else self.baselines[name]
+
+    def _folder(self, name: str) -> Path:
+        return self.out if name == CODEC else self.out / "baselines" / name
+
+    def _file(self, item: Item, name: str, quality: int) -> Path:
+        return self._folder(name) / "files" / f"q{quality}" / f"{item.name}{self._named(name).suffix}"
+
+    def _measure(self, item: Item, name: str, quality: int, level: int) -> Result:
+        file = self._file(item, name, quality)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        keep = self._folder(name) / "decoded" / f"q{quality}" / f"{item.name}.png"
+        try:
+            encoded = self._named(name).encode(item, level, file)
+            frames, (height, width), seconds = self._compare(item, file, name, encoded, keep)
+        except ValueError as error:
+            raise EvaluationError(f"{item.name} at quality {quality} with {name}: {error}") from error
+        count = len(frames)
+        pixels = count * height * width
+
+        def bits_per_pixel(kind: str) -> float | None:
+            known = mean(getattr(frame, kind) for frame in encoded.frames)
+            return None if known is None else known * count / pixels
+
+        # The first frame of a clip has no flicker.
+        scores = {s: mean(f.scores[s] for f in frames[s == "flicker" :]) for s in frames[0].scores}
+        return Result(
+            codec=name,
+            name=item.name,
+            quality=quality,
+            height=height,
+            width=width,
+            bytes=file.stat().st_size,
+            estimated_bpp=bits_per_pixel("estimated_bits"),
+            ideal_bpp=bits_per_pixel("ideal_bits"),
+            scores=scores,
+            encode_seconds=encoded.seconds / count,
+            decode_seconds=seconds / count,
+            frames=frames,
+            fps=None if item.still else float(item.info().fps),
+        )
+
+    def _compare(
+        self, item: Item, file: Path, name: str, encoded: Encoded, keep: Path
+    ) -> tuple[tuple[FrameResult, ...], tuple[int, int], float]:
+        """Results of the frames, height and width, and the decoder's seconds."""
+        results: list[FrameResult] = []
+        size, seconds, before = (0, 0), 0.0, None
+        decoded_frames = self._named(name).decode(file)
+        for original, frame in zip(item.pictures(), encoded.frames, strict=True):
+            start = time.perf_counter()
+            decoded = next(decoded_frames, None)
+            seconds += time.perf_counter() - start
+            if decoded is None or decoded.shape != original.shape or decoded.dtype != np.uint8:
+                what = "ends there" if decoded is None else f"decodes to {decoded.shape} {decoded.dtype}"
+                raise EvaluationError(f"frame {len(results)} is {original.shape}, but {file} {what}")
+            size, scores = decoded.shape[:2], self.metrics.measure(original, decoded)
+            if item.still:
+                features = None if self.features is None else (self.features(original), self.features(decoded))
+                if self.save_pictures:
+                    write_picture(keep, decoded)
+            else:
+                features, error = None, _signed_error(original, decoded)
+                change = None if before is None else np.sqrt(np.mean((error - before) ** 2, dtype=np.float64))
+                scores["flicker"], before = None if change is None else float(change), error
+            results.append(FrameResult(frame.kind, frame.bytes, scores, features))
+            self.advance()
+        if next(decoded_frames, None) is not None:
+            raise EvaluationError(f"{file} decodes to more than the {len(results)} frames that were written")
+        return tuple(results), size, seconds
+
+    def _show(self, item: Item, results: Sequence[Result]) -> None:
+        """Writes the original beside the codec's smallest and largest file and the largest of each baseline."""
+        ours = sorted((result for result in results if result.codec == CODEC), key=lambda r: r.bytes)
+        shown = ours if len(ours) < 2 else [ours[0], ours[-1]]
+        for name in self.baselines:
+            shown.append(max((r for r in results if r.codec == name), key=lambda r: r.bytes))
+        columns: list[tuple[str, Iterator[np.ndarray]]] = [("original", item.pictures())]
+        for r in shown:
+            label = f"{r.codec} q{r.quality}  {r.bpp:.4f} bpp  {r.kbps:.1f} kbit/s"
+            columns.append((label, self._named(r.codec).decode(self._file(item, r.codec, r.quality))))
+        folder = self.out / "clips"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_side_by_side(folder / f"{item.name}.mp4", item.info(), columns)
+
+
+def _signed_error(original: np.ndarray, decoded: np.ndarray) -> np.ndarray:
+    return (decoded.astype(np.float32) - original.astype(np.float32)) / 255

@@ -1,0 +1,209 @@
+"""Data sets of an evaluation: pictures and clips, named, counted, and read once before the work begins."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from glc_train.data import find_clips, find_pictures, open_clip, packaged_pictures, read_picture
+from glc_train.data.clip_info import DEFAULT_FPS, ClipInfo
+from glc_train.evaluation.results import EvaluationError, LeftOut
+from glc_train.files import printable
+
+
+class Item(Protocol):
+    """One picture or clip to evaluate: its name in the results, and the file or folder that it is read from."""
+
+    @property
+    def name(self) -> str:
+        """Distinct in its set."""
+
+    @property
+    def path(self) -> Path:
+        """For messages."""
+
+    @property
+    def still(self) -> bool:
+        """Whether it is a picture: a clip of one frame, without a frame rate."""
+
+    def pictures(self) -> Iterator[np.ndarray]:
+        """Frames uint8 (H, W, 3), read anew at each call, one in memory at a time."""
+
+    def info(self) -> ClipInfo:
+        """Size and frame rate."""
+
+
+@dataclass(frozen=True)
+class Still:
+    """A picture file."""
+
+    name: str
+    path: Path
+    still: bool = True
+
+    def pictures(self) -> Iterator[np.ndarray]:
+        """The picture. Raises PictureError where it cannot be read."""
+        yield read_picture(self.path)
+
+    def info(self) -> ClipInfo:
+        """Its size; the frame rate means nothing."""
+        height, width = read_picture(self.path).shape[:2]
+        return ClipInfo(width, height, DEFAULT_FPS, "bt709", False, 1)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip, of which the first `frames` count (None: all); `size` is (width, height) of raw video."""
+
+    name: str
+    path: Path
+    frames: int | None = None
+    size: tuple[int, int] | None = None
+    still: bool = False
+
+    def pictures(self) -> Iterator[np.ndarray]:
+        """The frames that count. Raises ClipError where they cannot be read."""
+        with open_clip(self.path, size=self.size) as reader:
+            yield from itertools.islice(reader, self.frames)
+
+    def info(self) -> ClipInfo:
+        """Format of the clip."""
+        with open_clip(self.path, size=self.size) as reader:
+            return reader.info
+
+
+@dataclass
+class EvaluationSet:
+    """What every data set has; one of your own may be a subclass, or anything with these attributes and `items`.
+
+    Attributes:
+        name: in the results.
+        root: its folder.
+        expected: how many pictures or clips it has; None: any number.
+        published: name of published curves to compare with, see `load_published`.
+    """
+
+    name: str = "own"
+    root: str | None = None
+    expected: int | None = None
+    published: str | None = None
+
+    def items(self) -> Sequence[Item]:
+        """All pictures or clips. Raises ValueError or OSError with a sentence that says what to change."""
+        raise NotImplementedError
+
+    def folder(self) -> str:
+        """`root`. Raises EvaluationError where it is not known."""
+        if self.root is None:
+            raise EvaluationError(f"The folder of {self.name} is not known: give data.test.root=FOLDER.")
+        return self.root
+
+    def check_count(self, count: int) -> None:
+        """Raises EvaluationError where there are not as many as expected."""
+        if self.expected is not None and count != self.expected:
+            raise EvaluationError(
+                f"{self.root or self.name} holds {count} pictures and {self.name} has {self.expected}: complete it, or "
+                "evaluate it with data=folder."
+            )
+
+
+@dataclass
+class Pictures(EvaluationSet):
+    """The pictures below a folder; with `packaged` and without a folder those that scikit-image and -learn ship."""
+
+    packaged: bool = False
+
+    def items(self) -> list[Still]:
+        """See `EvaluationSet`."""
+        use_packaged = self.packaged and self.root is None
+        found = packaged_pictures("test") if use_packaged else find_pictures(self.folder())
+        return [Still(name, path) for name, path in zip(labels(found), found, strict=True)]
+
+
+@dataclass
+class Clips(EvaluationSet):
+    """The clips below a folder.
+
+    Attributes:
+        frames: how many of each count, from the first; None: all.
+        only: names of the clips, without suffix; None: all.
+        size: [width, height] of raw video (`.yuv`); None: there is none.
+
+    Raises:
+        EvaluationError: a number out of range.
+    """
+
+    frames: int | None = None
+    only: list[str] | None = None
+    size: list[int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.frames is not None and self.frames < 1:
+            raise EvaluationError(f"data.test.frames={self.frames}: give 1 or more.")
+        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
+            raise EvaluationError(f"data.test.size={self.size}: give '[WIDTH,HEIGHT]' in pixels.")
+        if self.only == []:
+            raise EvaluationError("data.test.only=[] leaves no clip: give '[NAME,NAME]', or null for all.")
+
+    def items(self) -> list[Clip]:
+        """See `EvaluationSet`."""
+        root = self.folder()
+        every = find_clips(root) if self.size is None else find_clips(root, suffixes=(".yuv",))
+        missing = sorted(set(self.only or ()) - {path.stem for path in every})
+        if missing:
+            raise EvaluationError(f"{root} has no clip called {', '.join(missing)}: correct data.test.only.")
+        found = [path for path in every if self.only is None or path.stem in self.only]
+        size = None if self.size is None else (self.size[0], self.size[1])
+        return [Clip(name, path, self.frames, size) for name, path in zip(labels(found), found, strict=True)]
+
+
+def labels(paths: Sequence[Path]) -> list[str]:
+    """A distinct name for each file: its stem, with its folder's name where two stems agree.
+
+    Raises:
+        EvaluationError: two names agree even so.
+    """
+    stems = Counter(path.stem for path in paths)
+    names = [path.stem if stems[path.stem] == 1 else f"{path.parent.name}_{path.stem}" for path in paths]
+    doubled = [name for name, count in Counter(names).items() if count > 1]
+    if doubled:
+        raise EvaluationError(f"Two files are both called {doubled[0]}: rename one of them.")
+    return names
+
+
+def readable(items: Sequence[Item], strict: bool, progress: bool) -> tuple[dict[Item, tuple[int, int]], list[LeftOut]]:
+    """Decodes all; those that can be read, with height and width, and the others, which are named on stderr at once.
+
+    Raises:
+        EvaluationError: one cannot be read and `strict` is set, or none can.
+    """
+    sizes: dict[Item, tuple[int, int]] = {}
+    bad: list[LeftOut] = []
+    with progress_bar(progress) as bar:
+        for item in bar.track(items, description="reading"):
+            try:
+                for picture in item.pictures():
+                    sizes[item] = picture.shape[0], picture.shape[1]
+            except (ValueError, OSError) as error:
+                sizes.pop(item, None)
+                bad.append(LeftOut(item.path.name, str(error)))
+    if bad and (strict or not sizes):
+        names = ", ".join(each.name for each in bad)
+        raise EvaluationError(f"{len(bad)} of {len(items)} files cannot be read ({names}), the first: {bad[0].reason}")
+    for each in bad:
+        print(f"left out: {printable(each.reason)}", file=sys.stderr)
+    return sizes, bad
+
+
+def progress_bar(shown: bool) -> Progress:
+    """A bar with counts, the time that has gone by and the time left; add tasks to it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TimeRemainingColumn(), disable=not shown)
