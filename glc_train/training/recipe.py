@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from glc_train.data import StreamDataModule
 from glc_train.files import replacing, write_bytes, write_text
@@ -225,7 +225,9 @@ def _fit(trainer: Trainer, stage: Stage, data: LightningDataModule, checkpoint: 
 def _data(config: DictConfig, section: DictConfig, seed: int, family: Family) -> LightningDataModule:
     """The data module; one of another author takes of the stage's settings what it knows."""
     settings = {"crop_size": section.crop_size, "batch_size": section.batch_size, "seed": seed}
-    config = OmegaConf.masked_copy(config, [key for key in config if key != "test"])  # which evaluate.py measures
+    config = config.copy()
+    with open_dict(config):
+        config.pop("test", None)  # which is for evaluate.py
     data: LightningDataModule = make(config, **fill(config, **settings, **family.data_options(section)))
     return data
 

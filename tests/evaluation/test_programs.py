@@ -44,6 +44,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
             "trainer.devises: there is no such option; perhaps trainer.devices is meant.",
         ),
         ("train.py", "experiment=glc_imag", "experiment=glc_imag: there is none; perhaps glc_image is meant."),
+        ("train.py", "data=kodak", "data.train has no value: give data.train=VALUE"),
     ],
 )
 def test_a_program_ends_with_one_sentence_and_leaves_nothing(
