@@ -13,13 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-import av
-import numpy as np
-
-from glc_train.data.clip_colour import Colours, planes_of
 from glc_train.data.clip_info import DEFAULT_FPS, ClipError, ClipInfo, natural_key
 from glc_train.data.clip_writer import ClipWriter, write_clip
 from glc_train.data.pictures import PathLike, Picture, PictureError, read_picture, search_pictures
+from glc_train.data.raw_video import RawFrames
 from glc_train.data.video_file import VideoFrames
 from glc_train.data.walk import FoundFiles
 from glc_train.data.y4m import check_y4m_length, y4m_matrix
@@ -98,7 +95,7 @@ def open_clip(path: PathLike, size: tuple[int, int] | None = None, fps: Fraction
     if path.is_dir():
         return ClipReader(_FolderFrames(path, fps or DEFAULT_FPS))
     if path.suffix.lower() == _RAW_SUFFIX:
-        return ClipReader(_RawFrames(path, size, fps or DEFAULT_FPS))
+        return ClipReader(RawFrames(path, size, fps or DEFAULT_FPS))
     if path.suffix.lower() == ".y4m":
         return ClipReader(VideoFrames(path, fps, y4m_matrix(path) or "bt709", check_y4m_length))
     return ClipReader(VideoFrames(path, fps))
@@ -138,41 +135,6 @@ class _FolderFrames:
                     f"{self.info.width}×{self.info.height}; a folder holds one clip of one size."
                 )
             yield picture
-
-    def close(self) -> None:
-        pass
-
-
-class _RawFrames:
-    """Planes Y, U, V of each frame one after the other; chroma of odd sides is rounded up."""
-
-    def __init__(self, path: Path, size: tuple[int, int] | None, fps: Fraction) -> None:
-        if not path.is_file():
-            raise ClipError(f"{path}: no such file; check the path.")
-        if size is None:
-            raise ClipError(f"{path}: raw video does not say its size; give its width and height.")
-        width, height = size
-        if width < 1 or height < 1:
-            raise ClipError(f"{path}: width and height must be positive; got {width}×{height}.")
-        frame_bytes = width * height + 2 * ((width + 1) // 2) * ((height + 1) // 2)
-        count, rest = divmod(path.stat().st_size, frame_bytes)
-        if rest or not count:
-            raise ClipError(
-                f"{path}: {path.stat().st_size} bytes are not a whole number of {width}×{height} frames of "
-                f"{frame_bytes} bytes (8 bits, 4:2:0); check the size."
-            )
-        self._path = path
-        self.info = ClipInfo(width, height, fps, "bt709", False, count)
-
-    def __iter__(self) -> Iterator[Picture]:
-        colours = Colours(self.info.matrix, self.info.full_range)
-        frame = av.VideoFrame(self.info.width, self.info.height, "yuv420p")
-        planes = planes_of(frame)
-        with self._path.open("rb") as file:
-            for _ in range(self.info.frames or 0):
-                for plane in planes:
-                    plane[:] = np.frombuffer(file.read(plane.size), np.uint8).reshape(plane.shape)
-                yield colours.to_picture(frame)
 
     def close(self) -> None:
         pass
