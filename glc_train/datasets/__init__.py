@@ -3,6 +3,7 @@
 from glc_train.datasets.catalogue import SETS, DataSet, find_set
 from glc_train.datasets.errors import DataSetError
 from glc_train.datasets.manifest import MANIFEST, FileRecord, Manifest, check_folder, read_manifest
+from glc_train.datasets.prepare import Options, prepare
 
 __all__ = [
     "MANIFEST",
@@ -11,7 +12,9 @@ __all__ = [
     "DataSetError",
     "FileRecord",
     "Manifest",
+    "Options",
     "check_folder",
     "find_set",
+    "prepare",
     "read_manifest",
 ]

@@ -71,6 +71,7 @@ class DataSet:
         mean_size: of a file that is downloaded by itself, in bytes, where they are too many to ask for.
         listing: address of a CSV table whose column ImageID names its pictures, of which there are `listed`.
         sha1: of all its files, one after the other in the order of their names.
+        md5: name of a JSON file that may lie beside the files and has the MD5 of each, as that of FFHQ.
     """
 
     name: str
@@ -91,6 +92,7 @@ class DataSet:
     listing: str | None = None
     listed: int | None = None
     sha1: str | None = None
+    md5: str | None = None
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -254,6 +256,7 @@ _ALL = (
         (Source("train", count=60_000), Source("test", count=10_000)),
         owner="NVIDIA (github.com/NVlabs/ffhq-dataset): images1024x1024, with ffhq-dataset-v2.json beside it",
         numbered=True,
+        md5="ffhq-dataset-v2.json",
     ),
     DataSet(
         "celeba_hq",

@@ -148,7 +148,7 @@ def record_files(
         advance(size)
         return made
 
-    return list(_in_threads(record, sorted(splits)))
+    return list(in_threads(record, sorted(splits)))
 
 
 def find_problems(
@@ -173,7 +173,7 @@ def find_problems(
         finally:
             advance(file.size)
 
-    results = _in_threads(check, manifest.files)
+    results = in_threads(check, manifest.files)
     return {file.path: why for file, why in zip(manifest.files, results, strict=True) if why is not None}
 
 
@@ -194,7 +194,8 @@ def check_folder(folder: Path, advance: Callable[[int], None] = lambda size: Non
     return manifest
 
 
-def _in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
+def in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
+    """What `function` comes to for each item, in order; the work is done in as many threads as there are cores."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing releases the interpreter's lock
         for start in range(0, len(items), _BATCH):
             yield from pool.map(function, items[start : start + _BATCH])
