@@ -61,8 +61,8 @@ class _Stack(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.checkpointing = False
 
-    def run(self, x: Tensor, window: int | None) -> Tensor:
-        for block in self.blocks:
+    def run(self, x: Tensor, window: int | None, end: int | None = None) -> Tensor:
+        for block in list(self.blocks)[:end]:
             args = (x, window) if isinstance(block, SpatialAttention) else (x,)
             if self.checkpointing and self.training and x.requires_grad:
                 x = checkpoint(block, *args, use_reentrant=False)
@@ -157,5 +157,13 @@ class Decoder(_Stack):
 
     def forward(self, latent: Tensor, window: int | None = None) -> Tensor:
         """`window`: side of the attention windows, `None` for attention over the whole map."""
-        picture: Tensor = self.shuffle(self.run(self.post_quant_conv(latent), window))
+        return self.paint(self.features(latent, window))
+
+    def features(self, latent: Tensor, window: int | None = None) -> Tensor:
+        """What the last convolution sees, (B, widths[0], H/patch, W/patch)."""
+        return self.run(self.post_quant_conv(latent), window, end=-1)
+
+    def paint(self, features: Tensor) -> Tensor:
+        """The last convolution: features → picture (B, 3, H, W)."""
+        picture: Tensor = self.shuffle(self.blocks[-1](features))
         return picture

@@ -47,12 +47,12 @@ class RateWeights(nn.Module):
         return self.log_lambda[quality].exp() * ramp
 
     @torch.no_grad()
-    def steer(self, quality: Tensor, bpp: Tensor) -> None:
-        """Moves λ towards the targets, from the mean bpp (n,) of each quality index (n,), every index at most once."""
+    def steer(self, bpp: Tensor) -> None:
+        """Moves λ towards the targets, from the mean bpp (levels,) of each quality index; NaN leaves it."""
         if self.log_target is None:
             return
-        error = (bpp / self.log_target.exp()[quality] - 1).clamp(-1, 1)
-        self.log_lambda[quality] += self.gain * error.float()
+        error = (bpp / self.log_target.exp() - 1).clamp(-1, 1).nan_to_num(0.0)
+        self.log_lambda += self.gain * error.float()
         self.log_lambda.clamp_(*self.log_limits)
 
 

@@ -5,6 +5,7 @@ from glc_train.training.codebook import CodebookSettings, CodebookWatch
 from glc_train.training.distributed import Draws, GradientAveraging
 from glc_train.training.logs import LogError, read_curve
 from glc_train.training.model_card import TrainingFacts, write_model_card
+from glc_train.training.pixel_stage import PictureLoss, PixelStage
 from glc_train.training.prior import fit_z_prior
 from glc_train.training.progress_bar import StageProgressBar
 from glc_train.training.recipe import run_recipe
@@ -12,7 +13,7 @@ from glc_train.training.schedule import WarmupCosine
 from glc_train.training.sharding import Sharding
 from glc_train.training.signals import Interrupted, unwind
 from glc_train.training.stage import Losses, Stage, StageSettings, TrainingError
-from glc_train.training.stages import AutoencoderStage, JointStage, PictureLoss, TransformStage
+from glc_train.training.stages import AutoencoderStage, JointStage, TransformStage
 from glc_train.training.sweep_job import as_single_run, claim_job_folder, launchable, read_objective
 from glc_train.training.validation import Validate
 from glc_train.training.video_stages import ClipSettings, VideoPixelStage, VideoStage
@@ -31,6 +32,7 @@ __all__ = [
     "LogError",
     "Losses",
     "PictureLoss",
+    "PixelStage",
     "Sharding",
     "Stage",
     "StageProgressBar",

@@ -142,13 +142,10 @@ class KeepLast(Checkpoint):
         """Saves when it is time."""
         assert isinstance(pl_module, Stage)
         late = self.minutes is not None and time.monotonic() - self._saved_at > 60 * self.minutes
-        late, ended_by = self._agree(late, pl_module)
+        late, ended_by = self._agree(late)
         # The last step is saved from within the loop: such a checkpoint can be resumed with more steps.
         done = pl_module.progress >= 1.0
-        # Between the batches of one step gradients are under way, which a checkpoint does not have.
-        whole_step = int(pl_module.batches) % pl_module.settings.accumulate == 0
-        due = late or ended_by or (self.steps is not None and int(pl_module.train_step) % self.steps == 0)
-        if done or (whole_step and due):
+        if done or late or ended_by or (self.steps is not None and pl_module.train_step % self.steps == 0):
             self.save(trainer)
             if ended_by:
                 self._say(trainer, ended_by)
@@ -173,8 +170,7 @@ class KeepLast(Checkpoint):
         dataloader_idx: int = 0,
     ) -> None:
         """Saves where a signal ends the process."""
-        assert isinstance(pl_module, Stage)
-        _, ended_by = self._agree(False, pl_module)
+        _, ended_by = self._agree(False)
         if ended_by:
             self.save(trainer)
             self._say(trainer, ended_by)
@@ -194,9 +190,9 @@ class KeepLast(Checkpoint):
         trainer.save_checkpoint(self.folder / LAST)
         self._saved_at = time.monotonic()
 
-    def _agree(self, late: bool, stage: Stage) -> tuple[bool, int]:
+    def _agree(self, late: bool) -> tuple[bool, int]:
         """Whether it is late on any rank, and the signal that any has received; every rank takes part."""
-        any_late, received = largest([int(late), self._signals.received], stage.device)
+        any_late, received = largest([int(late), self._signals.received])
         return bool(any_late), received
 
     def _say(self, trainer: Trainer, ended_by: int) -> None:

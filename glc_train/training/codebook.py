@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from glc_train.layers import FiniteScalarQuantiser, VectorQuantiser
 from glc_train.losses import BetaPlacement, vq_loss
-from glc_train.training.distributed import all_gather, all_sum
+from glc_train.training.distributed import all_gather, all_sum, from_rank_zero
 
 Quantiser = VectorQuantiser | FiniteScalarQuantiser
 
@@ -48,7 +48,8 @@ class CodebookSettings:
 class CodebookWatch(nn.Module):
     """Watches one quantiser during training.
 
-    Given the same random generator, every rank does the same to its copy of the codebook.
+    Given the same random generator, every rank does the same to its copy of the codebook; new entries are those of rank
+    0, because sums may differ in their last bits from one device to another.
 
     Args:
         quantiser: what is watched; not part of this module.
@@ -63,7 +64,6 @@ class CodebookWatch(nn.Module):
         embedding = quantiser.embedding.weight if isinstance(quantiser, VectorQuantiser) else None
         averaged = embedding is not None and settings.ema is not None
         self.register_buffer("counts", torch.zeros(codes))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("perplexity", torch.zeros(()))
         self.register_buffer("used", torch.zeros(()))
         self.register_buffer("ema_counts", torch.ones(codes) if averaged else None)
@@ -75,7 +75,6 @@ class CodebookWatch(nn.Module):
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
 
     counts: Tensor
-    steps: Tensor
     perplexity: Tensor
     used: Tensor
     ema_counts: Tensor | None
@@ -99,21 +98,22 @@ class CodebookWatch(nn.Module):
             counts = torch.bincount(nearest, minlength=len(weight))
             sums = torch.zeros_like(weight).index_add_(0, nearest, vectors)
             weight[counts > 0] = sums[counts > 0] / counts[counts > 0, None]
+        from_rank_zero(weight)
         if self.ema_sums is not None:
             self.ema_sums.copy_(weight)
 
     @torch.no_grad()
-    def update(self, indices: Tensor, vectors: Tensor, generator: torch.Generator) -> None:
-        """Counts indices (any shape) of the input vectors (n, C); at the end of a window restarts dead entries."""
+    def update(self, indices: Tensor, vectors: Tensor, generator: torch.Generator, step: int) -> None:
+        """Counts the indices (any shape) of a step's input vectors (n, C); after a window restarts dead entries."""
         (quantiser,) = self._quantiser
         flat = indices.flatten()
-        self.counts += torch.bincount(flat, minlength=len(self.counts)).to(self.counts.dtype)
+        ones = torch.ones_like(flat, dtype=torch.float32)
+        self.counts.index_add_(0, flat, ones)  # `bincount` would make a GPU wait
         if self.ema_sums is not None:
             assert isinstance(quantiser, VectorQuantiser)
-            self._average(quantiser, flat, vectors.float())
+            self._average(quantiser, flat, ones, vectors.float())
         self._remember(all_gather(vectors.float()), generator)
-        self.steps += 1
-        if int(self.steps) % self.settings.window:
+        if (step + 1) % self.settings.window:
             return
         self.counts.copy_(all_sum(self.counts))
         share = self.counts / self.counts.sum()
@@ -124,6 +124,9 @@ class CodebookWatch(nn.Module):
             recent = self.reservoir[: int(self.filled)]
             dead = (self.counts == 0).nonzero().flatten()
             self._assign(quantiser, dead, recent, generator)
+            from_rank_zero(quantiser.embedding.weight.data)
+            if self.ema_sums is not None:
+                from_rank_zero(self.ema_sums)
         self.counts.zero_()
 
     def _remember(self, vectors: Tensor, generator: torch.Generator) -> None:
@@ -131,21 +134,22 @@ class CodebookWatch(nn.Module):
         if self.reservoir is None:
             return
         size = len(self.reservoir)
-        some = vectors[torch.randperm(len(vectors), generator=generator)[: max(1, size // 8)].to(vectors.device)]
-        places = (int(self.filled) + torch.arange(len(some), device=vectors.device)) % size
+        chosen = torch.randperm(len(vectors), generator=generator)[: max(1, size // 8)]
+        some = vectors[chosen.to(vectors.device, non_blocking=True)]
+        places = (self.filled + torch.arange(len(some), device=vectors.device)) % size
         self.reservoir[places] = some
         self.filled += len(some)
 
-    def _average(self, quantiser: VectorQuantiser, indices: Tensor, vectors: Tensor) -> None:
+    def _average(self, quantiser: VectorQuantiser, indices: Tensor, ones: Tensor, vectors: Tensor) -> None:
         assert self.settings.ema is not None
         assert self.ema_counts is not None
         assert self.ema_sums is not None
-        counts = torch.bincount(indices, minlength=len(self.counts)).float()
+        counts = torch.zeros_like(self.counts).index_add_(0, indices, ones)
         sums = torch.zeros_like(self.ema_sums).index_add_(0, indices, vectors)
         self.ema_counts.lerp_(all_sum(counts), 1 - self.settings.ema)
         self.ema_sums.lerp_(all_sum(sums), 1 - self.settings.ema)
-        known = self.ema_counts > _SMALLEST_COUNT
-        quantiser.embedding.weight.data[known] = self.ema_sums[known] / self.ema_counts[known, None]
+        counts, weight = self.ema_counts[:, None], quantiser.embedding.weight.data
+        weight.copy_(torch.where(counts > _SMALLEST_COUNT, self.ema_sums / counts, weight))
 
     def _assign(self, quantiser: VectorQuantiser, entries: Tensor, vectors: Tensor, generator: torch.Generator) -> None:
         if not len(entries):

@@ -1,6 +1,8 @@
 """Several processes: gradients, counts and random numbers that agree on every rank."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -44,12 +46,27 @@ def from_rank_zero(x: Tensor) -> Tensor:
     return x
 
 
-def largest(values: Sequence[int], device: torch.device) -> list[int]:
-    """The largest of each of the values over all ranks, which talk by way of `device`."""
+@lru_cache(maxsize=1)
+def _between_hosts(everyone: Any) -> Any:
+    """The group of all ranks, talking without their GPUs, which would have to finish their work first."""
+    return everyone if dist.get_backend(everyone) == "gloo" else dist.new_group(backend="gloo")
+
+
+def number_from_rank_zero(x: float) -> float:
+    """x as rank 0 has it."""
+    if not is_distributed():
+        return x
+    agreed = torch.tensor(x, dtype=torch.float64)
+    dist.broadcast(agreed, 0, group=_between_hosts(dist.group.WORLD))
+    return float(agreed)
+
+
+def largest(values: Sequence[int]) -> list[int]:
+    """The largest of each of the values over all ranks."""
     if not is_distributed():
         return list(values)
-    agreed = torch.tensor(values, device=device)
-    dist.all_reduce(agreed, dist.ReduceOp.MAX)
+    agreed = torch.tensor(values)
+    dist.all_reduce(agreed, dist.ReduceOp.MAX, group=_between_hosts(dist.group.WORLD))
     return [int(value) for value in agreed]
 
 

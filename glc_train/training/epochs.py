@@ -10,12 +10,12 @@ class RefuseEmptyEpochs(Callback):
     """Finite data start again until a stage has trained its steps; without a batch they never would."""
 
     def __init__(self) -> None:
-        self._batches = 0
+        self._step = 0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes where the epoch begins."""
         assert isinstance(pl_module, Stage)
-        self._batches = int(pl_module.batches)
+        self._step = pl_module.train_step
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compares.
@@ -24,5 +24,5 @@ class RefuseEmptyEpochs(Callback):
             TrainingError: there was no batch.
         """
         assert isinstance(pl_module, Stage)
-        if int(pl_module.batches) == self._batches and not trainer.should_stop:
+        if pl_module.train_step == self._step and not trainer.should_stop:
             raise TrainingError("data: the training data gave no batch")

@@ -1,21 +1,24 @@
 """What the stages over a transform codec share: rate, latent distortion, code prediction, the hyper codebook."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from glc_train.autoencoder import VQVAE
 from glc_train.losses import Adversary, CodePredictor, RateWeights
 from glc_train.training.codebook import CodebookSettings, CodebookWatch
-from glc_train.training.distributed import Draws, all_mean, all_sum
-from glc_train.training.stage import Stage, StageSettings
+from glc_train.training.distributed import Draws, all_sum
+from glc_train.training.stage import Losses, Stage, StageSettings, mean_terms
 from glc_train.transform import Rounding, TransformOutput, VideoTransform
 from glc_train.weights import Codec
+
+_Result = TypeVar("_Result")
 
 
 def as_vectors(x: Tensor) -> Tensor:
@@ -30,7 +33,15 @@ def shown_levels(levels: int) -> list[int]:
 
 def latent_variance(latents: Sequence[Tensor]) -> Tensor:
     """Variance of latents (B, N, h, w) over all processes, the unit of distortion: its own scale is arbitrary."""
-    return all_mean(torch.cat([latent.detach().float() for latent in latents]).var())
+    x = torch.cat([latent.detach().float() for latent in latents])
+    total, count = all_sum(torch.stack([x.sum(), torch.full_like(x.sum(), x.numel())]))
+    squares: Tensor = all_sum((x - total / count).square().sum())
+    return squares / (count - 1)
+
+
+def mean(values: Iterable[Tensor]) -> Tensor:
+    """Elementwise mean in float32."""
+    return torch.stack([value.float() for value in values]).mean(0)
 
 
 def pixel_code_loss(
@@ -51,8 +62,38 @@ class LatentLoss:
 
 
 @dataclass(frozen=True)
+class FramePlace:
+    """How frame t of a training clip is coded: its adaptor, `None` where a chain starts, and its weight."""
+
+    t: int
+    adaptor: int | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class CodedFrame:
+    """One frame of a training clip, or a picture.
+
+    Attributes:
+        place: how it was coded.
+        x, latent: (B, 3, H, W) and (B, N, h, w), original.
+        latent_hat: (B, N, h, w), decoded.
+        loss: through the latent.
+        z, z_indices: hyper vectors (n, Cz) without gradient and their indices.
+    """
+
+    place: FramePlace
+    x: Tensor
+    latent: Tensor
+    latent_hat: Tensor
+    loss: LatentLoss
+    z: Tensor
+    z_indices: Tensor
+
+
+@dataclass(frozen=True)
 class Coded:
-    """What a step has coded, without gradient: quality (B,), mean bpp (B,), hyper indices, hyper vectors (n, C)."""
+    """What a pass has coded, without gradient: quality (B,), mean bpp (B,), hyper indices, hyper vectors (n, C)."""
 
     quality: Tensor
     bpp: Tensor
@@ -61,7 +102,7 @@ class Coded:
 
 
 class LatentStage(Stage):
-    """λ·R + mse·‖l − l_hat‖² + α·CE(predictor(l_hat), indices(x)) + hyper VQ loss.
+    """λ·R + mse·‖l − l_hat‖² + α·CE(predictor(l_hat), indices(x)) + hyper VQ loss, the mean over a clip's frames.
 
     R in bits per pixel: y under its Gaussians, z under the categorical prior (a constant while that is uniform).
     Straight-through estimation for z.
@@ -100,7 +141,6 @@ class LatentStage(Stage):
         hyper = transform.z_quantiser if isinstance(transform, VideoTransform) else transform.hyper_codebook
         self._hyper = (hyper,)  # in a tuple, so that it stays a part of the codec alone
         self.watch = None if hyper is None else CodebookWatch(hyper, codebook)
-        self._coded: Coded | None = None
 
     def trained_modules(self) -> Iterable[nn.Module]:
         """Transform codec and predictor."""
@@ -117,12 +157,53 @@ class LatentStage(Stage):
         if self.rounding not in ("noise", "mixed"):
             return None
         shape = (self.codec.transform.channels, *latent.shape[2:])
-        return draws.uniform(len(latent), *shape).to(latent.device) - 0.5
+        return draws.uniform(len(latent), *shape).to(latent.device, non_blocking=True) - 0.5
+
+    def start_codebook(self, z: Callable[[], Tensor], draws: Draws) -> None:
+        """Gives a fresh hyper codebook its first entries, from what `z` gives (B, Cz, h, w)."""
+        if self.watch is not None and self.fresh:
+            with torch.no_grad():
+                self.watch.initialise(as_vectors(z()), draws.common)
+            self.fresh = False
 
     @property
-    def starts_codebook(self) -> bool:
-        """Whether the hyper codebook gets its first entries at this step."""
-        return self.watch is not None and int(self.train_step) == 0 and self.fresh
+    def saves_memory(self) -> bool:
+        """Whether `memory_saving` recomputes."""
+        return False
+
+    def memory_saving(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Calls `function`, where the stage `saves_memory` so that its activations are recomputed."""
+        if not self.saves_memory:
+            return function(*arguments)
+        # All randomness is among the arguments.
+        result: _Result = checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+        return result
+
+    def code_frames(self, x: Tensor, quality: Tensor, draws: Draws) -> list[CodedFrame]:
+        """Codes the frames of x that are trained at `quality` (B,); for the stages to define."""
+        raise NotImplementedError
+
+    def code(self, x: Tensor, draws: Draws) -> tuple[list[CodedFrame], dict[str, Tensor], Coded]:
+        """Codes x at qualities of its own for every sample; what there is to log, and what `after_step` needs."""
+        drawn = draws.balanced(len(x), self.codec.quality_levels)
+        quality = drawn.to(x.device, non_blocking=True)
+        frames = self.code_frames(x, quality, draws)
+        bpp = mean(frame.loss.bpp for frame in frames)
+        indices, vectors = torch.cat([f.z_indices for f in frames]), torch.cat([f.z for f in frames])
+        terms = mean_terms([frame.loss.terms for frame in frames]) | self.quality_terms(drawn.tolist(), quality, bpp)
+        return frames, terms, Coded(quality, bpp, indices, vectors)
+
+    def losses(self, x: Tensor, draws: Draws) -> Losses:
+        """Latent losses only."""
+        frames, terms, seen = self.code(x, draws)
+        return Losses(terms, other=mean(frame.loss.loss for frame in frames), seen=seen)
+
+    def coded_frame(
+        self, out: TransformOutput, x: Tensor, latent: Tensor, quality: Tensor, variance: Tensor, place: FramePlace
+    ) -> CodedFrame:
+        """A frame and its loss; arguments as in `CodedFrame` and `latent_loss`."""
+        loss = self.latent_loss(out, latent, quality, x.shape[-2] * x.shape[-1], variance, place.weight)
+        return CodedFrame(place, x, latent, out.latent_hat, loss, as_vectors(out.z), out.z_indices)
 
     def latent_loss(
         self,
@@ -145,7 +226,7 @@ class LatentStage(Stage):
         """
         bpp_y, bpp_z = out.bits_y / pixels, out.bits_z / pixels
         priced = out.priced_bits_y / pixels + bpp_z
-        weighted_rate = (self.rate(quality, int(self.train_step)) * priced).mean()
+        weighted_rate = (self.rate(quality, self.train_step) * priced).mean()
         distortion = F.mse_loss(out.latent_hat.float(), latent.float()) / variance
         loss = weighted_rate + weight * self.mse * distortion
         terms = {
@@ -170,33 +251,26 @@ class LatentStage(Stage):
             terms |= {"loss/code_prediction": entropy.detach(), "code_accuracy": accuracy.detach()}
         return LatentLoss(loss, terms, bpp_y.detach() + bpp_z.detach())
 
-    def quality_terms(self, quality: Tensor, bpp: Tensor) -> dict[str, Tensor]:
-        """For the log: λ of the shown qualities, and the mean of bpp (B,) of those among `quality` (B,)."""
+    def quality_terms(self, drawn: Sequence[int], quality: Tensor, bpp: Tensor) -> dict[str, Tensor]:
+        """For the log: λ of the shown qualities, and the mean of bpp (B,) of those drawn, as `quality` (B,) says."""
         terms = {}
         for q in shown_levels(self.codec.quality_levels):
-            if bool((quality == q).any()):
-                terms[f"bpp/q{q}"] = bpp[quality == q].mean()
+            if q in drawn:
+                terms[f"bpp/q{q}"] = (bpp * (quality == q)).sum() / drawn.count(q)
             terms[f"lambda/q{q}"] = self.rate.log_lambda[q].exp()
         return terms
 
-    def keep(self, coded: Coded) -> None:
-        """Keeps for `after_step` what this step has coded."""
-        self._coded = coded
-
-    def after_step(self, draws: Draws) -> None:
+    def after_step(self, seen: Sequence[Coded], draws: Draws) -> None:
         """Steers λ and watches the hyper codebook."""
-        assert self._coded is not None
-        coded, self._coded = self._coded, None
-        self.rate.steer(*self._mean_bpp(coded.quality, coded.bpp))
+        self.rate.steer(self._mean_bpp(torch.cat([c.quality for c in seen]), torch.cat([c.bpp for c in seen])))
         if self.watch is not None:
-            self.watch.update(coded.indices, coded.vectors, draws.common)
+            indices, vectors = torch.cat([c.indices for c in seen]), torch.cat([c.vectors for c in seen])
+            self.watch.update(indices, vectors, draws.common, self.train_step)
 
-    def _mean_bpp(self, quality: Tensor, bpp: Tensor) -> tuple[Tensor, Tensor]:
-        """Qualities (n,) seen by any rank, and the mean bpp (n,) of each."""
-        levels = self.codec.quality_levels
-        sums = torch.zeros(2, levels, device=bpp.device)
+    def _mean_bpp(self, quality: Tensor, bpp: Tensor) -> Tensor:
+        """Mean of bpp (B,) over all ranks for each quality index (levels,), NaN for those not in `quality` (B,)."""
+        sums = torch.zeros(2, self.codec.quality_levels, device=bpp.device)
         sums[0].index_add_(0, quality, bpp.float())
         sums[1].index_add_(0, quality, torch.ones_like(bpp, dtype=torch.float32))
         total, count = all_sum(sums)
-        seen = count.nonzero().flatten()
-        return seen, total[seen] / count[seen]
+        return total / count

@@ -136,10 +136,10 @@ def training_facts(stage: Stage, trainer: Trainer, config: DictConfig, name: str
     return TrainingFacts(
         stage=type(stage).__name__,
         config=config,
-        steps=int(stage.train_step),
-        minutes=float(stage.seconds) / 60,
+        steps=stage.train_step,
+        minutes=stage.seconds / 60,
         skipped_steps=int(stage.bad_steps),
-        crops=int(stage.batches) * section.batch_size * trainer.world_size,
+        crops=stage.train_step * section.batch_size * stage.settings.accumulate * trainer.world_size,
         crop_size=section.crop_size,
         parameters=sum(p.numel() for p in stage.codec.parameters()),
         validation={k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")},

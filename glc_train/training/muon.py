@@ -49,6 +49,7 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0.95) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
+        self.found_inf: Tensor | None = None  # 1 leaves a step out, as of PyTorch's fused optimisers
         parameters = [p for group in self.param_groups for p in group["params"]]
         if any(p.dim() < 2 for p in parameters):
             raise ValueError("Muon trains matrices: parameters need two dimensions or more")
@@ -78,10 +79,14 @@ class Muon(torch.optim.Optimizer):
         state = self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(gradient)
+        if self.found_inf is not None:
+            gradient = torch.where(self.found_inf.bool(), state["momentum"], gradient)  # which then stays as it is
         state["momentum"].lerp_(gradient, 1 - group["momentum"])
         direction = orthogonalised(gradient.lerp(state["momentum"], group["momentum"]).flatten(1), dtype)
         scale = _RMS * max(direction.shape) ** 0.5
-        parameter.add_(direction.view(parameter.shape).to(parameter.dtype), alpha=-group["lr"] * scale)
+        update = direction.view(parameter.shape).to(parameter.dtype)
+        update = update if self.found_inf is None else update * (1 - self.found_inf)
+        parameter.add_(update, alpha=-group["lr"] * scale)
 
 
 def matrices(modules: Iterable[nn.Module]) -> list[nn.Parameter]:

@@ -13,10 +13,9 @@ class StageProgressBar(RichProgressBar):
 
     @property
     def total_train_batches(self) -> int:
-        """Batches of the whole stage; the loader itself never ends, which would show no time left."""
+        """Steps of the whole stage; the loader itself never ends, which would show no time left."""
         assert isinstance(self.trainer.lightning_module, Stage)
-        settings = self.trainer.lightning_module.settings
-        return settings.steps * settings.accumulate
+        return self.trainer.lightning_module.settings.steps
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -24,10 +23,10 @@ class StageProgressBar(RichProgressBar):
         """Estimates the total from the share that is done."""
         assert isinstance(pl_module, Stage)
         if self.progress is not None and self.train_progress_bar_id is not None and pl_module.progress > 0:
-            total = round(int(pl_module.batches) / pl_module.progress)
+            total = round(pl_module.train_step / pl_module.progress)
             shown = self.progress.tasks[self.train_progress_bar_id].total or 1
             # A new total makes the bar forget its speed, so it is set only where it tells something.
             if abs(total - shown) > 0.05 * shown or pl_module.progress >= 1:
                 self.progress.update(self.train_progress_bar_id, total=total)
-        done = int(pl_module.batches) - 1  # over all epochs, which finite data have several of
+        done = pl_module.train_step - 1  # over all epochs, which finite data have several of
         super().on_train_batch_end(trainer, pl_module, outputs, batch, done)

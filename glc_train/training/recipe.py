@@ -193,7 +193,7 @@ def train_stage(
         config.trainer,
         {
             "default_root_dir": str(folder),
-            "val_check_interval": stage_config.val_every * stage.settings.accumulate,
+            "val_check_interval": stage_config.val_every,
             "use_distributed_sampler": not isinstance(data, StreamDataModule),  # whose ranks share one stream
         },
         [*_callbacks(config, family, name, folder), *callbacks],
@@ -224,7 +224,8 @@ def _fit(trainer: Trainer, stage: Stage, data: LightningDataModule, checkpoint: 
 
 def _data(config: DictConfig, section: DictConfig, seed: int, family: Family) -> LightningDataModule:
     """The data module; one of another author takes of the stage's settings what it knows."""
-    settings = {"crop_size": section.crop_size, "batch_size": section.batch_size, "seed": seed}
+    batch_size = section.batch_size * section.module.settings.get("accumulate", 1)  # of a step
+    settings = {"crop_size": section.crop_size, "batch_size": batch_size, "seed": seed}
     config = config.copy()
     with open_dict(config):
         config.pop("test", None)  # which is for evaluate.py
@@ -264,7 +265,7 @@ def _check_done(stage: Stage, name: str) -> None:
     """
     if stage.progress < 1.0 and not _stopped_early(stage):
         raise TrainingError(
-            f"stage {name} was ended after {int(stage.train_step)} of its {stage.settings.steps} steps, by "
+            f"stage {name} was ended after {stage.train_step} of its {stage.settings.steps} steps, by "
             "trainer.max_epochs, a callback or data without a batch: it is not exported; the same command without that "
             "goes on"
         )
@@ -312,8 +313,8 @@ def _export(stage: Stage, config: DictConfig, family: Family, name: str, folder:
     save_codec(codec, stage.codec_config, folder / EXPORT)
     facts = {
         "stage": type(stage).__name__,
-        "steps": int(stage.train_step),
-        "minutes": round(float(stage.seconds) / 60, 2),
+        "steps": stage.train_step,
+        "minutes": round(stage.seconds / 60, 2),
     }
     facts["skipped_steps"] = int(stage.bad_steps)
     facts["stopped_early"] = _stopped_early(stage)

@@ -4,17 +4,18 @@ The blocks that hold nearly all parameters are sharded one by one, so what else 
 decoder's last convolution, at which the adaptive weight is measured) stays whole on every rank.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
+from torch.nn.utils import get_total_norm
 
 from glc_train.layers import AdditiveFFN, DepthConv, GatedDepthConv, GatedFFN, SpatialAttention, Up2
+from glc_train.training.distributed import all_sum
 
 _BLOCKS = ("ResBlock", "_Layer")  # of the auto-encoder and of the code predictors
 _LAYERS = (AdditiveFFN, DepthConv, GatedDepthConv, GatedFFN, SpatialAttention, Up2)
@@ -69,11 +70,10 @@ def parameter_groups(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]
     return [{"params": group} for group in groups.values()]
 
 
-def squared_norm(gradients: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Sums of squares of the sharded gradients (this rank's parts) and of the whole ones, float32 scalars."""
-    sums = [torch.zeros(()), torch.zeros(())]
-    for gradient in gradients:
-        k = 0 if is_sharded(gradient) else 1
-        part = local(gradient).float().square().sum()
-        sums[k] = sums[k].to(part.device) + part
-    return sums[0], sums[1]
+def total_norm(gradients: Sequence[Tensor]) -> Tensor:
+    """Norm of all gradients together, float32 scalar; of sharded ones every rank has its part."""
+    sharded = [local(g) for g in gradients if is_sharded(g)]
+    norm: Tensor = get_total_norm([g for g in gradients if not is_sharded(g)]).float()
+    if sharded:
+        norm = (norm.square() + all_sum(get_total_norm(sharded).float().square())).sqrt()
+    return norm

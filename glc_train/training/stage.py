@@ -17,14 +17,16 @@ from torch.profiler import record_function
 
 from glc_train.files import write_text
 from glc_train.losses import Adversary
-from glc_train.training.distributed import Draws, all_mean, all_sum, average_gradients, from_rank_zero
+from glc_train.training.distributed import Draws, all_mean, average_gradients, number_from_rank_zero
 from glc_train.training.muon import Muon, matrices
+from glc_train.training.optimisers import adamw, step_unless
 from glc_train.training.schedule import WarmupCosine
-from glc_train.training.sharding import is_sharded, local, parameter_groups, shard, squared_norm
+from glc_train.training.sharding import is_sharded, local, shard, total_norm
 from glc_train.weights import CHECKPOINT_CONFIG, Codec
 
 MuonFor = Literal["all", "autoencoder"]
 _OPTIMISERS = "optimisers"  # key of their names in a checkpoint
+_COUNTERS = "counters"  # key of a stage's counters there
 
 
 class TrainingError(RuntimeError):
@@ -44,10 +46,12 @@ class StageSettings:
             AdamW: more progress per step, for about 40% more time on a CPU.
         muon_for: whose weights `Muon` trains: of every part, or of the auto-encoder alone.
         clip: largest norm of the gradient.
-        accumulate: batches whose gradients make one training step.
+        accumulate: batches that make one training step. The data module gives them as one, and they go through the
+            networks one after the other.
         checkpoint_activations: recompute the auto-encoder's activations in the backward pass, to save memory.
         ema_decay: of the averaged weights that validation and export use; ramped up from 0 over the first steps.
-        max_bad_steps: so many steps in a row whose loss or gradient is not finite stop the run.
+        max_bad_steps: so many steps in a row whose loss or gradient is not finite stop the run. Looked at once in as
+            many steps, because a GPU has to be waited for.
         seed: of everything that training draws.
         schedule: factor of the learning rate.
 
@@ -85,6 +89,7 @@ class Losses:
         x_hat, x: (B, 3, H, W) reconstruction, part of the graph, and its original (None as above); of clips the coded
             frames, one after the other.
         terms: scalars for the log.
+        seen: what `after_step` needs of this pass, without gradient.
     """
 
     terms: Mapping[str, Tensor]
@@ -92,6 +97,13 @@ class Losses:
     picture: Tensor | None = None
     x_hat: Tensor | None = None
     x: Tensor | None = None
+    seen: Any = None
+
+
+def mean_terms(passes: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Means of the scalars of several passes, each over the passes that have it."""
+    names = dict.fromkeys(name for terms in passes for name in terms)
+    return {name: torch.stack([terms[name].float() for terms in passes if name in terms]).mean() for name in names}
 
 
 class Stage(lightning.LightningModule):
@@ -118,21 +130,18 @@ class Stage(lightning.LightningModule):
         self.settings = settings
         self.adversary = adversary
         self.ema: Codec | None = None
-        self.fresh = True  # whether the stage's codebook is untrained, and gets its entries from the first batch
-        # Our own counter: Lightning's counts every optimiser's steps.
-        self.register_buffer("train_step", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+        self.fresh = True  # whether the stage's codebook is untrained, and still has to get its entries from the data
+        self.train_step = 0  # our own counter: Lightning's counts every optimiser's steps
+        self.seconds = 0.0
+        # What a GPU counts stays there: to read it is to wait.
         self.register_buffer("bad_steps", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("seconds", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("bad_in_a_row", torch.zeros((), dtype=torch.int64), persistent=False)
         # Labels the parts of a step for a profiler.
         self.phase: Callable[[str], AbstractContextManager[Any]] = record_function
-        self._bad_in_a_row = 0
         self._clock: float | None = None
 
-    train_step: Tensor
-    batches: Tensor
     bad_steps: Tensor
-    seconds: Tensor
+    bad_in_a_row: Tensor
 
     # ---------------------------------------------------------------- for the stages to define
 
@@ -144,21 +153,24 @@ class Stage(lightning.LightningModule):
         """One forward pass on crops x (B, 3, H, W) or clips (B, T, 3, H, W) in [-1, 1]; all randomness from `draws`."""
         raise NotImplementedError
 
-    def after_step(self, draws: Draws) -> None:
-        """Called after each training step."""
+    def after_step(self, seen: Sequence[Any], draws: Draws) -> None:
+        """Called after each training step with `Losses.seen` of all its passes."""
 
     # ---------------------------------------------------------------- set-up
 
     def prepare(self) -> None:
-        """Freezes what is not trained and makes the average; call once, after weights are loaded."""
+        """Freezes what is not trained and makes the average; to be called after weights are loaded, if at all."""
         self.codec.requires_grad_(False)
         for module in self.trained_modules():
             module.requires_grad_(True)
         self.codec.autoencoder.checkpoint_activations(self.settings.checkpoint_activations)
-        self.ema = copy.deepcopy(self.codec).requires_grad_(False).eval()
+        frozen: dict[int, Any] = {id(p): p for p in self.codec.parameters() if not p.requires_grad}
+        self.ema = copy.deepcopy(self.codec, frozen).requires_grad_(False).eval()  # shares what is frozen
 
     def configure_model(self) -> None:
-        """With `Sharding`, spreads the parameters over the ranks."""
+        """Prepares a stage that is not prepared yet; with `Sharding`, spreads the parameters over the ranks."""
+        if self.ema is None:
+            self.prepare()
         mesh = self.device_mesh
         if mesh is not None and not any(is_sharded(p) for p in self.parameters()):
             shard(self, mesh["data_parallel"])
@@ -167,9 +179,9 @@ class Stage(lightning.LightningModule):
     def _average(self) -> None:
         """Moves the averaged weights towards the present ones; buffers are copied."""
         assert self.ema is not None
-        n = float(self.train_step)
+        n = self.train_step
         decay = min(self.settings.ema_decay, n / (10 + n))
-        pairs = list(zip(self.ema.parameters(), self.codec.parameters(), strict=True))
+        pairs = [(a, p) for a, p in zip(self.ema.parameters(), self.codec.parameters(), strict=True) if a is not p]
         torch._foreach_lerp_([local(a) for a, _ in pairs], [local(p) for _, p in pairs], 1 - decay)
         for averaged, current in zip(self.ema.buffers(), self.codec.buffers(), strict=True):
             averaged.copy_(current)
@@ -182,16 +194,12 @@ class Stage(lightning.LightningModule):
         if s.muon_lr is not None and not weights:
             raise TrainingError("this stage trains no layer of the auto-encoder: set muon_for=all or muon_lr=null")
         apart = {id(weight) for weight in weights}
-        others = (p for m in self.trained_modules() for p in m.parameters() if id(p) not in apart)
-        optimisers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(parameter_groups(others), lr=s.lr, betas=s.betas, weight_decay=s.weight_decay)
-        ]
+        others = [p for m in self.trained_modules() for p in m.parameters() if id(p) not in apart]
+        optimisers: list[torch.optim.Optimizer] = [adamw(others, s.lr, s.betas, s.weight_decay)]
         if s.muon_lr is not None:
             optimisers.append(Muon(weights, lr=s.muon_lr))
         if self.adversary is not None:
-            optimisers.append(
-                torch.optim.AdamW(self.adversary.parameters(), lr=self.adversary.lr, betas=(0.5, 0.9), weight_decay=0.0)
-            )
+            optimisers.append(adamw(list(self.adversary.parameters()), self.adversary.lr, (0.5, 0.9), 0.0))
         return optimisers
 
     @property
@@ -203,43 +211,39 @@ class Stage(lightning.LightningModule):
     @property
     def progress(self) -> float:
         """Share of the stage done, 0 to 1."""
-        done = int(self.train_step) / self.settings.steps
+        done = self.train_step / self.settings.steps
         if self.settings.minutes:
-            done = max(done, float(self.seconds) / 60 / self.settings.minutes)
+            done = max(done, self.seconds / 60 / self.settings.minutes)
         return min(1.0, done)
 
     # ---------------------------------------------------------------- one step
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Gradients of both sides; after `accumulate` batches the optimisers step, and the step counter with them."""
+        """One training step, whole: a checkpoint after it has no gradients under way."""
         self._tick()
-        settings, step, batch_number = self.settings, int(self.train_step), int(self.batches)
-        draws = Draws(settings.seed, batch_number, self.global_rank, self.trainer.world_size)
-        with self.phase("losses"):
-            losses = self.losses(batch, draws)
-        with self.phase("backward"):
-            terms = dict(losses.terms) | self._generator_backward(losses, step)
-        against = self.adversary is not None and self.adversary.learns(step) and losses.x_hat is not None
-        if against:
-            assert self.adversary is not None
-            assert losses.x is not None
-            assert losses.x_hat is not None
-            with self.phase("discriminator"):
-                loss = self.adversary.discriminator_loss(losses.x, losses.x_hat)
-                self.manual_backward(loss / settings.accumulate)
-            terms["loss/discriminator"] = loss.detach()
-        self.batches += 1
-        if int(self.batches) % settings.accumulate == 0:
-            with self.phase("optimiser"):
-                terms |= self._optimise(step, against)
-            with self.phase("codebook"):
-                self.after_step(draws)
-            with self.phase("EMA"):
-                if self.ema is not None:
-                    self._average()
-            self.train_step += 1
-        # A metric named "step" is what Lightning's loggers take for the abscissa.
-        self.log_dict({f"train/{k}": v for k, v in terms.items()} | {"step": float(step)})
+        accumulate, step = self.settings.accumulate, self.train_step
+        parts = batch.chunk(accumulate) if accumulate > 1 else (batch,)
+        passes: list[dict[str, Tensor]] = []
+        seen: list[Any] = []
+        for k, part in enumerate(parts):
+            draws = Draws(self.settings.seed, step * accumulate + k, self.global_rank, self.trainer.world_size)
+            with self.phase("losses"):
+                losses = self.losses(part, draws)
+            passes.append(self._backward(losses, step, len(part) / len(batch)))
+            seen.append(losses.seen)
+            del losses  # and with it the graph
+        terms = mean_terms(passes)
+        with self.phase("optimiser"):
+            terms |= self._optimise(step, against="loss/discriminator" in terms)
+        with self.phase("codebook"):
+            self.after_step(seen, draws)
+        with self.phase("EMA"):
+            if self.ema is not None:
+                self._average()
+        self.train_step += 1
+        # A metric named "step" is what Lightning's loggers take for the abscissa. A tensor, because Lightning makes a
+        # number one on the device, and waits.
+        self.log_dict({f"train/{k}": v for k, v in terms.items()} | {"step": torch.tensor(float(step))})
         self.log("loss", terms["loss"], prog_bar=True, logger=False)
         if self.progress >= 1.0:
             self.trainer.should_stop = True
@@ -249,7 +253,7 @@ class Stage(lightning.LightningModule):
         self.seconds += 0.0 if self._clock is None else min(now - self._clock, 60.0)
         self._clock = now
         if self.settings.minutes:
-            from_rank_zero(self.seconds)  # every rank must stop at the same step
+            self.seconds = number_from_rank_zero(self.seconds)  # every rank must stop at the same step
 
     def _optimise(self, step: int, against: bool) -> dict[str, Tensor]:
         """Steps the optimisers; returns what there is to log."""
@@ -262,7 +266,7 @@ class Stage(lightning.LightningModule):
                 group["lr"] = lr * factor
         discriminator = [] if self.adversary is None else [optimisers.pop()]
         norm = self._clip_and_step(optimisers, [p for m in self.trained_modules() for p in m.parameters()])
-        self._count_bad(norm)
+        self._count_bad(~torch.isfinite(norm))
         terms = {
             "grad_norm": norm,
             "lr": torch.tensor(self.settings.lr * factor),
@@ -276,9 +280,19 @@ class Stage(lightning.LightningModule):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing: the `Validate` callback measures the averaged weights."""
 
-    def _generator_backward(self, losses: Losses, step: int) -> dict[str, Tensor]:
-        """Gradients of the main optimiser's parameters; returns what there is to log."""
-        share = 1 / self.settings.accumulate
+    def _backward(self, losses: Losses, step: int, share: float) -> dict[str, Tensor]:
+        """Gradients of both sides, times `share`; returns what there is to log."""
+        with self.phase("backward"):
+            terms = dict(losses.terms) | self._generator_backward(losses, step, share)
+        if self.adversary is not None and self.adversary.learns(step) and losses.x_hat is not None:
+            assert losses.x is not None
+            with self.phase("discriminator"):
+                loss = self.adversary.discriminator_loss(losses.x, losses.x_hat)
+                self.manual_backward(share * loss)
+            terms["loss/discriminator"] = loss.detach()
+        return terms
+
+    def _generator_backward(self, losses: Losses, step: int, share: float) -> dict[str, Tensor]:
         parts = [part for part in (losses.picture, losses.other) if part is not None]
         total = torch.stack([part.float() for part in parts]).sum()
         terms = {"loss": total.detach()}
@@ -301,45 +315,40 @@ class Stage(lightning.LightningModule):
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # float16 only
         scale = 1.0 if scaler is None else scaler.get_scale()
         gradients = [p.grad for p in parameters if p.grad is not None]
-        sharded, whole = squared_norm(gradients)
-        norm = (all_sum(sharded.to(whole.device)) + whole).sqrt() / scale
-        factor = self.settings.clip / (norm + 1e-6)
-        if float(factor) < 1:
-            torch._foreach_mul_([local(g) for g in gradients], float(factor))
-        # The float16 scaler skips such steps itself, and must see them to lower its scale.
-        if scaler is not None or bool(torch.isfinite(norm)):
-            for optimiser in optimisers:
-                optimiser.step()
+        norm = total_norm(gradients) / scale
+        torch._foreach_mul_([local(g) for g in gradients], (self.settings.clip / (norm + 1e-6)).clamp(max=1))
         for optimiser in optimisers:
+            # The float16 scaler skips such steps itself, and must see them to lower its scale.
+            if scaler is not None or step_unless(~torch.isfinite(norm), optimiser.optimizer):
+                optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         return norm.detach()
 
-    def _count_bad(self, norm: Tensor) -> None:
-        if bool(torch.isfinite(norm)):
-            self._bad_in_a_row = 0
-            return
-        self.bad_steps += 1
-        self._bad_in_a_row += 1
-        if self._bad_in_a_row < self.settings.max_bad_steps:
+    def _count_bad(self, bad: Tensor) -> None:
+        self.bad_steps += bad
+        self.bad_in_a_row.add_(1).mul_(bad)
+        most = max(1, self.settings.max_bad_steps)
+        if (self.train_step + 1) % most or int(self.bad_in_a_row) < most:
             return
         names: list[str] = getattr(getattr(self.trainer, "datamodule", None), "last_batch_names", list)()
         dump = Path(self.trainer.default_root_dir) / f"bad_batch_rank{self.global_rank}.json"
-        write_text(dump, json.dumps({"step": int(self.train_step), "pictures": names}, indent=1) + "\n")
+        write_text(dump, json.dumps({"step": self.train_step, "pictures": names}, indent=1) + "\n")
         raise TrainingError(
-            f"{self._bad_in_a_row} steps in a row had a loss or gradient that is not finite "
-            f"(step {int(self.train_step)}; the last batch's pictures are named in {dump}): "
+            f"{int(self.bad_in_a_row)} steps in a row had a loss or gradient that is not finite "
+            f"(step {self.train_step}; the last batch's pictures are named in {dump}): "
             "lower the learning rate or the clipping norm, or use trainer.precision=32-true"
         )
 
     # ---------------------------------------------------------------- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the configuration, so that the checkpoint alone gives a codec, and what the optimisers are."""
+        """Keeps the counters, the configuration, with which the checkpoint alone gives a codec, and the optimisers."""
         checkpoint[CHECKPOINT_CONFIG] = json.dumps(self.codec_config)
         checkpoint[_OPTIMISERS] = self._optimiser_names
+        checkpoint[_COUNTERS] = {"train_step": self.train_step, "seconds": self.seconds, "fresh": self.fresh}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses the state of other optimisers, which PyTorch would take without a word and fail on later.
+        """Takes the counters; refuses the state of other optimisers, which PyTorch would fail on later.
 
         Raises:
             TrainingError: names both.
@@ -351,6 +360,15 @@ class Stage(lightning.LightningModule):
                 f"{' and '.join(self._optimiser_names)}: give settings.muon_lr, muon_for and adversary as before, or "
                 "another name= (or out=)"
             )
+        counters = checkpoint.get(_COUNTERS) or self._earlier_counters(checkpoint.get("state_dict", {}))
+        self.train_step, self.seconds, self.fresh = (counters[name] for name in ("train_step", "seconds", "fresh"))
+
+    def _earlier_counters(self, state: dict[str, Tensor]) -> dict[str, Any]:
+        """Those of checkpoints of earlier versions, which have them among the tensors."""
+        found = {name: state.pop(name) for name in ("train_step", "seconds", "batches", "watch.steps") if name in state}
+        step = int(found.get("train_step", 0))
+        fresh = self.fresh and step <= getattr(self, "free_steps", 0)
+        return {"train_step": step, "seconds": float(found.get("seconds", 0.0)), "fresh": fresh}
 
     @property
     def _optimiser_names(self) -> list[str]:

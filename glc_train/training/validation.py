@@ -162,7 +162,7 @@ class Validate(Callback):
         pl_module.log("step", float(pl_module.train_step), sync_dist=True)
         if not trainer.is_global_zero or trainer.sanity_checking or not self._rows:
             return
-        step = int(pl_module.train_step)
+        step = pl_module.train_step
         panel = draw_panel(self._rows)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_picture(self.folder / f"step_{step:08d}.png", panel)

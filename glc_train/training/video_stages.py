@@ -1,29 +1,19 @@
 """The stages of GLC-video (TCSVT 2025): clips, each frame coded given the decoded latent of the one before."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
+from glc_train.autoencoder import VQVAE
 from glc_train.codecs import GOP, VideoCodec
-from glc_train.losses import CodePredictor
 from glc_train.training.distributed import Draws
-from glc_train.training.latent_stage import (
-    Coded,
-    LatentLoss,
-    LatentStage,
-    as_vectors,
-    latent_variance,
-    pixel_code_loss,
-)
-from glc_train.training.stage import Losses
-from glc_train.training.stages import PictureLoss
+from glc_train.training.latent_stage import CodedFrame, FramePlace, LatentStage, latent_variance
+from glc_train.training.pixel_stage import PixelStage
 from glc_train.transform import FrameTransformOutput
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -46,15 +36,6 @@ class ClipSettings:
     checkpoint: bool = False
 
 
-@dataclass(frozen=True)
-class FramePlace:
-    """How frame t of a training clip is coded: its adaptor, `None` where a chain starts, and its weight."""
-
-    t: int
-    adaptor: int | None
-    weight: float
-
-
 def places_of(gop: GOP, frames: int, settings: ClipSettings, phase: int = 0) -> list[FramePlace]:
     """Places of the conditional frames among `frames`, with the pattern moved on by `phase`."""
     places = []
@@ -66,35 +47,6 @@ def places_of(gop: GOP, frames: int, settings: ClipSettings, phase: int = 0) -> 
         weight = 1.0 if settings.frame_weights is None else float(settings.frame_weights[kind])
         places.append(FramePlace(t, None if starts else kind, weight))
     return places
-
-
-@dataclass(frozen=True)
-class CodedFrame:
-    """One conditional frame of a training clip.
-
-    Attributes:
-        place: how it was coded.
-        x, latent: (B, 3, H, W) and (B, N, h, w), original.
-        latent_hat: (B, N, h, w), decoded.
-        loss: through the latent.
-        z, z_indices: (B, Cz, K, 1) without gradient, (B, K, 1).
-    """
-
-    place: FramePlace
-    x: Tensor
-    latent: Tensor
-    latent_hat: Tensor
-    loss: LatentLoss
-    z: Tensor
-    z_indices: Tensor
-
-
-def _mean(values: Iterable[Tensor]) -> Tensor:
-    return torch.stack([value.float() for value in values]).mean(0)
-
-
-def _mean_terms(terms: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: _mean(each[name] for each in terms) for name in terms[0]}
 
 
 class VideoStage(LatentStage):
@@ -122,40 +74,36 @@ class VideoStage(LatentStage):
                 f"of gop.pattern {list(self.codec.gop.pattern)}"
             )
 
-    def losses(self, x: Tensor, draws: Draws) -> Losses:
-        """Latent losses of clips x (B, T, 3, H, W)."""
-        frames, terms = self.code_clip(x, draws)
-        return Losses(terms, other=_mean(frame.loss.loss for frame in frames))
+    @property
+    def saves_memory(self) -> bool:
+        """With `clip.checkpoint`."""
+        return self.clip.checkpoint
 
-    def code_clip(self, clip: Tensor, draws: Draws) -> tuple[list[CodedFrame], dict[str, Tensor]]:
-        """Codes the conditional frames of a clip (B, T, 3, H, W); and what there is to log."""
+    def code_frames(self, x: Tensor, quality: Tensor, draws: Draws) -> list[CodedFrame]:
+        """The conditional frames of clips (B, T, 3, H, W)."""
         gop = self.codec.gop
-        quality = draws.balanced(len(clip), self.codec.quality_levels).to(clip.device)
         random_phase = self.clip.random_phase
         phase = int(torch.randint(len(gop.pattern), (), generator=draws.common)) if random_phase else 0
-        places = places_of(gop, clip.shape[1], self.clip, phase)
+        places = places_of(gop, x.shape[1], self.clip, phase)
         if not places:
-            raise ValueError(f"clips of {clip.shape[1]} frames have none to train on: give at least 2 frames")
-        latents = {place.t: self._memory_saving(self.encode, clip[:, place.t]) for place in places}
+            raise ValueError(f"clips of {x.shape[1]} frames have none to train on: give at least 2 frames")
+        latents = {place.t: self.memory_saving(self.encode, x[:, place.t]) for place in places}
         variance = latent_variance(list(latents.values()))
         frames: list[CodedFrame] = []
         previous: Tensor | None = None
         for place in places:
             if gop.is_intra(place.t - 1) or previous is None:
-                previous = self._code_intra(clip[:, place.t - 1], quality)
-            if not frames and self.starts_codebook:
-                self._start_codebook(latents[place.t], previous, quality, draws)
-            noise = self.noise(latents[place.t], draws)
-            frame = self._memory_saving(
-                self._code_frame, place, clip[:, place.t], latents[place.t], previous, quality, noise, variance
+                previous = self._code_intra(x[:, place.t - 1], quality)
+            latent = latents[place.t]
+            if not frames:
+                self.start_codebook(partial(self._first_z, latent, previous, quality), draws)
+            noise = self.noise(latent, draws)
+            frame = self.memory_saving(
+                self._code_frame, place, x[:, place.t], latent, previous, quality, noise, variance
             )
             frames.append(frame)
             previous = frame.latent_hat if self.clip.cascaded else frame.latent_hat.detach()
-        bpp = _mean(frame.loss.bpp for frame in frames)
-        indices = torch.cat([frame.z_indices for frame in frames])
-        vectors = torch.cat([as_vectors(frame.z) for frame in frames])
-        self.keep(Coded(quality, bpp, indices, vectors))
-        return frames, _mean_terms([frame.loss.terms for frame in frames]) | self.quality_terms(quality, bpp)
+        return frames
 
     @torch.no_grad()
     def _code_intra(self, x: Tensor, quality: Tensor) -> Tensor:
@@ -163,6 +111,11 @@ class VideoStage(LatentStage):
         image = self.codec.image
         latent: Tensor = image.transform(image.autoencoder.encoder(x), quality).latent_hat
         return latent
+
+    def _first_z(self, latent: Tensor, previous: Tensor, quality: Tensor) -> Tensor:
+        """Hyper vectors (B, Cz, K, 1) of the first frame of a chain."""
+        z: Tensor = self.codec.transform(latent, previous, None, quality).z
+        return z
 
     def _code_frame(
         self,
@@ -176,99 +129,32 @@ class VideoStage(LatentStage):
     ) -> CodedFrame:
         """`previous`: (B, N, h, w), decoded latent of the frame before. The rest as in `CodedFrame`."""
         out: FrameTransformOutput = self.codec.transform(latent, previous, place.adaptor, quality, self.rounding, noise)
-        pixels = x.shape[-2] * x.shape[-1]
-        loss = self.latent_loss(out, latent, quality, pixels, variance, place.weight)
-        return CodedFrame(place, x, latent, out.latent_hat, loss, out.z.detach(), out.z_indices)
-
-    @torch.no_grad()
-    def _start_codebook(self, latent: Tensor, previous: Tensor, quality: Tensor, draws: Draws) -> None:
-        assert self.watch is not None
-        out: FrameTransformOutput = self.codec.transform(latent, previous, None, quality)
-        self.watch.initialise(as_vectors(out.z), draws.common)
-
-    def _memory_saving(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
-        """Calls `function`, with `clip.checkpoint` so that its activations are recomputed."""
-        if not self.clip.checkpoint:
-            return function(*arguments)
-        # All randomness is among the arguments.
-        result: _Result = checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
-        return result
+        return self.coded_frame(out, x, latent, quality, variance, place)
 
 
-class VideoPixelStage(VideoStage):
+class VideoPixelStage(PixelStage, VideoStage):
     """Last stage: pixel losses on the decoded frames on top of the latent losses, as stage III of the image codec.
 
-    The decoder is trained where it is the video codec's own (`own_autoencoder`); the image codec's stays as it is.
+    The auto-encoder is trained where it is the video codec's own (`own_autoencoder`); the image codec's stays as it is.
 
     Args:
-        picture: pixel losses.
-        latent: weight of the latent losses.
-        pixel_predictor: code predictor on the re-encoded reconstruction, or None. pixel_code_prediction: its weight.
-        train_encoder: whether an auto-encoder of its own is trained with its encoder.
-        options: as for `VideoStage`.
+        options: as for `PixelStage` and `VideoStage`.
 
     Raises:
-        ValueError: a discriminator without a decoder to train.
+        ValueError: a discriminator without a decoder to train, or nothing to train.
     """
 
-    def __init__(
-        self,
-        *,
-        picture: PictureLoss,
-        latent: float = 1.0,
-        pixel_predictor: CodePredictor | None = None,
-        pixel_code_prediction: float = 0.0,
-        train_encoder: bool = True,
-        **options: Any,
-    ) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        if self.adversary is not None and self.codec.own_autoencoder is None:
+        if self.adversary is not None and self.own_autoencoder is None:
             raise ValueError(
                 "an adversary balances its loss at the last layer of a decoder that is trained: give "
                 "video.own_autoencoder=true, or adversary=null for this stage"
             )
-        self.picture = picture
-        self.latent = latent
-        self.pixel_predictor = pixel_predictor
-        self.pixel_code_prediction = pixel_code_prediction
-        self.train_encoder = train_encoder and self.codec.own_autoencoder is not None
+        if not self.train_transform and self.own_autoencoder is None:
+            raise ValueError("train_transform=false leaves nothing to train: give video.own_autoencoder=true")
 
-    def trained_modules(self) -> Iterable[nn.Module]:
-        """Everything but the image codec."""
-        own = self.codec.own_autoencoder
-        decoder = [] if own is None else [own.decoder]
-        encoder = [own.encoder] if own is not None and self.train_encoder else []
-        predictor = [] if self.pixel_predictor is None else [self.pixel_predictor]
-        return [*encoder, *decoder, *super().trained_modules(), *predictor]
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Latent of pictures x (B, 3, H, W)."""
-        if not self.train_encoder:
-            return super().encode(x)
-        latent: Tensor = self.codec.autoencoder.encoder(x)
-        return latent
-
-    def losses(self, x: Tensor, draws: Draws) -> Losses:
-        """Latent losses and pixel losses of clips x (B, T, 3, H, W)."""
-        frames, terms = self.code_clip(x, draws)
-        model = self.codec.autoencoder
-        other = self.latent * _mean(frame.loss.loss for frame in frames)
-        decoded = [self._memory_saving(model.decoder, frame.latent_hat) for frame in frames]
-        x_hat = torch.cat(decoded)
-        pictures, picture_terms = [], []
-        # Through the joined tensor, so that the pictures' gradient can be taken there.
-        for frame, picture in zip(frames, x_hat.chunk(len(frames)), strict=True):
-            loss, frame_terms = self.picture(picture, frame.x, draws)
-            pictures.append(frame.place.weight * loss)
-            picture_terms.append(frame_terms)
-        terms |= _mean_terms(picture_terms)
-        if self.pixel_predictor is not None:
-            coded = [
-                self._memory_saving(pixel_code_loss, self.pixel_predictor, model, picture, frame.latent)
-                for frame, picture in zip(frames, decoded, strict=True)
-            ]
-            other = other + self.pixel_code_prediction * _mean(
-                frame.place.weight * entropy for frame, (entropy, _) in zip(frames, coded, strict=True)
-            )
-            terms |= _mean_terms([each for _, each in coded])
-        return Losses(terms, other, _mean(pictures), x_hat, torch.cat([frame.x for frame in frames]))
+    @property
+    def own_autoencoder(self) -> VQVAE | None:
+        """That of conditional frames alone."""
+        return self.codec.own_autoencoder

@@ -122,17 +122,3 @@ def test_training_leaves_the_folder_for_temporary_files_alone(tmp_path: Path, mo
     for name in (LAST, PREVIOUS):
         assert torch.load(stage / name, weights_only=True)["optimisers"] == ["AdamW", "AdamW of the discriminator"]
     assert not list(stage.rglob(".writing-*"))
-
-
-def test_between_the_batches_of_a_step_nothing_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved = []
-    original = WholeFiles.save_checkpoint
-
-    def counted(self: WholeFiles, checkpoint: dict, path: Path, storage_options: object = None) -> None:
-        saved.append((int(checkpoint["state_dict"]["train_step"]), int(checkpoint["state_dict"]["batches"])))
-        original(self, checkpoint, path, storage_options)
-
-    monkeypatch.setattr(WholeFiles, "save_checkpoint", counted)
-    steps = ["callbacks.last.steps=1", "stages.autoencoder.module.settings.accumulate=2"]
-    train([*curve_overrides(tmp_path, 2), "run=[autoencoder]", *steps])
-    assert saved == [(1, 2), (2, 4)]

@@ -205,7 +205,7 @@ def test_the_best_checkpoint_is_that_of_the_best_figure(tmp_path: Path) -> None:
     run(tmp_path, "callbacks=[default,best]", *monitor)
     figures = logged(tmp_path / "autoencoder", METRIC)
     best = torch.load(tmp_path / "autoencoder" / BEST, weights_only=True)
-    assert int(best["state_dict"]["train_step"]) == max(figures, key=lambda step: figures[step])
+    assert best["counters"]["train_step"] == max(figures, key=lambda step: figures[step])
     assert [path.name for path in (tmp_path / "autoencoder").glob("best*")] == [BEST]
     load_codec(tmp_path / "autoencoder" / BEST)
 

@@ -6,65 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from glc_train.autoencoder import VQVAE
-from glc_train.codecs import GOP, ImageCodec, VideoCodec
-from glc_train.losses import Adversary, CodePredictor, RateWeights
-from glc_train.training import (
-    ClipSettings,
-    CodebookSettings,
-    Draws,
-    PictureLoss,
-    StageSettings,
-    VideoPixelStage,
-    VideoStage,
-)
+from glc_train.codecs import GOP
+from glc_train.training import ClipSettings, Draws, VideoStage
 from glc_train.training.video_stages import places_of
-from glc_train.transform import ImageTransform, VideoTransform
-from tests.moving_clips import moving_clip
-
-AUTOENCODER: dict[str, Any] = {
-    "widths": [16, 16, 16], "latent_channels": 16, "codes": 32, "res_blocks": 1, "patch": 4, "groups": None,
-}  # fmt: skip
-LEVELS = 6
-
-
-def codec(own: bool = False) -> VideoCodec:
-    torch.manual_seed(0)
-    image = ImageCodec(VQVAE(**AUTOENCODER), ImageTransform(16, 8, 8, 16, LEVELS, depth=1, context_depth=1))
-    transform = VideoTransform(
-        latent_channels=16, channels=8, token_channels=8, tokens=4, heads=2, codes=16, quality_levels=LEVELS, depth=1,
-        refine_depth=1, context_depth=2, condition_channels=4,
-    )  # fmt: skip
-    return VideoCodec(image, transform, VQVAE(**AUTOENCODER) if own else None)
-
-
-def predictor() -> CodePredictor:
-    return CodePredictor(16, 32, width=16, heads=2, mlp=16, layers=1, grid=4)
-
-
-def stage(own: bool = False, pixels: bool = False, adversary: bool = False, **clip: Any) -> VideoStage:
-    model = codec(own)
-    torch.manual_seed(1)
-    options: dict[str, Any] = {
-        "codec": model,
-        "codec_config": {},
-        "settings": StageSettings(steps=10),
-        "rate": RateWeights(LEVELS),
-        "codebook": CodebookSettings(),
-        "predictor": predictor(),
-        "adversary": Adversary(channels=8, layers=2) if adversary else None,
-        "clip": ClipSettings(**clip),
-    }
-    if pixels:
-        options |= {"picture": PictureLoss(lpips=0.0), "pixel_predictor": predictor(), "pixel_code_prediction": 0.1}
-    made = (VideoPixelStage if pixels else VideoStage)(**options)
-    made.prepare()
-    made.fresh = False
-    return made
-
-
-def clips(frames: int) -> Tensor:
-    return torch.stack([moving_clip(frames, 64, number) for number in range(2)])
+from glc_train.transform import VideoTransform
+from tests.tiny_stages import LEVELS, clips, stage
 
 
 def gradients(made: VideoStage, frames: int = 4) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -100,7 +46,7 @@ def test_the_phase_is_drawn_from_the_step() -> None:
     made, phases = stage(random_phase=True), []
     with torch.no_grad():
         for step in (*range(12), 4):
-            frames, _ = made.code_clip(clips(3), Draws(0, step))
+            frames, _, _ = made.code(clips(3), Draws(0, step))
             phases.append(frames[1].place.adaptor)
     assert set(phases) == {0, 1, 2}
     assert phases[-1] == phases[4]
@@ -108,7 +54,7 @@ def test_the_phase_is_drawn_from_the_step() -> None:
 
 def test_frames_are_coded_as_the_codec_codes_them() -> None:
     made = stage()
-    frames, terms = made.code_clip(clips(3), Draws(0, 0))
+    frames, terms, _ = made.code(clips(3), Draws(0, 0))
     quality = Draws(0, 0).balanced(2, LEVELS)
     with torch.no_grad():
         expected = made.codec(clips(3), quality)
@@ -152,7 +98,7 @@ def test_checkpointing_recomputes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("cascaded", [False, True])
 def test_a_late_frame_reaches_the_first_only_when_cascaded(cascaded: bool) -> None:
     made = stage(cascaded=cascaded)
-    frames, _ = made.code_clip(clips(4), Draws(0, 0))
+    frames, _, _ = made.code(clips(4), Draws(0, 0))
     first = made.codec.transform.decoder.context_model.intra_adaptor.weight  # used by frame 1 alone
     for frame in frames:
         (gradient,) = torch.autograd.grad(frame.loss.loss, first, retain_graph=True, allow_unused=True)
