@@ -13,7 +13,6 @@ from omegaconf import DictConfig
 
 from glc_train.command_line import program
 from glc_train.training import (
-    TrainingError,
     as_single_run,
     claim_job_folder,
     launchable,
@@ -23,11 +22,12 @@ from glc_train.training import (
 )
 
 
-@program("conf", "train", errors=(TrainingError, ValueError, OSError))
+@program("conf", "train")
 def main(config: DictConfig) -> float | None:
     """Composes the configuration and runs the recipe.
 
-    Bad input is one sentence on stderr and exit code 1; a signal is 128 + its number, which ends a whole sweep.
+    Bad input is one sentence on stderr and exit code 1; a signal is 128 + its number, which ends a whole sweep; other
+    jobs of a sweep run where one fails.
 
     Returns:
         What a sweep optimises: the last value of the metric `objective`; None where none is set.

@@ -1,4 +1,7 @@
-"""Programs configured by Hydra: what is wrong on their command line is one sentence and exit code 1."""
+"""Programs configured by Hydra: what is wrong on their command line is one sentence and exit code 1.
+
+In a sweep a job that fails is reported at once, the others run, and the exit code is 1; a signal ends all.
+"""
 
 from __future__ import annotations
 
@@ -9,34 +12,39 @@ import os
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import CompactHydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+
+from glc_train.errors import is_for_user
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"  # with 1 Hydra raises instead of printing and exiting
 
 
-def program(
-    config_path: str, config_name: str, errors: tuple[type[Exception], ...] = (ValueError, OSError)
-) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
-    """As ``hydra.main``, but bad input ends in one sentence on stderr.
+class JobFailed(Exception):
+    """A job of a sweep has failed: its number, and a sentence."""
 
-    That is: what Hydra cannot parse or compose, OmegaConf's errors, and those that are named. Anything else keeps its
-    traceback; so does everything where the environment has ``HYDRA_FULL_ERROR=1``.
+
+def program(config_path: str, config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """As `hydra.main`, but bad input ends in one sentence on stderr.
+
+    That is: what Hydra cannot parse or compose, OmegaConf's errors, and those of `is_for_user`. Anything else keeps its
+    traceback; so does everything where the environment has `HYDRA_FULL_ERROR=1`.
 
     Args:
         config_path: folder of the configuration, relative to the file of the decorated function.
         config_name: of the primary file, without its suffix.
-        errors: of the decorated function, with a sentence for the user.
     """
-    expected = (CompactHydraException, OmegaConfBaseException, *errors)
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
         debug = os.environ.get(_FULL_ERROR) == "1"
@@ -44,12 +52,15 @@ def program(
         @hydra.main(version_base="1.3", config_path=config_path, config_name=config_name)
         @functools.wraps(function)
         def job(config: DictConfig) -> Any:
-            with _environment(debug), _one_sentence(debug, expected):
-                return function(config)
+            with _environment(debug):
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    return _job_of_sweep(function, config, debug)
+                with _one_sentence(debug):
+                    return function(config)
 
         def main() -> None:
             sys.argv[1:] = null_groups(sys.argv[1:], Path(inspect.getfile(function)).parent / config_path)
-            with _one_sentence(debug, expected), _environment(True):
+            with _one_sentence(debug), _environment(True):
                 job()
 
         return main
@@ -76,12 +87,29 @@ def _environment(full_error: bool) -> Iterator[None]:
             os.environ[_FULL_ERROR] = before
 
 
+def _has_sentence(error: Exception) -> bool:
+    return isinstance(error, CompactHydraException | OmegaConfBaseException) or is_for_user(error)
+
+
+def _job_of_sweep(function: Callable[[DictConfig], Any], config: DictConfig, debug: bool) -> Any:
+    """What `function` returns; what is wrong is shown here and now, as Hydra keeps it until all jobs are done."""
+    try:
+        return function(config)
+    except Exception as error:
+        reason = explain(error) if _has_sentence(error) else traceback.format_exception_only(error)[-1].strip()
+        if debug or not _has_sentence(error):
+            traceback.print_exc()
+    failed = JobFailed(f"job {HydraConfig.get().job.num}: {reason}")
+    print(failed, file=sys.stderr, flush=True)
+    raise failed  # outside of the handler: the error's traceback would keep the memory of the job
+
+
 @contextmanager
-def _one_sentence(debug: bool, expected: tuple[type[Exception], ...]) -> Iterator[None]:
+def _one_sentence(debug: bool) -> Iterator[None]:
     try:
         yield
-    except expected as error:
-        if debug:
+    except Exception as error:
+        if debug or not _has_sentence(error):
             raise
         print(explain(error), file=sys.stderr)
         raise SystemExit(1) from None

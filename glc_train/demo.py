@@ -29,9 +29,10 @@ from rich.table import Table
 
 from glc_train.codecs import ImageCodec
 from glc_train.data import packaged_pictures, read_picture, write_panel, write_picture
+from glc_train.errors import is_for_user
 from glc_train.evaluation import PillowBaseline
 from glc_train.metrics import LPIPS, PictureMetrics, psnr
-from glc_train.training import TrainingError, run_recipe, unwind
+from glc_train.training import run_recipe, unwind
 from glc_train.weights import load_codec, pretrained_weights
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -268,7 +269,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unwind()
     try:
         run(args.out, args.steps, console)
-    except (DemoError, TrainingError, ValueError, OSError) as error:
+    except Exception as error:
+        if not is_for_user(error):
+            raise
         print(f"The demo failed: {error}", file=sys.stderr)
         return 1
     return 0

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar, cast
 
 from glc_train import interruption
+from glc_train.errors import is_for_user
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
@@ -34,7 +35,9 @@ def attempt(measure: Callable[[_Job], _Result], job: _Job) -> _Result | Failure:
     """The result of a job; what is wrong with its input is a failure, anything else is raised."""
     try:
         return measure(job)
-    except (ValueError, OSError) as error:
+    except Exception as error:
+        if not is_for_user(error):
+            raise
         return Failure(str(error))
 
 

@@ -39,9 +39,10 @@ RULES: dict[str, Rule] = {
     "bitstream": Rule(frozenset(), only=frozenset({"numpy", "constriction"})),
     "codecs": Rule(_units("layers autoencoder transform bitstream pixels"), never=FRAMEWORKS),
     "files": Rule(frozenset(), only=frozenset()),
+    "errors": Rule(frozenset(), only=frozenset()),
     "interruption": Rule(frozenset(), only=frozenset()),
-    "processes": Rule(_units("interruption"), only=frozenset()),
-    "command_line": Rule(frozenset(), only=frozenset({"hydra", "omegaconf"})),
+    "processes": Rule(_units("errors interruption"), only=frozenset()),
+    "command_line": Rule(_units("errors"), only=frozenset({"hydra", "omegaconf"})),
     "pickles": Rule(frozenset(), only=frozenset({"torch"})),
     "backbones": Rule(_units("files pickles"), never=FRAMEWORKS),
     "provenance": Rule(frozenset(), only=frozenset({"torch"})),
@@ -58,9 +59,11 @@ RULES: dict[str, Rule] = {
             " files pickles pixels provenance precision interruption glc_train"
         )
     ),
-    "evaluation": Rule(_units("codecs metrics data backbones weights files processes provenance precision glc_train")),
-    "cli": Rule(_units("codecs bitstream data datasets weights backbones files precision glc_train")),
-    "demo": Rule(_units("codecs data evaluation interruption metrics training weights")),
+    "evaluation": Rule(
+        _units("codecs metrics data backbones weights errors files processes provenance precision glc_train")
+    ),
+    "cli": Rule(_units("codecs bitstream data datasets weights backbones errors files precision glc_train")),
+    "demo": Rule(_units("codecs data errors evaluation interruption metrics training weights")),
     "glc_train": Rule(_units("codecs weights")),
     "__main__": Rule(_units("cli interruption"), only=frozenset()),
 }

@@ -26,8 +26,10 @@ def main(config):
         os.kill(os.getpid(), config.number)
     if config.do == "mistake":
         raise RuntimeError("a mistake in the program")
+    if config.do == "unpack":
+        one, two = [1]
     if config.do == "refuse":
-        raise ValueError("that is not wanted")
+        raise OSError("that is not wanted")
     print(config.path, os.environ.get("HYDRA_FULL_ERROR") == "1")
 
 if __name__ == "__main__":
@@ -76,7 +78,6 @@ def run(script: Path, *arguments: str, **environment: str) -> subprocess.Complet
                        "'path=\"a,b\"', and add -m for a run with each of them."),
         (["path=${nowhere}"], "path: Interpolation key 'nowhere' not found"),
         (["do=refuse"], "that is not wanted"),
-        (["-m", "do=refuse,nothing"], "that is not wanted"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
@@ -115,7 +116,24 @@ def test_signals_end_it_quietly(script: Path, number: int, code: int, shown: str
 
 
 def test_mistakes_and_debugging_keep_their_traceback(script: Path) -> None:
-    for ended in (run(script, "do=mistake"), run(script, "do=refuse", HYDRA_FULL_ERROR="1")):
+    debugged = run(script, "do=refuse", HYDRA_FULL_ERROR="1")
+    for ended in (run(script, "do=mistake"), run(script, "do=unpack"), debugged):
         assert ended.returncode == 1
         assert "Traceback" in ended.stderr
         assert 'script.py", line' in ended.stderr
+
+
+def test_a_job_that_fails_is_reported_and_the_others_run(script: Path) -> None:
+    ended = run(script, "-m", "do=refuse,nothing,unpack,nothing", "path=x")
+    assert ended.returncode == 1
+    assert ended.stdout.splitlines().count("x False") == 2
+    assert ended.stderr.splitlines()[0] == "job 0: that is not wanted"
+    assert "job 2: ValueError: not enough values to unpack (expected 2, got 1)\n" in ended.stderr
+    assert ended.stderr.count("Traceback") == 1, "of the mistake, not of what the user can mend"
+    assert "one, two = [1]" in ended.stderr
+    assert ended.stderr.splitlines()[-1] == "job 0: that is not wanted"
+
+
+def test_a_signal_ends_all_jobs(script: Path) -> None:
+    ended = run(script, "-m", "do=signal,nothing", "number=2", "path=x")
+    assert (ended.returncode, ended.stdout.count("x False"), ended.stderr) == (130, 0, "interrupted\n")

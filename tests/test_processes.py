@@ -43,7 +43,7 @@ def square(folder: Path, job: int) -> int:
     if job == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     if job == 3:
-        raise ValueError("three is not wanted")
+        raise OSError("three is not wanted")
     if job == 4:
         raise RuntimeError("a mistake in the program")
     return job**2

@@ -16,6 +16,7 @@ from pathlib import Path
 from glc_train import __version__
 from glc_train.cli import data
 from glc_train.cli.errors import CommandError, explain
+from glc_train.errors import is_for_user
 
 Command = Callable[[argparse.Namespace], int]
 # The functions below choose what does the work, and import it: PyTorch takes seconds that `glc --help` does not need.
@@ -171,7 +172,9 @@ def main(arguments: Sequence[str] | None = None, ready: Callable[[], None] = lam
         return code
     except KeyboardInterrupt:
         return 130
-    except (ValueError, OSError) as error:
+    except Exception as error:
+        if not is_for_user(error):
+            raise
         if not isinstance(error, BrokenPipeError):  # the reader of our output has gone
             print(f"glc: {explain(error)}", file=sys.stderr)
         try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+from glc_train.errors import is_for_user
+
 
 class CommandError(ValueError):
     """What was asked cannot be done; says why and what to do."""
@@ -27,7 +29,7 @@ def failure(error: Exception, path: Path) -> str:
     """One sentence about why `path` failed; raises `error` again if it is none that a user can do something about."""
     if isinstance(error, BrokenPipeError):
         raise error
-    if isinstance(error, ValueError | OSError):
+    if is_for_user(error):
         return explain(error, path)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error).lower()):
         return f"{path}: too large for the memory of this device; use --device cpu, or a smaller picture."

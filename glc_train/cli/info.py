@@ -13,6 +13,7 @@ from glc_train.bitstream import FrameKind, VideoReader, unpack_image
 from glc_train.cli.clips import is_clip, rates
 from glc_train.cli.errors import CommandError, explain
 from glc_train.codecs import VideoCodec
+from glc_train.errors import is_for_user
 from glc_train.weights import load_any_codec
 
 WEIGHTS_SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt")
@@ -92,7 +93,9 @@ def info(args: argparse.Namespace) -> int:
                 clips.add_row(*_clip_row(path))
             else:
                 coded.add_row(*_coded_row(path))
-        except (ValueError, OSError) as error:
+        except Exception as error:
+            if not is_for_user(error):
+                raise
             print(f"glc: {explain(error, path)}", file=sys.stderr)
             failed = True
     terminal = Console()

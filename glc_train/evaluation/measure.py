@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from glc_train.data import write_picture
+from glc_train.errors import is_for_user
 from glc_train.evaluation.codecs import Encoded, FileCodec
 from glc_train.evaluation.plots import write_side_by_side
 from glc_train.evaluation.results import CODEC, EvaluationError, FrameResult, Result, mean
@@ -88,6 +89,8 @@ class Bench:
             encoded = self._named(name).encode(item, level, file)
             frames, (height, width), seconds = self._compare(item, file, name, encoded, keep)
         except ValueError as error:
+            if not is_for_user(error):
+                raise
             raise EvaluationError(f"{item.name} at quality {quality} with {name}: {error}") from error
         count = len(frames)
         pixels = count * height * width

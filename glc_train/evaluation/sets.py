@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from glc_train.data import find_clips, find_pictures, open_clip, packaged_pictures, read_picture
 from glc_train.data.clip_info import DEFAULT_FPS, ClipInfo
+from glc_train.errors import is_for_user
 from glc_train.evaluation.results import EvaluationError, LeftOut
 from glc_train.files import printable
 
@@ -192,7 +193,9 @@ def readable(items: Sequence[Item], strict: bool, progress: bool) -> tuple[dict[
             try:
                 for picture in item.pictures():
                     sizes[item] = picture.shape[0], picture.shape[1]
-            except (ValueError, OSError) as error:
+            except Exception as error:
+                if not is_for_user(error):
+                    raise
                 sizes.pop(item, None)
                 bad.append(LeftOut(item.path.name, str(error)))
     if bad and (strict or not sizes):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from glc_train.bitstream import WeightsMismatchError
+
 
 @dataclass(frozen=True)
 class FakeResult:
@@ -42,5 +44,5 @@ class DamagedCodec(FakeCodec):
 
     def compress(self, picture: np.ndarray, quality: int) -> bytes:
         if len(picture) > 100:
-            raise ValueError("the weights are damaged")
+            raise WeightsMismatchError("the weights are damaged")
         return super().compress(picture, quality)
