@@ -16,7 +16,6 @@ from typing import Any
 import lightning
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
@@ -27,6 +26,7 @@ from torch.utils.flop_counter import flop_registry
 from benchmarks.plain import with_plain_quantisers
 from benchmarks.record import checked, machine_load, machine_options, spread, write_record
 from glc_train.training.compilation import compile_blocks
+from glc_train.training.section import make_stage
 from glc_train.training.stage import Stage
 from glc_train.training.trainer_precision import trainer_precision
 from glc_train.weights import build_codec
@@ -44,12 +44,12 @@ def configuration(case: str, options: argparse.Namespace) -> DictConfig:
     per_sample = str(options.gan_weight == "sample").lower()
     adversary = f"{{_target_: glc_train.losses.Adversary, start: 0, per_sample: {per_sample}}}" if gan else "null"
     overrides = [f"experiment={options.experiment}", f"model={options.model}", "data=rendered"]
-    overrides += [f"stages.{stage}.module.settings.steps=1000000", f"stages.{stage}.module.settings.minutes=null"]
+    overrides += [f"stages.{stage}.steps=1000000", f"stages.{stage}.minutes=null"]
     if stage == "autoencoder":
-        overrides.append(f"++stages.{stage}.module.free_steps=0")  # the usual step, not the first ones
+        overrides.append(f"++stages.{stage}.free_steps=0")  # the usual step, not the first ones
     if stage != "transform":
         # Null first: Hydra would merge it with the discriminator that the experiment may have.
-        overrides += [f"++stages.{stage}.module.adversary={value}" for value in ("null", adversary)]
+        overrides += [f"++stages.{stage}.adversary={value}" for value in ("null", adversary)]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose("train", overrides=[*overrides, *options.set])
 
@@ -57,7 +57,7 @@ def configuration(case: str, options: argparse.Namespace) -> DictConfig:
 def build(config: DictConfig, case: str, plain: bool) -> Stage:
     """The stage of a case, ready to train."""
     torch.manual_seed(0)
-    section = config.stages[case.partition("+")[0]].module
+    section = config.stages[case.partition("+")[0]]
     model: Any = OmegaConf.to_container(config.model, resolve=True)
     codec = build_codec(model)
     codec.to(memory_format=torch.contiguous_format if plain else torch.channels_last)
@@ -66,7 +66,7 @@ def build(config: DictConfig, case: str, plain: bool) -> Stage:
     target = section._target_
     if plain:
         target = f"benchmarks.plain.Plain{target.rpartition('.')[2]}"
-    stage: Stage = instantiate(section, _target_=target, _partial_=True)(codec=codec, codec_config=model)
+    stage = make_stage(OmegaConf.create({**section, "_target_": target}), codec, model)
     if plain:
         for network in stage.perceptual_networks:
             network.to(memory_format=torch.contiguous_format)

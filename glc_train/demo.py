@@ -117,7 +117,7 @@ def train_on(folder: Path, held_out: Path, out: Path, steps: int, tick: Callable
         raise DemoError(f"{CONF} is missing: training needs a clone of the repository.")
     fixed = [
         "experiment=finetune",
-        f"stages.joint.module.settings.steps={steps}",
+        f"stages.joint.steps={steps}",
         f"stages.joint.val_every={steps}",
         "trainer.enable_progress_bar=false",
         "trainer.enable_model_summary=false",

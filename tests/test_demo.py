@@ -59,7 +59,7 @@ def test_training_takes_any_folder_from_anywhere(tmp_path: Path, monkeypatch: py
         check_options(config)
         assert Path(config.init_from).is_file()
         assert (config.data.train.root, config.data.val) == (str(tmp_path / "a=1, b"), str(tmp_path / "[c]"))
-        assert config.stages.joint.module.settings.steps == 7
+        assert config.stages.joint.steps == 7
         return Path(config.out)
 
     monkeypatch.setattr(demo, "run_recipe", check)

@@ -21,21 +21,21 @@ QUIET = ("trainer.enable_progress_bar=false", "trainer.enable_model_summary=fals
 _SMALL_PREDICTOR = "{width: 32, heads: 4, mlp: 32, layers: 1, grid: 4}"
 
 
-def tiny_overrides(out: Path, steps: int) -> list[str]:
-    """Overrides that make any experiment a run of seconds in `out`, in float32 and without downloads."""
+def tiny_overrides(out: Path, steps: int, stages: Sequence[str] = STAGES) -> list[str]:
+    """Overrides that make any experiment with these stages a run of seconds in `out`, in float32, without downloads."""
     overrides = [
         "model=tiny", "data=rendered", "trainer=cpu", "trainer.precision=32-true", f"out={out}", *QUIET,
         "trainer.log_every_n_steps=1", "prior_batches=1", "data.val_pictures=1", "data.val_max_side=64",
     ]  # fmt: skip
-    for stage in STAGES:
+    for stage in stages:
         overrides += [
             f"stages.{stage}.crop_size=64",
             f"stages.{stage}.batch_size=4",
-            f"stages.{stage}.module.settings.steps={steps}",
-            f"stages.{stage}.module.settings.minutes=null",
+            f"stages.{stage}.steps={steps}",
+            f"stages.{stage}.minutes=null",
         ]
-    for stage in ("transform", "joint"):
-        overrides.append(f"++stages.{stage}.module.predictor={_SMALL_PREDICTOR}")
+        if stage != "autoencoder":
+            overrides.append(f"++stages.{stage}.predictor={_SMALL_PREDICTOR}")
     return overrides
 
 
@@ -44,14 +44,14 @@ def curve_overrides(out: Path, steps: int) -> list[str]:
     adversary = "{_target_: glc_train.losses.Adversary, channels: 8, layers: 2, start: 4, warmup: 2, lr: 1e-4}"
     return [
         *tiny_overrides(out, steps),
-        "stages.autoencoder.module.picture.lpips=0",
-        "stages.joint.module.picture.lpips=0",
-        f"++stages.autoencoder.module.adversary={adversary}",
-        f"++stages.joint.module.adversary={adversary}",
-        "stages.autoencoder.module.codebook.window=4",
-        "stages.transform.module.codebook.window=4",
-        "stages.transform.module.rate.target_bpp=[0.05,0.2]",
-        f"++stages.joint.module.pixel_predictor={_SMALL_PREDICTOR}",
+        "stages.autoencoder.picture.lpips=0",
+        "stages.joint.picture.lpips=0",
+        f"++stages.autoencoder.adversary={adversary}",
+        f"++stages.joint.adversary={adversary}",
+        "stages.autoencoder.codebook.window=4",
+        "stages.transform.codebook.window=4",
+        "stages.transform.rate.target_bpp=[0.05,0.2]",
+        f"++stages.joint.pixel_predictor={_SMALL_PREDICTOR}",
     ]
 
 
@@ -67,16 +67,16 @@ def tiny_video_overrides(out: Path, steps: int) -> list[str]:
     """Overrides that make any video experiment a run of seconds in `out`; `image=` or `init_from=` has to be added."""
     overrides = [
         "recipe=video", "model=tiny", "model/video@video.transform=tiny", "trainer=cpu", "trainer.precision=32-true",
-        f"out={out}", *QUIET, "trainer.log_every_n_steps=1", "prior_batches=1", "stages.pixels.module.picture.lpips=0",
+        f"out={out}", *QUIET, "trainer.log_every_n_steps=1", "prior_batches=1", "stages.pixels.picture.lpips=0",
     ]  # fmt: skip
     for stage, frames in VIDEO_STAGES.items():
         overrides += [
             f"stages.{stage}.frames={frames}",
             f"stages.{stage}.crop_size=64",
             f"stages.{stage}.batch_size=2",
-            f"stages.{stage}.module.settings.steps={steps}",
-            f"stages.{stage}.module.settings.minutes=null",
-            f"++stages.{stage}.module.predictor={_SMALL_PREDICTOR}",
+            f"stages.{stage}.steps={steps}",
+            f"stages.{stage}.minutes=null",
+            f"++stages.{stage}.predictor={_SMALL_PREDICTOR}",
         ]
     return overrides
 
@@ -91,10 +91,10 @@ def video_curve_overrides(out: Path, steps: int, image: Path) -> list[str]:
         *tiny_video_overrides(out, steps),
         f"image={image}",
         "video.own_autoencoder=true",
-        "stages.two_frames.module.codebook.window=4",
-        "stages.cascade.module.rate.target_bpp=[0.05,0.2]",
-        f"++stages.pixels.module.adversary={adversary}",
-        f"++stages.pixels.module.pixel_predictor={predictor}",
+        "stages.two_frames.codebook.window=4",
+        "stages.cascade.rate.target_bpp=[0.05,0.2]",
+        f"++stages.pixels.adversary={adversary}",
+        f"++stages.pixels.pixel_predictor={predictor}",
     ]
 
 

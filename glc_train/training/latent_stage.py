@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from einops import rearrange
@@ -116,6 +116,9 @@ class LatentStage(Stage):
         codebook: how the hyper codebook is trained.
         rounding: of y, see `transform.QuantiseStep`.
     """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"autoencoder"})
+    codebook_of: ClassVar[str] = "transform"
 
     def __init__(
         self,

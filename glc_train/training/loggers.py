@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from omegaconf import DictConfig
 
 from glc_train.files import write_text
-from glc_train.training.family import plain
+from glc_train.training.section import plain
 from glc_train.training.stage import TrainingError
 from glc_train.training.trainer import entries, fill, make
 

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -35,6 +36,7 @@ class TrainingFacts:
         crops: training crops seen, of `crop_size` pixels a side; of clips, `frames` frames each.
         parameters: of the codec.
         validation: last figures of the averaged weights on the validation pictures; empty if there was no validation.
+        start: the weights that the stage started from, as `record.read_start` gives them.
         precision: of the training arithmetic. hardware: in words. processes: that trained together.
     """
 
@@ -51,6 +53,7 @@ class TrainingFacts:
     hardware: str
     processes: int = 1
     frames: int | None = None
+    start: Mapping[str, Any] = field(default_factory=dict)
     command: str = field(default_factory=training_command)
     commit: str | None = field(default_factory=provenance.commit)
     date: str = field(default_factory=provenance.now)
@@ -69,7 +72,7 @@ def _rows(facts: TrainingFacts) -> list[tuple[str, str]]:
         ("PyTorch", facts.torch),
         ("commit", facts.commit or "not in a git checkout"),
         ("date", facts.date),
-        ("starts from", str(_first_weights(facts.config) or "the stage before, or fresh weights")),
+        ("starts from", _origin(facts.start)),
     ]
 
 
@@ -78,9 +81,10 @@ def _seen(facts: TrainingFacts) -> str:
     return f"{facts.crops:,} of {frames}{facts.crop_size}×{facts.crop_size} pixels"
 
 
-def _first_weights(config: DictConfig) -> str | None:
-    image = config.get("image")
-    return config.get("init_from") or (image and f"the image codec {image}, then the stage before")
+def _origin(start: Mapping[str, Any]) -> str:
+    if not start.get("weights"):
+        return "fresh weights" if start else "not recorded"
+    return f"{start['weights']} (SHA-256 {start['sha256'][:16]})"
 
 
 def card(facts: TrainingFacts) -> str:
@@ -125,12 +129,14 @@ weights know only what the training data shows. A stage before the last one is n
 """
 
 
-def training_facts(stage: Stage, trainer: Trainer, config: DictConfig, name: str) -> TrainingFacts:
+def training_facts(
+    stage: Stage, trainer: Trainer, config: DictConfig, name: str, start: Mapping[str, Any]
+) -> TrainingFacts:
     """Facts of a stage that has just been trained.
 
     Args:
         stage: with its counters. trainer: that trained it.
-        config: the composed configuration. name: of the stage in it.
+        config: the composed configuration. name: of the stage in it. start: see `TrainingFacts`.
     """
     section = config.stages[name]
     return TrainingFacts(
@@ -147,6 +153,7 @@ def training_facts(stage: Stage, trainer: Trainer, config: DictConfig, name: str
         hardware=provenance.hardware(str(trainer.strategy.root_device)),
         processes=trainer.world_size,
         frames=section.get("frames"),
+        start=start,
     )
 
 

@@ -54,7 +54,7 @@ class Muon(torch.optim.Optimizer):
         if any(p.dim() < 2 for p in parameters):
             raise ValueError("Muon trains matrices: parameters need two dimensions or more")
         if any(is_sharded(p) for p in parameters):
-            raise ValueError("Muon needs whole matrices and trains no sharded parameters: set settings.muon_lr=null")
+            raise ValueError("Muon needs whole matrices and trains no sharded parameters: set muon_lr=null")
 
     @overload
     def step(self, closure: None = None) -> None: ...

@@ -1,6 +1,6 @@
 """Checks the composed configuration before anything starts: that no value is missing, and each is of its kind."""
 
-import inspect
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,20 +12,15 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from glc_train.training.stage import TrainingError
+from glc_train.training.section import check_section, parameters_of
+from glc_train.training.stage import StageSettings, TrainingError
 
 _OURS = "glc_train."  # classes of others may take more than their annotations say
-_NETWORKS = (
-    "glc_train.codecs.ImageCodec",
-    "glc_train.autoencoder.VQVAE",
-    "glc_train.transform.ImageTransform",
-    "glc_train.transform.VideoTransform",
-)
 _LIST_WANTED = {"is_instance_of", "list_type", "sequence_str", "tuple_type"}
 _TEXT_WANTED = {"path_type", "string_type"}
 # Options that no class is made of, so that no annotation speaks of them.
 _OF_RUN: dict[str, Any] = {
-    "run": list[Any],
+    "run": list[Any] | None,
     "init_from": Path | None,
     "image": Path | None,
     "channels_last": bool,
@@ -33,7 +28,9 @@ _OF_RUN: dict[str, Any] = {
     "compile": bool | dict[str, Any],
     "prior_batches": int,
 }
-_OF_STAGE = {"crop_size", "batch_size", "frames", "val_every"}
+_OF_STAGE: dict[str, Any] = dict.fromkeys(("crop_size", "batch_size", "frames", "val_every"), int) | {
+    field.name: field.type for field in dataclasses.fields(StageSettings)
+}
 
 
 def check_options(config: DictConfig) -> None:
@@ -49,30 +46,34 @@ def check_options(config: DictConfig) -> None:
         raise TrainingError(f"{', '.join(missing)} has no value: give {options}")
     values = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     of_stages = {
-        f"stages.{stage}.{name}": int for stage, own in values["stages"].items() for name in _OF_STAGE & own.keys()
+        f"stages.{stage}.{name}": _OF_STAGE[name]
+        for stage, own in values["stages"].items()
+        for name in _OF_STAGE.keys() & own.keys()
+        if (name, own[name]) != ("seed", None)
     }
     for option, kind in (_OF_RUN | of_stages).items():
         value = OmegaConf.select(config, option)
         _check(option, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, kind)
-    _check_networks(values)
+    for name, section in config.stages.items():
+        check_section(section, str(name), config.data)
     _check_accelerator((values.get("trainer") or {}).get("accelerator"))
     for path, section in _sections(values, ""):
-        annotations = _annotations_of(_found(path, section["_target_"]))
+        parameters = parameters_of(_found(path, section["_target_"]))
+        annotations = {name: p.annotation for name, p in parameters.items() if p.annotation is not p.empty}
         for name in section.keys() & annotations.keys():
             _check(path + name, section[name], annotations[name])
 
 
-def _sections(values: Any, path: str, everyone: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Paths (with a dot at the end) and contents of all sections that name a class of ours, or of `everyone`."""
+def _sections(values: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Paths (with a dot at the end) and contents of all sections that name a class of ours."""
     if isinstance(values, list):
         values = dict(enumerate(values))
     if not isinstance(values, dict):
         return
-    target = values.get("_target_")
-    if str(target).startswith(_OURS) or (everyone and target is not None):
+    if str(values.get("_target_")).startswith(_OURS):
         yield path, values
     for name, value in values.items():
-        yield from _sections(value, f"{path}{name}.", everyone)
+        yield from _sections(value, f"{path}{name}.")
 
 
 def _found(path: str, target: str) -> type:
@@ -81,16 +82,6 @@ def _found(path: str, target: str) -> type:
     except (ImportError, ValueError) as error:
         raise TrainingError(f"{path}_target_={target}: {str(error).splitlines()[0]}") from error
     return found
-
-
-def _annotations_of(kind: type) -> dict[str, Any]:
-    """Names and annotations of all arguments that a class takes, or hands on to its bases."""
-    makers = [vars(base)["__init__"] for base in reversed(inspect.getmro(kind)) if "__init__" in vars(base)]
-    annotations: dict[str, Any] = {}
-    for maker in makers:
-        parameters = inspect.signature(maker, eval_str=True).parameters.values()
-        annotations |= {p.name: p.annotation for p in parameters if p.annotation is not p.empty}
-    return annotations
 
 
 def _check(option: str, value: Any, annotation: Any) -> None:
@@ -105,18 +96,6 @@ def _check(option: str, value: Any, annotation: Any) -> None:
     except ValidationError as error:
         problem = error.errors()[0]
         raise TrainingError(f"{option}={_shown(value)}: {_advice(option, value, problem)}") from None
-
-
-def _check_networks(values: dict[str, Any]) -> None:
-    """Refuses networks of others, in place of which a file's reader would build ours."""
-    for part in ("model", "video"):
-        for path, section in _sections(values.get(part), f"{part}.", everyone=True):
-            target = str(section["_target_"])
-            if target not in _NETWORKS:
-                raise TrainingError(
-                    f"{path}_target_={target}: networks of your own cannot be trained yet; give {', '.join(_NETWORKS)} "
-                    "where it belongs, as conf/model/ does"
-                )
 
 
 def _check_accelerator(accelerator: Any) -> None:

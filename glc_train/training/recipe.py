@@ -1,13 +1,12 @@
 """Runs the stages of a recipe in order, each from the weights of the one before."""
 
-import copy
-import io
-import json
 import logging
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,35 +18,37 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
+from glc_train.codecs import ImageCodec
 from glc_train.data import StreamDataModule
-from glc_train.files import replacing, write_bytes, write_text
+from glc_train.files import replacing
 from glc_train.losses import CodePredictor
-from glc_train.pickles import read_pickle
 from glc_train.training.checkpoint import KeepLast, checkpoint_problem, clear_leftovers, newest_sound
 from glc_train.training.compilation import compile_blocks
 from glc_train.training.epochs import RefuseEmptyEpochs
-from glc_train.training.family import EXPORT, Family, family_of, plain
+from glc_train.training.latent_stage import LatentStage
 from glc_train.training.loggers import LogConfiguration, check_groups, forget_run, make_loggers, wandb_problem
 from glc_train.training.model_card import CARD, CONFIG, training_facts, write_model_card
 from glc_train.training.options import check_options
 from glc_train.training.prior import fit_z_prior
+from glc_train.training.record import EXPORT, check_start, is_done, read_start, write_start, write_summary
+from glc_train.training.section import make_data, make_stage, plain, settings_of, stage_class
 from glc_train.training.sharding import full_state
 from glc_train.training.stage import Stage, TrainingError
+from glc_train.training.start import find_model, start
 from glc_train.training.trainer import check_trainer, configuration_problem, entries, fill, make, make_trainer
 from glc_train.training.trainer_precision import trainer_precision
-from glc_train.training.validation import Validate
-from glc_train.weights import build_any, load_strictly, save_codec
+from glc_train.training.validation import Decode, Validate, decode_clip, decode_in_all_ways
+from glc_train.transform import IndexTransform
+from glc_train.weights import build_any, load_strictly, read_training_state, save_codec
 
 log = logging.getLogger(__name__)
-PREDICTOR = "predictor.pt"
-SUMMARY = "summary.json"
 _SEED_STEP = 1000  # from one seed of a run to the next: the stages of a run have seeds of their own, all below it
 
 
 def run_recipe(config: DictConfig, callbacks: Sequence[Callback] = ()) -> Path:
-    """Trains the stages named in `config.run`; finished ones are skipped, an interrupted one goes on.
+    """Trains the stages of `config.stages`, or those in `config.run`; skips done ones, goes on with an interrupted one.
 
     Args:
         config: see conf/train.yaml.
@@ -64,26 +65,80 @@ def run_recipe(config: DictConfig, callbacks: Sequence[Callback] = ()) -> Path:
     check_options(config)
     check_trainer(config.trainer)
     check_groups(config)
-    out, family = Path(config.out), family_of(config)
-    _check_order(config, family, out)
-    with _alone_in(out):
+    with _alone_in(Path(config.out)):
         config.trainer.precision = trainer_precision(config.trainer)
-        return _run_stages(config, family, out, callbacks)
+        return _run_stages(config, callbacks)
 
 
-def _run_stages(config: DictConfig, family: Family, out: Path, callbacks: Sequence[Callback]) -> Path:
-    weights = None if config.init_from is None else Path(config.init_from)
-    for name in family.stages:
+def _run_stages(config: DictConfig, callbacks: Sequence[Callback]) -> Path:
+    turns = plan_turns(config)
+    for turn in turns:
+        if turn.done:
+            log.info("stage %s is done: %s", turn.name, turn.folder / EXPORT)
+        else:
+            train_stage(config, turn, callbacks)
+    final = Path(config.out) / EXPORT
+    _publish(turns[-1].folder / EXPORT, final)
+    return final
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A stage's turn in a run.
+
+    Attributes:
+        name: of the stage.
+        folder: for checkpoints, logs, panels and the export.
+        weights: that it starts from; None for fresh ones.
+        seed: of its own.
+        done: whether there is nothing left to train.
+    """
+
+    name: str
+    folder: Path
+    weights: Path | None
+    seed: int
+    done: bool
+
+
+def plan_turns(config: DictConfig) -> list[Turn]:
+    """The stages to run, in the order of `config.stages`.
+
+    The first one starts from `config.init_from`, or else from the nearest stage before it that has been trained; each
+    of the others from the one before it in the run.
+
+    Raises:
+        TrainingError: a stage is not there, or lacks what it starts from, or began from something else.
+    """
+    names, out = list(map(str, config.stages)), Path(config.out)
+    run = names if config.run is None else list(config.run)
+    unknown = [name for name in run if name not in names]
+    if unknown or not run:
+        raise TrainingError(f"run={run}: choose stages among {', '.join(names)}")
+    run = [name for name in names if name in run]
+    earlier = names[: names.index(run[0])]
+    exports = [path for path in (out / name / EXPORT for name in reversed(earlier)) if path.is_file()]
+    weights = Path(config.init_from) if config.init_from is not None else next(iter(exports), None)
+    find_model(config, [path for path in (*exports, out / run[0] / EXPORT) if path.is_file()])
+    turns: list[Turn] = []
+    for name in run:
+        section = config.stages[name]
+        kind = stage_class(section, name)
+        if weights is None and (earlier or kind.needs - {"image"}):
+            before = f"run stage {earlier[-1]} first, or give" if earlier else "give"
+            raise TrainingError(f"stage {name} starts from trained weights: {before} init_from=FILE")
+        if config.model.transform is None and issubclass(kind, LatentStage):
+            raise TrainingError(
+                "model.transform=null codes the auto-encoder's indices alone and has no transform codec to train: "
+                f"leave out stage {name}, as recipe=autoencoder does"
+            )
         folder = out / name
-        if name in config.run and not _is_done(folder, config.stages[name].module.settings):
-            train_stage(config, family, name, folder, weights, callbacks)
-        elif name in config.run:
-            log.info("stage %s is done: %s", name, folder / EXPORT)
-        if (folder / EXPORT).is_file():
-            weights = folder / EXPORT
-    assert weights is not None
-    _publish(weights, out / EXPORT)
-    return out / EXPORT
+        source = weights if weights is not None or config.get("image") is None else Path(config.image)
+        check_start(folder, source, will_change=bool(turns) and not turns[-1].done)
+        seed = names.index(name) if section.get("seed") is None else int(section.seed)
+        turns.append(Turn(name, folder, weights, seed, is_done(folder, settings_of(section))))
+        weights = folder / EXPORT
+    return turns
 
 
 def _is_rank_zero() -> bool:
@@ -122,88 +177,73 @@ def _publish(weights: Path, final: Path) -> None:
     log.info("weights: %s", final)
 
 
-def _is_done(folder: Path, settings: DictConfig) -> bool:
-    """Whether the stage was exported after as many steps (or minutes) as are asked for now; else it is extended.
-
-    One that early stopping has ended is done.
-    """
-    summary = folder / SUMMARY
-    if not (folder / EXPORT).is_file() or not summary.is_file():
-        return False
-    facts = json.loads(summary.read_text())
-    out_of_time = settings.minutes is not None and facts["minutes"] >= settings.minutes
-    return bool(facts["steps"] >= settings.steps or out_of_time or facts.get("stopped_early", False))
-
-
-def _check_order(config: DictConfig, family: Family, out: Path) -> None:
-    stages = family.stages
-    unknown = [name for name in config.run if name not in stages]
-    if unknown or not config.run:
-        raise TrainingError(f"run={list(config.run)}: choose stages among {', '.join(stages)}")
-    first = min(stages.index(name) for name in config.run)
-    if first and config.init_from is None and not any((out / s / EXPORT).is_file() for s in stages[:first]):
-        raise TrainingError(
-            f"stage {stages[first]} starts from trained weights: run stage {stages[first - 1]} first, "
-            "or give init_from=FILE"
-        )
-    family.check(config)
-    OmegaConf.to_container(config, resolve=True)  # what cannot be resolved comes out now, not after the training
-
-
-def train_stage(
-    config: DictConfig,
-    family: Family,
-    name: str,
-    folder: Path,
-    weights: Path | None,
-    callbacks: Sequence[Callback] = (),
-) -> None:
-    """Trains one stage in `folder` and exports its averaged weights there.
+def train_stage(config: DictConfig, turn: Turn, callbacks: Sequence[Callback] = ()) -> None:
+    """Trains one stage and exports its averaged weights.
 
     Args:
-        config: the composed configuration. family: of the codec.
-        name: of the stage.
-        folder: for checkpoints, logs, panels and the export.
-        weights: to start from; None for fresh ones.
+        config: the composed configuration, after `plan_turns`.
+        turn: of the stage.
         callbacks: beside the recipe's own.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    first = _is_rank_zero()
-    if first:
-        clear_leftovers(folder)
-    checkpoint = newest_sound(folder, tidy=first)
-    if first and checkpoint is None:
-        forget_run(folder)
-    stage_config = copy.deepcopy(config.stages[name])
-    settings = stage_config.module.settings
-    settings.seed += _SEED_STEP * config.seed
-    lightning.seed_everything(settings.seed, workers=True, verbose=False)
-    start = family.start(config, name, weights)
+    folder, section = turn.folder, config.stages[turn.name]
+    checkpoint, begins = _checkpoint(turn, section)
+    seed = _SEED_STEP * config.seed + turn.seed
+    lightning.seed_everything(seed, workers=True, verbose=False)
+    begin = start(config, turn.weights, stage_class(section, turn.name).needs)
     if config.channels_last:
-        start.codec.to(memory_format=torch.channels_last)
-    stage: Stage = make(stage_config.module, codec=start.codec, codec_config=start.config)
-    if weights is not None and checkpoint is None:
-        _load_predictor(stage, weights.parent / PREDICTOR)
-    stage.fresh = start.fresh
+        begin.codec.to(memory_format=torch.channels_last)
+    stage = make_stage(section, begin.codec, begin.config, seed)
+    if turn.weights is not None and checkpoint is None:
+        _load_predictors(stage, turn.weights)
+    stage.fresh = stage.codebook_of in begin.untrained - stage.needs
     stage.prepare()
+    if begins and _is_rank_zero():
+        write_start(folder, turn.weights or (Path(config.image) if config.get("image") else None))
     if config.compile:
         compile_blocks(stage, None if config.compile is True else plain(config.compile))
-    data = _data(config.data, stage_config, settings.seed, family)
+    data = make_data(config.data, section, stage.settings)
     trainer = make_trainer(
         config.trainer,
         {
             "default_root_dir": str(folder),
-            "val_check_interval": stage_config.val_every,
+            "val_check_interval": section.val_every,
             "use_distributed_sampler": not isinstance(data, StreamDataModule),  # whose ranks share one stream
         },
-        [*_callbacks(config, family, name, folder), *callbacks],
-        make_loggers(config, name, folder),
+        [*_callbacks(config, stage, folder), *callbacks],
+        make_loggers(config, turn.name, folder),
     )
-    log.info("stage %s: %s", name, "starts" if checkpoint is None else f"goes on from {checkpoint}")
+    log.info("stage %s: %s", turn.name, "starts" if checkpoint is None else f"goes on from {checkpoint}")
     _fit(trainer, stage, data, checkpoint)
-    _check_done(stage, name)
-    _export(stage, config, family, name, folder, data)
+    _check_done(stage, turn.name)
+    _export(stage, config, turn.name, folder, data)
     trainer.strategy.barrier()  # the next stage reads what rank 0 exports
+
+
+def _checkpoint(turn: Turn, section: DictConfig) -> tuple[Path | None, bool]:
+    """The checkpoint to go on from, if any, and whether the stage begins now.
+
+    Raises:
+        TrainingError: the stage before has left no checkpoint to begin from.
+    """
+    turn.folder.mkdir(parents=True, exist_ok=True)
+    first = _is_rank_zero()
+    if first:
+        clear_leftovers(turn.folder)
+    own = newest_sound(turn.folder, tidy=first)
+    if own is not None:
+        return own, False
+    if first:
+        forget_run(turn.folder)
+    if section.get("start") != "checkpoint":
+        return None, True
+    assert turn.weights is not None
+    before = turn.weights if turn.weights.suffix == ".ckpt" else newest_sound(turn.weights.parent, tidy=False)
+    if before is None:
+        raise TrainingError(
+            f"stages.{turn.name}.start=checkpoint: there is none beside {turn.weights}; give start=weights, or a "
+            "stage's last.ckpt as init_from"
+        )
+    return before, True
 
 
 def _fit(trainer: Trainer, stage: Stage, data: LightningDataModule, checkpoint: Path | None) -> None:
@@ -222,27 +262,15 @@ def _fit(trainer: Trainer, stage: Stage, data: LightningDataModule, checkpoint: 
             logger.experiment.finish()  # the next stage is a run of its own
 
 
-def _data(config: DictConfig, section: DictConfig, seed: int, family: Family) -> LightningDataModule:
-    """The data module; one of another author takes of the stage's settings what it knows."""
-    batch_size = section.batch_size * section.module.settings.get("accumulate", 1)  # of a step
-    settings = {"crop_size": section.crop_size, "batch_size": batch_size, "seed": seed}
-    config = config.copy()
-    with open_dict(config):
-        config.pop("test", None)  # which is for evaluate.py
-    data: LightningDataModule = make(config, **fill(config, **settings, **family.data_options(section)))
-    return data
-
-
-def _callbacks(config: DictConfig, family: Family, name: str, folder: Path) -> list[Callback]:
+def _callbacks(config: DictConfig, stage: Stage, folder: Path) -> list[Callback]:
     """The recipe's own, then those of the group, in the stage's folder where they take one."""
     found = entries(config, "callbacks").values()
     configured = [make(entry, **fill(entry, folder=folder, dirpath=str(folder))) for entry in found]
-    return [
-        LogConfiguration(config),
-        RefuseEmptyEpochs(),
-        Validate(folder / "panels", family.decode(name)),
-        *configured,
-    ]
+    decode: Decode = decode_clip
+    if isinstance(stage.codec, ImageCodec):  # stage III trains encoder and decoder but no codebook
+        transform = stage.codebook_of == "transform"
+        decode = partial(decode_in_all_ways, indices="transform" not in stage.needs, transform=transform)
+    return [LogConfiguration(config), RefuseEmptyEpochs(), Validate(folder / "panels", decode), *configured]
 
 
 def _callbacks_of(trainer: Trainer) -> list[Callback]:
@@ -271,15 +299,19 @@ def _check_done(stage: Stage, name: str) -> None:
         )
 
 
-def _load_predictor(stage: Stage, path: Path) -> None:
-    """A stage goes on with the latent code predictor that the stage before has trained, where there is one."""
-    predictor = getattr(stage, "predictor", None)
-    if not isinstance(predictor, CodePredictor):
-        return
-    if path.is_file():
-        load_strictly(predictor, read_pickle(path), str(path))
-    else:
-        log.info("no code predictor beside the weights (%s): it starts untrained", path)
+def _predictors(stage: Stage) -> dict[str, CodePredictor]:
+    """The code predictors of a stage, by name."""
+    return {name: module for name, module in stage.named_children() if isinstance(module, CodePredictor)}
+
+
+def _load_predictors(stage: Stage, weights: Path) -> None:
+    """A stage goes on with the code predictors that are in the weights."""
+    for name, predictor in _predictors(stage).items():
+        state = read_training_state(weights, name)
+        if state:
+            load_strictly(predictor, state, f"{name} in {weights}")
+        else:
+            log.info("%s holds no %s: it starts untrained", weights, name)
 
 
 def _quieten() -> None:
@@ -294,29 +326,25 @@ def _quieten() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def _export(stage: Stage, config: DictConfig, family: Family, name: str, folder: Path, data: Any) -> None:
-    """Averaged weights with fitted priors, model card, predictor and summary; every rank calls it, rank 0 writes."""
+def _export(stage: Stage, config: DictConfig, name: str, folder: Path, data: Any) -> None:
+    """Averaged weights with fitted priors and predictors, card and summary; every rank calls it, rank 0 writes."""
     state = full_state(stage.averaged)  # of every rank, where parameters are sharded
-    predictor = getattr(stage, "predictor", None)
-    predictor_state = full_state(predictor) if isinstance(predictor, CodePredictor) else None
+    predictors = {name: full_state(predictor) for name, predictor in _predictors(stage).items()}
     if not stage.trainer.is_global_zero:
         return
-    codec = build_any(stage.codec_config)
+    codec = build_any(stage.codec_config, trusted=True)
     codec.load_state_dict(state)
-    if family.codes_z(codec, name) and config.prior_batches:
+    codes_z = stage.codebook_of == "transform" or isinstance(codec.transform, IndexTransform)
+    if codes_z and config.prior_batches:
         fit_z_prior(codec.to(stage.device).eval(), data, config.prior_batches)
-    write_model_card(folder, training_facts(stage, stage.trainer, config, name))
-    if predictor_state is not None:
-        content = io.BytesIO()  # its own writing to files hides a full disk
-        torch.save(predictor_state, content)
-        write_bytes(folder / PREDICTOR, content.getvalue())
-    save_codec(codec, stage.codec_config, folder / EXPORT)
+    write_model_card(folder, training_facts(stage, stage.trainer, config, name, read_start(folder)))
+    save_codec(codec, stage.codec_config, folder / EXPORT, training=predictors)
     facts = {
         "stage": type(stage).__name__,
         "steps": stage.train_step,
-        "minutes": round(stage.seconds / 60, 2),
+        "minutes": stage.seconds / 60,
+        "skipped_steps": int(stage.bad_steps),
+        "stopped_early": _stopped_early(stage),
     }
-    facts["skipped_steps"] = int(stage.bad_steps)
-    facts["stopped_early"] = _stopped_early(stage)
-    write_text(folder / SUMMARY, json.dumps(facts, indent=1) + "\n")
+    write_summary(folder, facts)
     log.info("stage exported to %s: %s", folder / EXPORT, facts)

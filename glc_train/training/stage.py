@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import lightning
 import torch
@@ -39,13 +39,14 @@ class StageSettings:
 
     Attributes:
         steps: training steps of the stage.
-        minutes: if set, the stage also ends after so many minutes of training (resumed time included), with the
+        minutes: if set, the stage also ends after this many minutes of training (resumed time included), with the
             schedules reaching their end then; such a run cannot be repeated exactly.
+        until: share of steps or minutes after which the stage ends, wherever its schedules stand then.
         lr, weight_decay, betas: of AdamW.
         muon_lr: if set, the weights of linear layers and convolutions are trained by `Muon` with this rate, all else by
             AdamW: more progress per step, for about 40% more time on a CPU.
         muon_for: whose weights `Muon` trains: of every part, or of the auto-encoder alone.
-        clip: largest norm of the gradient.
+        gradient_clip_val: largest norm of the gradient.
         accumulate: batches that make one training step. The data module gives them as one, and they go through the
             networks one after the other.
         checkpoint_activations: recompute the auto-encoder's activations in the backward pass, to save memory.
@@ -56,17 +57,18 @@ class StageSettings:
         schedule: factor of the learning rate.
 
     Raises:
-        ValueError: `muon_for` is neither of its two values.
+        ValueError: `muon_for` is neither of its two values, or `until` no share.
     """
 
     steps: int
     minutes: float | None = None
+    until: float = 1.0
     lr: float = 1e-4
     muon_lr: float | None = None
     muon_for: MuonFor = "all"
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.99)
-    clip: float = 1.0
+    gradient_clip_val: float = 1.0
     accumulate: int = 1
     checkpoint_activations: bool = False
     ema_decay: float = 0.999
@@ -76,7 +78,14 @@ class StageSettings:
 
     def __post_init__(self) -> None:
         if self.muon_for not in get_args(MuonFor):
-            raise ValueError(f"settings.muon_for must be {' or '.join(get_args(MuonFor))}, not {self.muon_for}")
+            raise ValueError(f"muon_for must be {' or '.join(get_args(MuonFor))}, not {self.muon_for}")
+        if not 0 < self.until <= 1:
+            raise ValueError(f"until must be above 0 and at most 1, not {self.until}")
+
+    def share_done(self, steps: int, seconds: float) -> float:
+        """Share of the steps or of the minutes that is done, whichever is greater; 1 is all of them."""
+        of_time = seconds / 60 / self.minutes if self.minutes else 0.0
+        return max(steps / self.steps, of_time)
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,11 @@ class Stage(lightning.LightningModule):
         settings: see `StageSettings`.
         adversary: discriminator, or None.
     """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """Parts of the codec, such as `autoencoder`, that must have been trained before; the others may be new."""
+    codebook_of: ClassVar[str] = "autoencoder"
+    """Part of the codec whose codebook is trained."""
 
     def __init__(
         self,
@@ -211,10 +225,8 @@ class Stage(lightning.LightningModule):
     @property
     def progress(self) -> float:
         """Share of the stage done, 0 to 1."""
-        done = self.train_step / self.settings.steps
-        if self.settings.minutes:
-            done = max(done, self.seconds / 60 / self.settings.minutes)
-        return min(1.0, done)
+        done = self.settings.share_done(self.train_step, self.seconds)
+        return min(1.0, done / self.settings.until)
 
     # ---------------------------------------------------------------- one step
 
@@ -259,7 +271,7 @@ class Stage(lightning.LightningModule):
         """Steps the optimisers; returns what there is to log."""
         optimisers = self.optimizers()
         optimisers = list(optimisers) if isinstance(optimisers, list) else [optimisers]
-        factor = self.settings.schedule(step, self.progress)
+        factor = self.settings.schedule(step, self.progress * self.settings.until)
         rates = [self.settings.lr, self.settings.muon_lr, None if self.adversary is None else self.adversary.lr]
         for optimiser, lr in zip(optimisers, (lr for lr in rates if lr is not None), strict=True):
             for group in optimiser.param_groups:
@@ -316,7 +328,8 @@ class Stage(lightning.LightningModule):
         scale = 1.0 if scaler is None else scaler.get_scale()
         gradients = [p.grad for p in parameters if p.grad is not None]
         norm = total_norm(gradients) / scale
-        torch._foreach_mul_([local(g) for g in gradients], (self.settings.clip / (norm + 1e-6)).clamp(max=1))
+        limit = self.settings.gradient_clip_val
+        torch._foreach_mul_([local(g) for g in gradients], (limit / (norm + 1e-6)).clamp(max=1))
         for optimiser in optimisers:
             # The float16 scaler skips such steps itself, and must see them to lower its scale.
             if scaler is not None or step_unless(~torch.isfinite(norm), optimiser.optimizer):
@@ -357,7 +370,7 @@ class Stage(lightning.LightningModule):
         if saved != self._optimiser_names:
             raise TrainingError(
                 f"the checkpoint was written with {' and '.join(saved)}, this run trains with "
-                f"{' and '.join(self._optimiser_names)}: give settings.muon_lr, muon_for and adversary as before, or "
+                f"{' and '.join(self._optimiser_names)}: give muon_lr, muon_for and adversary as before, or "
                 "another name= (or out=)"
             )
         counters = checkpoint.get(_COUNTERS) or self._earlier_counters(checkpoint.get("state_dict", {}))

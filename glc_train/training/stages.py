@@ -1,7 +1,7 @@
 """The three stages of GLC-image (CVPR 2024, section 3.4)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -107,3 +107,5 @@ class TransformStage(LatentStage):
 
 class JointStage(PixelStage, TransformStage):
     """Stage III: everything, with pixel losses on the decoded picture on top of the losses of stage II."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"autoencoder", "transform"})

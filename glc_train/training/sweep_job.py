@@ -79,12 +79,12 @@ def as_single_run(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
 
 
 def read_objective(config: DictConfig) -> float | None:
-    """Last logged value of `config.objective` in the last stage of `config.run`; None where no objective is set.
+    """Last logged value of `config.objective` in the last stage of the run; None where no objective is set.
 
     Raises:
         LogError: the stage never logged it; says what it has.
     """
     if config.objective is None:
         return None
-    stage = Path(config.out) / max(config.run, key=list(config.stages).index)
+    stage = Path(config.out) / [name for name in config.stages if config.run is None or name in config.run][-1]
     return list(read_curve(stage, config.objective).values())[-1]

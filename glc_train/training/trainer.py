@@ -19,14 +19,14 @@ from glc_train.training.distributed import GradientAveraging
 from glc_train.training.sharding import Sharding
 from glc_train.training.stage import TrainingError
 
-_SETTINGS = "stages.NAME.module.settings"
+_SETTINGS = "stages.NAME"
 _ELSEWHERE = {  # what the stages do themselves, because they optimise by hand
     "accumulate_grad_batches": f"{_SETTINGS}.accumulate",
     "barebones": "callbacks=null logger=null",
     "callbacks": "+callbacks.NAME._target_=CLASS",
     "fast_dev_run": f"{_SETTINGS}.steps=1",
-    "gradient_clip_algorithm": f"{_SETTINGS}.clip, a norm",
-    "gradient_clip_val": f"{_SETTINGS}.clip",
+    "gradient_clip_algorithm": f"{_SETTINGS}.gradient_clip_val, a norm",
+    "gradient_clip_val": f"{_SETTINGS}.gradient_clip_val",
     "limit_predict_batches": "evaluate.py limit=N",
     "limit_test_batches": "evaluate.py limit=N",
     "logger": "logger=null, csv, tensorboard or wandb",

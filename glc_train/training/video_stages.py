@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -62,6 +62,7 @@ class VideoStage(LatentStage):
         ValueError: `clip.frame_weights` leaves out a frame type.
     """
 
+    needs: ClassVar[frozenset[str]] = frozenset({"image"})
     codec: VideoCodec
 
     def __init__(self, *, clip: ClipSettings, **options: Any) -> None:

@@ -24,8 +24,9 @@ from glc_train.weights.errors import WeightsError
 from glc_train.weights.published import IMAGE_MARKER, PUBLISHED_VIDEO_NAMES, VIDEO_MARKER, rename_published
 from glc_train.weights.published import predictor_state as predictor_state
 from glc_train.weights.reading import CHECKPOINT_CONFIG as CHECKPOINT_CONFIG
-from glc_train.weights.reading import FORMAT, VIDEO_FORMAT, existing, read_package, read_tables
+from glc_train.weights.reading import FORMAT, TRAINING_PREFIX, VIDEO_FORMAT, existing, read_package, read_tables
 from glc_train.weights.reading import read_config as read_config
+from glc_train.weights.reading import read_training_state as read_training_state
 from glc_train.weights.strict import compare, load_strictly
 
 PRETRAINED = Path(__file__).parent.parent / "pretrained"  # weights that are installed with the package
@@ -185,7 +186,13 @@ def load_video_codec(
     return codec.to(device).eval().requires_grad_(False)
 
 
-def save_codec(codec: Codec, config: Mapping[str, Any], path: str | os.PathLike[str], half: bool = False) -> None:
+def save_codec(
+    codec: Codec,
+    config: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    half: bool = False,
+    training: Mapping[str, Mapping[str, Tensor]] | None = None,
+) -> None:
     """Writes a weights package: tensors and the configuration that builds the codec.
 
     Args:
@@ -193,10 +200,12 @@ def save_codec(codec: Codec, config: Mapping[str, Any], path: str | os.PathLike[
         config: what `build_codec` or `build_video` takes, plain values.
         path: `.safetensors` file; written under a temporary name first.
         half: store floating-point tensors in 16 bits.
+        training: states of modules that were trained beside the codec, by name: see `read_training_state`.
     """
     path = Path(path)
+    beside = {f"{TRAINING_PREFIX}{m}.{n}": t for m, own in (training or {}).items() for n, t in own.items()}
     state = {}
-    for name, tensor in codec.state_dict().items():
+    for name, tensor in (codec.state_dict() | beside).items():
         tensor = tensor.detach().cpu()
         state[name] = (tensor.half() if half and tensor.is_floating_point() else tensor.clone()).contiguous()
     kind = VIDEO_FORMAT if "image" in config else FORMAT

@@ -18,6 +18,7 @@ FORMAT = "glc_train.image.1"
 VIDEO_FORMAT = "glc_train.video.1"
 CHECKPOINT_CONFIG = "glc_config"  # key of the codec's configuration in a Lightning checkpoint
 CHECKPOINT_PREFIX = "codec."
+TRAINING_PREFIX = "training."  # of tensors in a package that are no part of the codec, but of its further training
 _MAX_NESTING = 8  # of the tables that the published state may lie in
 
 
@@ -34,7 +35,8 @@ def read_package(path: Path, trusted: Collection[str] = ()) -> tuple[Config, dic
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = [name for name in file.keys() if not name.startswith(TRAINING_PREFIX)]  # noqa: SIM118
+            state = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         # the last four: number formats that PyTorch has not
         raise WeightsError(f"{path} is no readable safetensors file: {error}") from error
@@ -42,6 +44,31 @@ def read_package(path: Path, trusted: Collection[str] = ()) -> tuple[Config, dic
     if found not in (FORMAT, VIDEO_FORMAT):
         raise WeightsError(f"{path} is no weights package of glc_train (format {found!r}, not {FORMAT!r})")
     return _parse_config(metadata.get("config"), path, trusted), state
+
+
+def read_training_state(path: str | os.PathLike[str], module: str) -> dict[str, Tensor]:
+    """State of a module that was trained beside the codec, such as `predictor`; empty where the file has none.
+
+    Args:
+        path: of a package or checkpoint of ours, or of the published release, which has none of ours.
+        module: its name in the stage.
+
+    Raises:
+        WeightsError: the file is missing or unreadable.
+    """
+    path = existing(path)
+    if path.suffix == ".safetensors":
+        prefix = f"{TRAINING_PREFIX}{module}."
+        try:
+            with safe_open(path, framework="pt") as file:
+                names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+                return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+        except (SafetensorError, OSError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+            raise WeightsError(f"{path} is no readable safetensors file: {error}") from error
+    content = _pickled(path)
+    state = content.get("state_dict") if isinstance(content, dict) and CHECKPOINT_CONFIG in content else None
+    own = state.items() if isinstance(state, Mapping) else ()
+    return _table({str(k).removeprefix(f"{module}."): v for k, v in own if str(k).startswith(f"{module}.")}, path)
 
 
 def _parse_config(text: Any, path: Path, trusted: Collection[str]) -> Config:
@@ -61,10 +88,7 @@ def read_tables(path: Path, trusted: Collection[str] = ()) -> tuple[Config | Non
     Raises:
         WeightsError: the file is damaged, or holds no table of tensors.
     """
-    try:
-        content = read_pickle(path)
-    except (PickleError, OSError) as error:
-        raise WeightsError(f"{path} cannot be opened: {error}" if isinstance(error, OSError) else str(error)) from error
+    content = _pickled(path)
     if isinstance(content, dict) and CHECKPOINT_CONFIG in content:
         config = _parse_config(content[CHECKPOINT_CONFIG], path, trusted)
         return config, _checkpoint_state(content.get("state_dict", {}), path)
@@ -73,6 +97,13 @@ def read_tables(path: Path, trusted: Collection[str] = ()) -> tuple[Config | Non
             if isinstance(content, dict) and isinstance(content.get(key), dict):
                 content = content[key]
     return None, {name.removeprefix("module."): tensor for name, tensor in _table(content, path).items()}
+
+
+def _pickled(path: Path) -> Any:
+    try:
+        return read_pickle(path)
+    except (PickleError, OSError) as error:
+        raise WeightsError(f"{path} cannot be opened: {error}" if isinstance(error, OSError) else str(error)) from error
 
 
 def _checkpoint_state(state: Any, path: Path) -> dict[str, Tensor]:

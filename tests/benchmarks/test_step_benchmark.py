@@ -16,12 +16,12 @@ pytestmark = pytest.mark.slow
 TINY = [
     "--model", "tiny", "--rounds", "2", "--steps", "1", "--threads", "1", "--peak-tflops", "2", "--set",
     *(f"stages.{s}.{key}" for s in STAGES for key in ("crop_size=64", "batch_size=2")),
-    *(f"stages.{s}.module.predictor={{width: 32, heads: 4, mlp: 32, layers: 1, grid: 4}}" for s in STAGES[1:]),
-    *(f"++stages.{s}.module.adversary.{key}" for s in ("autoencoder", "joint") for key in ("channels=8", "layers=2")),
-    "stages.autoencoder.module.picture.lpips=0", "stages.joint.module.picture.lpips=0",
-    "stages.joint.module.picture.vgg=0", "stages.joint.module.picture.style=0",
+    *(f"stages.{s}.predictor={{width: 32, heads: 4, mlp: 32, layers: 1, grid: 4}}" for s in STAGES[1:]),
+    *(f"++stages.{s}.adversary.{key}" for s in ("autoencoder", "joint") for key in ("channels=8", "layers=2")),
+    "stages.autoencoder.picture.lpips=0", "stages.joint.picture.lpips=0",
+    "stages.joint.picture.vgg=0", "stages.joint.picture.style=0",
     # Muon's orthogonal updates make much of rounding errors in small directions.
-    *(f"++stages.{s}.module.settings.muon_lr=null" for s in STAGES),
+    *(f"++stages.{s}.muon_lr=null" for s in STAGES),
 ]  # fmt: skip
 
 

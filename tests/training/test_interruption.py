@@ -111,7 +111,7 @@ def test_ctrl_c_again_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_whole_sweep_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     send(signal.SIGTERM, monkeypatch, "training_step", 2)
-    lr = "stages.autoencoder.module.settings.lr=1e-4,1e-3"
+    lr = "stages.autoencoder.lr=1e-4,1e-3"
     quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
     monkeypatch.setattr(sys, "argv", ["train.py", "-m", *quiet, *overrides(tmp_path), lr])
     with pytest.raises(SystemExit) as ended:
@@ -127,7 +127,7 @@ def test_a_whole_sweep_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_all_ranks_and_loader_processes_get_it(workers: int, tmp_path: Path) -> None:
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
-    long = "stages.autoencoder.module.settings.steps=100000"
+    long = "stages.autoencoder.steps=100000"
     options = [*overrides(tmp_path), *ranks, long, f"data.num_workers={workers}"]
     process = train_process(options, start_new_session=True)
     metrics = tmp_path / "autoencoder" / "csv" / "version_0" / "metrics.csv"

@@ -123,9 +123,7 @@ def test_no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_a_resumed_stage_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for steps in (1, 2, 2):
-        code, output = program(
-            tmp_path / "out", "offline", monkeypatch, f"stages.autoencoder.module.settings.steps={steps}"
-        )
+        code, output = program(tmp_path / "out", "offline", monkeypatch, f"stages.autoencoder.steps={steps}")
         assert code == 0, output
     runs = list((tmp_path / "out" / "autoencoder" / "wandb").glob("offline-run-*"))
     assert len(runs) == 2, output  # the third time the stage was done

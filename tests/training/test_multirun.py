@@ -20,9 +20,9 @@ from omegaconf import OmegaConf
 from glc_train.training import LogError, TrainingError, as_single_run, claim_job_folder, read_objective, sweep_table
 from tests.training_harness import ROOT, composed, tiny_overrides, train, train_process
 
-NO_LPIPS = ["stages.autoencoder.module.picture.lpips=0", "stages.joint.module.picture.lpips=0"]
+NO_LPIPS = ["stages.autoencoder.picture.lpips=0", "stages.joint.picture.lpips=0"]
 PARSER = OverridesParser.create()
-LAMBDAS = "stages.transform.module.rate.lambdas"
+LAMBDAS = "stages.transform.rate.lambdas"
 
 
 def sweep(overrides: list[str]) -> str:
@@ -67,7 +67,7 @@ def test_a_grid_over_lambda_and_its_table(
         config = composed([f"out={folder}", "run=[transform]", "objective=val/psnr/q0"])
         assert read_objective(config) == pytest.approx(float(row["psnr/q0"]), rel=1e-4)
     trained = [OmegaConf.load(tmp_path / number / "config.yaml") for number in "01"]
-    assert [list(config.stages.transform.module.rate.lambdas) for config in trained] == [[8, 2], [4, 1]]
+    assert [list(config.stages.transform.rate.lambdas) for config in trained] == [[8, 2], [4, 1]]
     assert (tmp_path / "rate_distortion.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "transform").exists(), "a job wrote into the folder of the sweep"
 
@@ -80,7 +80,7 @@ def test_launchers(launcher: str, tmp_path: Path) -> None:
         "joblib": ["hydra.launcher.n_jobs=2"],
         "submitit_local": ["hydra.launcher.timeout_min=4", "hydra.launcher.cpus_per_task=1"],
     }[launcher]
-    lr = "stages.autoencoder.module.settings.lr=1e-4,1e-3"
+    lr = "stages.autoencoder.lr=1e-4,1e-3"
     sweep(
         ["-m", f"hydra/launcher={launcher}", *options, *tiny_overrides(tmp_path, 2), *NO_LPIPS, "run=[autoencoder]", lr]
     )
@@ -91,11 +91,11 @@ def test_launchers(launcher: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_ranks_work_on_every_job(tmp_path: Path) -> None:
-    lr = "stages.autoencoder.module.settings.lr=1e-4,1e-3"
+    lr = "stages.autoencoder.lr=1e-4,1e-3"
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
     sweep(["-m", *tiny_overrides(tmp_path, 2), *NO_LPIPS, *ranks, "run=[autoencoder]", lr])
     jobs = sweep_table.read_sweep(tmp_path)
-    assert [float(job.overrides["stages.autoencoder.module.settings.lr"]) for job in jobs] == [1e-4, 1e-3]
+    assert [float(job.overrides["stages.autoencoder.lr"]) for job in jobs] == [1e-4, 1e-3]
     for job in "01":
         facts = OmegaConf.load(tmp_path / job / "config.yaml")
         assert facts.trainer.devices == 2

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -14,12 +13,13 @@ from torch import nn
 from glc_train.precision import Precision
 from glc_train.training import TrainingError
 from glc_train.training.muon import Muon, matrices, orthogonalised
+from glc_train.training.section import make_stage
 from glc_train.weights import build_codec, load_codec
 from tests.training_harness import composed, curve_overrides, train
 
 ONE_STAGE = "run=[autoencoder]"
-NO_ADVERSARY = "stages.autoencoder.module.adversary=null"
-SETTINGS = "stages.autoencoder.module.settings"
+NO_ADVERSARY = "stages.autoencoder.adversary=null"
+SETTINGS = "stages.autoencoder"
 RATE = [f"{SETTINGS}.muon_lr=2e-3", f"{SETTINGS}.schedule.final=1"]  # the same at every step, whatever their number
 
 
@@ -132,10 +132,10 @@ def test_muon_trains_the_parts_that_it_is_for(tmp_path: Path) -> None:
     config = composed(curve_overrides(tmp_path, 1))
 
     def trained(stage_name: str, muon_for: str) -> set[str]:
-        section = config.stages[stage_name].module
-        section.settings.muon_lr, section.settings.muon_for = 1e-3, muon_for
+        section = config.stages[stage_name]
+        section.muon_lr, section.muon_for = 1e-3, muon_for
         model: Any = OmegaConf.to_container(config.model)
-        stage = instantiate(section, _partial_=True)(codec=build_codec(model), codec_config=model)
+        stage: Any = make_stage(section, build_codec(model), model)
         stage.prepare()
         optimisers = [o for o in stage.configure_optimizers() if isinstance(o, Muon)]
         found = {id(p) for o in optimisers for group in o.param_groups for p in group["params"]}
@@ -148,6 +148,6 @@ def test_muon_trains_the_parts_that_it_is_for(tmp_path: Path) -> None:
 
 
 def test_muon_for_something_else_is_refused(tmp_path: Path) -> None:
-    option = "stages.autoencoder.module.settings.muon_for=decoder"
+    option = "stages.autoencoder.muon_for=decoder"
     with pytest.raises(TrainingError, match=r"settings\.muon_for=decoder: input should be 'all' or 'autoencoder'"):
         train([*curve_overrides(tmp_path, 1), ONE_STAGE, option])

@@ -42,6 +42,6 @@ def test_the_card_says_how_the_weights_came_about(folder: Path) -> None:
                       "RenderedCrops", torch.__version__, "| val/psnr/stage_I |", "cores"):  # fmt: skip
             assert words in card, words
         config = OmegaConf.load(place / "config.yaml")
-        assert config.stages.autoencoder.module.settings.steps == STEPS
+        assert config.stages.autoencoder.steps == STEPS
         assert set(config) == set(composed([]))
     assert not list(folder.parent.rglob("*.tmp"))

@@ -16,7 +16,7 @@ from glc_train.weights import load_codec
 from tests.training_harness import curve_overrides, logged, train, train_process
 
 ONE_STAGE = "run=[autoencoder]"
-NO_ADVERSARY = "stages.autoencoder.module.adversary=null"
+NO_ADVERSARY = "stages.autoencoder.adversary=null"
 
 
 def _curve(out: Path, column: str, *overrides: str, steps: int = 4) -> dict[int, float]:
@@ -25,11 +25,11 @@ def _curve(out: Path, column: str, *overrides: str, steps: int = 4) -> dict[int,
 
 
 def test_two_accumulated_batches_are_one_of_twice_the_size(tmp_path: Path) -> None:
-    settings = "stages.autoencoder.module.settings"
+    settings = "stages.autoencoder"
     # Entries drawn from the first batch differ with its size: the gradients are compared without quantisation.
     free = [
-        "stages.autoencoder.module.free_steps=100",
-        "stages.autoencoder.module.codebook.weight=0",
+        "stages.autoencoder.free_steps=100",
+        "stages.autoencoder.codebook.weight=0",
         f"{settings}.clip=1e9",
     ]
     whole = _curve(tmp_path / "a", "train/grad_norm", *free)
@@ -40,7 +40,7 @@ def test_two_accumulated_batches_are_one_of_twice_the_size(tmp_path: Path) -> No
 
 
 def test_after_the_free_steps_the_codebook_starts_from_the_latents_seen(tmp_path: Path) -> None:
-    module = "stages.autoencoder.module"
+    module = "stages.autoencoder"
     out = tmp_path / "out"
     train([*curve_overrides(out, 4), ONE_STAGE, NO_ADVERSARY, f"{module}.free_steps=2", f"{module}.codebook.window=1"])
     loss = logged(out / "autoencoder", "train/loss/vq")
@@ -51,7 +51,7 @@ def test_after_the_free_steps_the_codebook_starts_from_the_latents_seen(tmp_path
 
 def test_only_a_share_of_the_crops_is_quantised(tmp_path: Path) -> None:
     """The VQ loss is the mean over all crops, and those that are not quantised add nothing to it."""
-    share = "stages.autoencoder.module.quantised_share"
+    share = "stages.autoencoder.quantised_share"
     whole = _curve(tmp_path / "a", "train/loss/vq", steps=1)[0]
     none = _curve(tmp_path / "b", "train/loss/vq", f"{share}=1e-9", steps=1)[0]
     assert whole > 0
@@ -105,7 +105,7 @@ def test_shifted_lpips_sees_what_the_grid_hides() -> None:
 
 
 def test_recomputed_activations_change_nothing(tmp_path: Path) -> None:
-    option = "stages.autoencoder.module.settings.checkpoint_activations"
+    option = "stages.autoencoder.checkpoint_activations"
     curves = [_curve(tmp_path / str(on), "train/grad_norm", f"{option}={on}", steps=2) for on in (False, True)]
     assert curves[0] == pytest.approx(curves[1], rel=1e-5)
 
@@ -128,7 +128,7 @@ def test_bad_steps_are_skipped_counted_and_stop_the_run(tmp_path: Path, monkeypa
     monkeypatch.setattr("glc_train.data.module.to_signed", lambda x: torch.full(x.shape, float("nan")))
     out = tmp_path / "out"
     with pytest.raises(TrainingError, match="3 steps in a row") as caught:
-        train([*curve_overrides(out, 9), ONE_STAGE, NO_ADVERSARY, "stages.autoencoder.module.settings.max_bad_steps=3"])
+        train([*curve_overrides(out, 9), ONE_STAGE, NO_ADVERSARY, "stages.autoencoder.max_bad_steps=3"])
     dump = json.loads((out / "autoencoder" / "bad_batch_rank0.json").read_text())
     assert dump["step"] == 2
     assert dump["pictures"] == [f"RenderedCrops sample {i}" for i in range(8, 12)]
@@ -223,9 +223,9 @@ def test_finite_scalar_quantisation_trains_and_codes(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_goes_on_with_more_steps(tmp_path: Path) -> None:
-    whole = _curve(tmp_path / "whole", "train/loss/l1", "stages.autoencoder.module.settings.schedule.warmup=0", steps=6)
-    _curve(tmp_path / "parts", "train/loss/l1", "stages.autoencoder.module.settings.schedule.warmup=0", steps=3)
-    parts = _curve(tmp_path / "parts", "train/loss/l1", "stages.autoencoder.module.settings.schedule.warmup=0", steps=6)
+    whole = _curve(tmp_path / "whole", "train/loss/l1", "stages.autoencoder.schedule.warmup=0", steps=6)
+    _curve(tmp_path / "parts", "train/loss/l1", "stages.autoencoder.schedule.warmup=0", steps=3)
+    parts = _curve(tmp_path / "parts", "train/loss/l1", "stages.autoencoder.schedule.warmup=0", steps=6)
     assert sorted(parts) == sorted(whole) == list(range(6))
     assert parts[0] == pytest.approx(whole[0])  # later steps differ: the cosine ends at another step
     summary = json.loads((tmp_path / "parts" / "autoencoder" / "summary.json").read_text())
@@ -250,7 +250,7 @@ def test_another_experiment_branches_off_from_weights(tmp_path: Path) -> None:
 
 def test_the_decoder_alone_learns(tmp_path: Path) -> None:
     start = train(curve_overrides(tmp_path / "all", 2))
-    frozen = ["stages.joint.module.train_encoder=false", "stages.joint.module.train_transform=false", "prior_batches=0"]
+    frozen = ["stages.joint.train_encoder=false", "stages.joint.train_transform=false", "prior_batches=0"]
     run = [*curve_overrides(tmp_path / "decoder", 3), "run=[joint]", f"init_from={start}"]
     before, after = load_codec(start).state_dict(), load_codec(train([*run, *frozen])).state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -281,7 +281,7 @@ def test_validation_shows_what_a_stage_can_decode(tmp_path: Path) -> None:
 
 def test_a_run_with_a_spectral_discriminator_goes_on(tmp_path: Path) -> None:
     adversary = "{_target_: glc_train.losses.Adversary, channels: 8, layers: 2, start: 1, warmup: 1, norm: spectral}"
-    option = [ONE_STAGE, f"++stages.autoencoder.module.adversary={adversary}"]
+    option = [ONE_STAGE, f"++stages.autoencoder.adversary={adversary}"]
     train([*curve_overrides(tmp_path, 2), *option])
     train([*curve_overrides(tmp_path, 4), *option])
     loss = logged(tmp_path / "autoencoder", "train/loss/discriminator")

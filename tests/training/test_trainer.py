@@ -130,11 +130,11 @@ def test_no_validation(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "trainer.accumulate_grad_batches=2": "settings.accumulate",
-    "trainer.gradient_clip_val=1": "settings.clip",
-    "trainer.max_steps=5": "settings.steps",
-    "trainer.max_time=00:01:00:00": "settings.minutes",
-    "trainer.fast_dev_run=true": "settings.steps=1",
+    "trainer.accumulate_grad_batches=2": "stages.NAME.accumulate",
+    "trainer.gradient_clip_val=1": "stages.NAME.gradient_clip_val",
+    "trainer.max_steps=5": "stages.NAME.steps",
+    "trainer.max_time=00:01:00:00": "stages.NAME.minutes",
+    "trainer.fast_dev_run=true": "stages.NAME.steps=1",
     "trainer.callbacks=[{_target_: x}]": "+callbacks.NAME._target_",
     "trainer.logger=true": "logger=null",
     "trainer.strategy=deepspeed": "auto, ddp, fsdp",

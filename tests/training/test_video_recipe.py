@@ -100,7 +100,7 @@ def test_the_same_command_again_trains_nothing(run: Path, image: Path, monkeypat
 def test_a_stage_branches_off_from_a_video_codec(run: Path, tmp_path: Path) -> None:
     weights = run / "two_frames/weights.safetensors"
     overrides = [*tiny_video_overrides(tmp_path / "out", 1), f"init_from={weights}", "run=[cascade]"]
-    path = train_video([*overrides, "video.own_autoencoder=true", "stages.cascade.module.settings.lr=0"])
+    path = train_video([*overrides, "video.own_autoencoder=true", "stages.cascade.lr=0"])
     before, after = load_video(weights).state_dict(), load_video(path).state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed <= {"transform.z_counts"}, "it started from something else"
@@ -146,9 +146,8 @@ def test_a_run_that_was_cut_off_gives_the_curve_of_a_whole_one(
         (["image=IMAGE", "stages.cascade.frames=1"], r"stages\.cascade\.frames must be at least 2, not 1"),
         (["image=IMAGE", "video.transform.latent_channels=16"], r"does not fit its image codec: .* 32 latent channels"),
         (["image=IMAGE", "video.gop.pattern=[0,7]"], r"pattern \[0, 7\] goes beyond"),
-        (["image=IMAGE", "family=sound"], r"choose image or video"),
         (
-            ["image=IMAGE", "run=[two_frames]", "stages.two_frames.module.clip.frame_weights=[1]"],
+            ["image=IMAGE", "run=[two_frames]", "stages.two_frames.clip.frame_weights=[1]"],
             r"each of the 3 frame types",
         ),
         (["image=INDICES"], r"indices\.safetensors has no quality levels"),

@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
-from glc_train.training.family import VideoFamily
+from glc_train.training.start import find_model
 from glc_train.weights import WeightsError
 from glc_train.weights.reading import FORMAT
 
@@ -37,9 +37,9 @@ def test_no_text_of_a_file_is_resolved(tmp_path: Path, monkeypatch: pytest.Monke
         for hostile in (SECRET, {"_target_": SECRET}, {"context": SECRET}, {"codes": [SECRET]}, {SECRET: 1}):
             config = run_with(tmp_path / "w.safetensors", good | {place: hostile})
             with pytest.raises(WeightsError) as error:
-                VideoFamily().check(config)
+                find_model(config, [])
             assert "swordfish" not in str(error.value)
     config = run_with(tmp_path / "w.safetensors", good)
-    VideoFamily().check(config)
+    find_model(config, [])
     transform = {"context": "none", "quality_levels": 64}
     assert OmegaConf.to_container(config.model, resolve=True) == good | {"transform": transform}

@@ -1,0 +1,117 @@
+"""A stage's section of the configuration: what of it is the stage's, what its settings', and what the data's."""
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any, cast
+
+from hydra.utils import get_object
+from lightning import LightningDataModule
+from omegaconf import DictConfig, OmegaConf
+
+from glc_train.codecs import Codec
+from glc_train.training.stage import Stage, StageSettings, TrainingError
+from glc_train.training.trainer import fill, make
+
+STARTS = ("weights", "checkpoint")
+_OF_RECIPE = ("_target_", "start", "val_every")
+_OF_DATA = ("crop_size", "batch_size", "frames")  # data of another author need not take them
+_SETTINGS = [field.name for field in dataclasses.fields(StageSettings)]
+
+
+def plain(section: Mapping[Any, Any]) -> dict[str, Any]:
+    """A section of the configuration as plain values."""
+    return cast(dict[str, Any], OmegaConf.to_container(section, resolve=True))
+
+
+def parameters_of(kind: type) -> dict[str, inspect.Parameter]:
+    """All arguments that a class takes by name, or hands on to its bases."""
+    makers = [vars(base)["__init__"] for base in reversed(inspect.getmro(kind)) if "__init__" in vars(base)]
+    found: dict[str, inspect.Parameter] = {}
+    for maker in makers:
+        parameters = inspect.signature(maker, eval_str=True).parameters
+        found |= {name: p for name, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+    return found
+
+
+def stage_class(section: DictConfig, name: str) -> type[Stage]:
+    """The class of stage `name`.
+
+    Raises:
+        TrainingError: there is none, or it is no stage.
+    """
+    try:
+        found = get_object(section._target_)
+    except (ImportError, ValueError) as error:
+        raise TrainingError(f"stages.{name}._target_={section._target_}: {str(error).splitlines()[0]}") from error
+    if not (inspect.isclass(found) and issubclass(found, Stage)):
+        raise TrainingError(
+            f"stages.{name}._target_={section._target_} is no stage: give a subclass of {Stage.__name__}"
+        )
+    return found
+
+
+def check_section(section: DictConfig, name: str, data: DictConfig) -> None:
+    """Refuses options of stage `name` that nobody takes, and values that cannot be.
+
+    Raises:
+        TrainingError: names the first.
+    """
+    parameters = parameters_of(stage_class(section, name))
+    known = {*_OF_RECIPE, *_OF_DATA, *_SETTINGS, *parameters}
+    for option in map(str, section):
+        if option not in known and not fill(data, **{option: None}):
+            raise TrainingError(f"stages.{name}.{option}: neither the stage nor its data has such an option")
+    if section.get("frames", 2) < 2:
+        raise TrainingError(f"stages.{name}.frames must be at least 2, not {section.frames}")
+    if section.get("start", STARTS[0]) not in STARTS:
+        raise TrainingError(f"stages.{name}.start={section.start}: choose {' or '.join(STARTS)}")
+
+
+def settings_of(section: DictConfig, **changes: Any) -> StageSettings:
+    """The settings in the section, with changes."""
+    given = {
+        name: value for name, value in plain(section).items() if name in _SETTINGS and (name, value) != ("seed", None)
+    }
+    target = f"{StageSettings.__module__}.{StageSettings.__name__}"
+    settings: StageSettings = make({"_target_": target, **given, **changes})
+    return settings
+
+
+def make_stage(section: DictConfig, codec: Codec, codec_config: Mapping[str, Any], seed: int = 0) -> Stage:
+    """The stage with all its parts; their sizes follow the codec where the section does not say them.
+
+    Args:
+        section: of the stage. codec: that it trains. codec_config: that built the codec.
+        seed: of all that it draws.
+    """
+    content = plain(section)
+    taken = parameters_of(get_object(content["_target_"]))
+    sizes = {
+        "quality_levels": codec.quality_levels,
+        "latent_channels": codec.latent_channels,
+        "codes": codec.autoencoder.quantiser.codes,
+    }
+    parts = {
+        name: value | fill(value, **sizes) if isinstance(value, dict) and "_target_" in value else value
+        for name, value in content.items()
+        if name in taken or name == "_target_"
+    }
+    settings = settings_of(section, seed=seed)
+    stage: Stage = make(parts, codec=codec, codec_config=codec_config, settings=settings)
+    return stage
+
+
+def make_data(config: DictConfig, section: DictConfig, settings: StageSettings) -> LightningDataModule:
+    """The data module of a stage; one of another author takes of the stage's options what it knows.
+
+    Args:
+        config: the data's section. section: the stage's. settings: of the stage.
+    """
+    own = {*_OF_RECIPE, *_SETTINGS, *parameters_of(get_object(section._target_))}
+    options = {name: value for name, value in plain(section).items() if name not in own}
+    if "batch_size" in options:
+        options["batch_size"] *= settings.accumulate  # the batches of one step come as one
+    given = {name: value for name, value in config.items() if name != "test"}  # which is for evaluate.py
+    data: LightningDataModule = make(given, **fill(given, **options, seed=settings.seed))
+    return data
