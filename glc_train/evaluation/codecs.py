@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from glc_train.codecs import ClipFormat, VideoCodec, VideoDecoder, VideoEncoder
+from glc_train.codecs import ClipFormat, Codec, VideoCodec
 from glc_train.evaluation.results import EvaluationError
 from glc_train.evaluation.sets import Item
 from glc_train.files import replacing, write_bytes
@@ -79,9 +79,8 @@ class PictureFiles:
         start = time.perf_counter()
         made = (self.codec.compress_with_report if reporting else self.codec.compress)(picture, level)
         seconds = time.perf_counter() - start
-        data = made.data if reporting else made
+        data, bits = (made.data, (made.estimated_bits, made.ideal_bits)) if reporting else (made, ())
         write_bytes(path, data)
-        bits = (float(made.estimated_bits), float(made.ideal_bits)) if reporting else (None, None)
         return Encoded((EncodedFrame("intra", len(data), *bits),), seconds)
 
     def decode(self, path: Path) -> Iterator[np.ndarray]:
@@ -89,13 +88,12 @@ class PictureFiles:
         yield self.codec.decompress(path.read_bytes())
 
 
-class ClipFiles:
-    """A `VideoCodec` as a `FileCodec`; a picture is a clip of one frame."""
+class GLCFiles:
+    """A codec of ours as a `FileCodec`; a picture is a clip of one frame."""
 
-    suffix = ".glcv"
-
-    def __init__(self, codec: VideoCodec) -> None:
+    def __init__(self, codec: Codec) -> None:
         self.codec = codec
+        self.suffix = codec.suffix
 
     def encode(self, item: Item, level: int, path: Path) -> Encoded:
         """See `FileCodec`."""
@@ -111,7 +109,7 @@ class ClipFiles:
         with (
             replacing(path) as temporary,
             open(temporary, "wb") as file,
-            VideoEncoder(self.codec, level, clip, file) as encoder,
+            self.codec.encoder(level, clip, file) as encoder,
         ):
             for frame in item.pictures():
                 start = time.perf_counter()
@@ -123,7 +121,7 @@ class ClipFiles:
     def decode(self, path: Path) -> Iterator[np.ndarray]:
         """See `FileCodec`. Raises EvaluationError where the file is damaged."""
         with open(path, "rb") as file:
-            decoder = VideoDecoder(self.codec, file, str(path))
+            decoder = self.codec.decoder(file, str(path), max_pixels=None)
             for frame in decoder:
                 yield frame.picture
             if decoder.damages:
@@ -132,6 +130,13 @@ class ClipFiles:
 
 def through_files(codec: Any) -> FileCodec:
     """A codec of ours, a `PictureCodec` or a `FileCodec`, as the last of these."""
-    if isinstance(codec, VideoCodec):
-        return ClipFiles(codec)
+    if isinstance(codec, Codec):
+        return GLCFiles(codec)
     return PictureFiles(codec) if hasattr(codec, "compress") else codec
+
+
+def codes_clips(codec: FileCodec) -> bool:
+    """Whether it takes more than single pictures."""
+    if isinstance(codec, GLCFiles):
+        return isinstance(codec.codec, VideoCodec)
+    return not isinstance(codec, PictureFiles)

@@ -17,7 +17,7 @@ RESULTS = "results.json"
 _WRITTEN = (
     RESULTS, "results.csv", "rate_distortion.png", "pictures.png", "files", "decoded", "baselines", "frames", "clips"
 )  # fmt: skip
-_WITHOUT_EFFECT = ("ckpt", "out", "overwrite", "strict", "progress", "workers")  # on the results
+_WITHOUT_EFFECT = ("ckpt", "trusted", "out", "overwrite", "strict", "progress", "workers")  # on the results
 _LONGEST_NAME = 100
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from glc_train.evaluation.codecs import PictureFiles, through_files
+from glc_train.codecs import Codec, spread_qualities
+from glc_train.evaluation.codecs import codes_clips, through_files
 from glc_train.evaluation.curves import load_published
 from glc_train.evaluation.measure import Bench
 from glc_train.evaluation.output import claim_folder
@@ -23,7 +24,7 @@ from glc_train.evaluation.settings import EvaluationSettings, build, check_quali
 from glc_train.files import discard
 from glc_train.metrics import PatchFeatures, PictureMetrics, check_patch_count, count_patches, load_inception
 from glc_train.processes import Failure, attempt, in_processes
-from glc_train.weights import Codec, load_any_codec, pretrained_weights
+from glc_train.weights import load_any_codec, pretrained_weights
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Plan:
     def load(self) -> Codec:
         """The codec. Raises WeightsError where there is none."""
         settings = self.settings
-        return load_any_codec(settings.ckpt, device=settings.torch_device, dtype=settings.dtype)
+        return load_any_codec(settings.ckpt, settings.torch_device, settings.dtype, settings.trusted)
 
     def bench(self, codec: Any) -> Bench:
         """What measures a codec.
@@ -51,10 +52,11 @@ class Plan:
         period = getattr(getattr(codec, "gop", None), "intra_period", None)
         baselines = {name: build(f"baselines.{name}", each, intra_period=period) for name, each in sections.items()}
         network = None if settings.inception is None else load_inception(settings.inception)
-        qualities = spread(codec.quality_levels) if settings.qualities is None else settings.qualities
+        levels = codec.quality_levels
+        default = range(levels) if levels <= 8 else spread_qualities(levels)
         return Bench(
             codec=through_files(codec),
-            qualities=tuple(qualities),
+            qualities=tuple(default if settings.qualities is None else settings.qualities),
             out=self.out,
             metrics=PictureMetrics(metrics, device),
             baselines={name: through_files(each) for name, each in baselines.items()},
@@ -71,16 +73,11 @@ class Plan:
         return self.bench(self.load())
 
 
-def spread(levels: int) -> list[int]:
-    """All qualities up to eight, else four from the lowest to the highest; of 64: 0, 21, 42, 63, as published."""
-    return list(range(levels)) if levels <= 8 else [round(k * (levels - 1) / 3) for k in range(4)]
-
-
 def _check_fit(bench: Bench, items: Sequence[Item], data: EvaluationSet, settings: EvaluationSettings) -> None:
     """Refuses before the work what cannot work. Raises EvaluationError."""
     if all(item.still for item in items):
         return
-    single = [n for n, each in {CODEC: bench.codec, **bench.baselines}.items() if isinstance(each, PictureFiles)]
+    single = [n for n, each in {CODEC: bench.codec, **bench.baselines}.items() if not codes_clips(each)]
     if CODEC in single:
         raise EvaluationError(f"{settings.ckpt} holds an image codec: {data.name} has clips, which need a video codec.")
     if single:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
@@ -35,6 +36,7 @@ class EvaluationSettings:
 
     data: Section
     ckpt: str | None = None
+    trusted: list[str] = field(default_factory=list)
     out: str | None = None
     overwrite: bool = False
     strict: bool = False
@@ -99,7 +101,7 @@ def build(key: str, section: Any, **arguments: Any) -> Any:
     """What the configuration `section` describes; `arguments` stand where it says null.
 
     Raises:
-        EvaluationError: there is no such class, or its arguments do not fit.
+        EvaluationError: there is no such class, or it takes other arguments.
         Exception: of the class itself, as it is.
     """
     if not isinstance(section, Mapping) or "_target_" not in section:
@@ -112,11 +114,15 @@ def build(key: str, section: Any, **arguments: Any) -> Any:
         raise EvaluationError(f"{key}._target_={target}: there is no such class ({error}).") from error
     if isinstance(kind, type) and is_dataclass(kind):
         return _typed(kind, section, f"{key}.")
+    partial = section.get("_partial_", False)
+    given = {name: value for name, value in section.items() if name != "_partial_"}
+    try:
+        (inspect.signature(kind).bind_partial if partial else inspect.signature(kind).bind)(**given)
+    except TypeError as error:
+        raise EvaluationError(f"{key}: {error}.") from error
     try:
         return instantiate({"_target_": target, **section}, _convert_="all")
     except InstantiationException as error:
-        if isinstance(error.__cause__, TypeError):  # of arguments
-            raise EvaluationError(f"{key}: {error.__cause__}.") from error
         raise (error.__cause__ or error) from None
 
 

@@ -19,7 +19,7 @@ from glc_train.codecs import VideoDecoder
 from glc_train.data import ClipError, ClipInfo, open_clip, write_clip
 from glc_train.evaluation import Clip, Clips, EvaluationError, EvaluationSettings, Result, X26xBaseline, run_evaluation
 from glc_train.evaluation.measure import Bench
-from glc_train.evaluation.run import Plan, spread
+from glc_train.evaluation.run import Plan
 from glc_train.weights import build_video, load_video, save_codec
 from tests.evaluation.sections import clips, metrics, pillow, x26x
 from tests.moving_clips import moving_clip
@@ -159,10 +159,9 @@ def test_bytes_alone_can_be_evaluated(settings: EvaluationSettings) -> None:
     assert not (Path(str(settings.out)) / "rate_distortion.png").exists()
 
 
-def test_four_qualities_are_those_of_the_protocol() -> None:
-    assert spread(64) == [0, 21, 42, 63]
-    assert spread(4) == [0, 1, 2, 3]
-    assert spread(1) == [0]
+def test_four_qualities_are_those_of_the_protocol(settings: EvaluationSettings) -> None:
+    plan = Plan(replace(settings, qualities=None))
+    assert plan.bench(plan.load()).qualities == (0, 21, 42, 63)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,17 @@
 import csv
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from PIL import Image
 
 import glc_train.weights
+from glc_train.autoencoder import VQVAE
 from glc_train.data import write_picture
 from glc_train.evaluation import (
     Curve,
@@ -20,7 +24,7 @@ from glc_train.evaluation import (
 from glc_train.evaluation import results as results_module
 from glc_train.evaluation.results import fingerprint, write_text
 from glc_train.precision import choose, name_of
-from glc_train.weights import WeightsError
+from glc_train.weights import WeightsError, build_codec, save_codec
 from tests.evaluation.fake_codec import ReportingCodec
 from tests.evaluation.sections import metrics, pictures, pillow
 from tests.metrics.rendered import render
@@ -136,6 +140,33 @@ def test_without_a_checkpoint_the_installed_weights_are_measured(
     monkeypatch.setattr(glc_train.weights, "PRETRAINED", tmp_path / "none")
     with pytest.raises(WeightsError, match="carries no weights: name an export"):
         run_evaluation(EvaluationSettings(**vars(settings) | {"ckpt": None}))
+
+
+class Own(VQVAE):
+    """A network of the user's own."""
+
+
+class Broken:
+    def __init__(self) -> None:
+        raise TypeError("a mistake of its author")
+
+
+def test_networks_of_ones_own_are_measured_where_they_are_named(
+    settings: EvaluationSettings, repository: Path, tmp_path: Path
+) -> None:
+    config: Any = OmegaConf.to_container(OmegaConf.load(repository / "conf/model/tiny.yaml"))
+    config["autoencoder"]["_target_"] = name = f"{__name__}.Own"
+    save_codec(build_codec(config, trusted=True), config, tmp_path / "own.safetensors")
+    settings = replace(settings, ckpt=str(tmp_path / "own.safetensors"), baselines={}, qualities=[0])
+    with pytest.raises(WeightsError, match=re.escape(f"trusted=[{name}]")):
+        run_evaluation(settings)
+    (results,) = run_evaluation(replace(settings, trusted=[name]))
+    assert len(results.results) == 2
+
+
+def test_a_mistake_in_a_metric_keeps_its_traceback(settings: EvaluationSettings) -> None:
+    with pytest.raises(TypeError, match="a mistake of its author"):
+        run_evaluation(replace(settings, metrics={"own": {"_target_": f"{__name__}.Broken"}}), ReportingCodec())
 
 
 def test_bd_rates_of_published_curves_and_refusals() -> None:

@@ -14,6 +14,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from glc_train.data import write_picture
+from glc_train.training import TrainingError
+from glc_train.training.options import check_options
 from tests.metrics.rendered import render
 from tests.training_harness import tiny_image
 
@@ -44,7 +46,6 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
             "trainer.devises: there is no such option; perhaps trainer.devices is meant.",
         ),
         ("train.py", "experiment=glc_imag", "experiment=glc_imag: there is none; perhaps glc_image is meant."),
-        ("train.py", "data=kodak", "data.train has no value: give data.train=VALUE"),
     ],
 )
 def test_a_program_ends_with_one_sentence_and_leaves_nothing(
@@ -147,3 +148,11 @@ def test_data_is_the_same_word_in_both_programs(repository: Path, tmp_path: Path
         evaluation = compose("evaluate", [f"data={name}"])
     assert training.data == evaluation.data
     assert {"train", "val", "test"} <= training.data.keys()
+
+
+@pytest.mark.parametrize("name", ["kodak", "clic2020", "div2k"])
+def test_nothing_is_trained_on_what_is_only_evaluated(repository: Path, name: str) -> None:
+    with initialize_config_dir(str(repository / "conf"), version_base="1.3"):
+        config = compose("train", [f"data={name}"])
+    with pytest.raises(TrainingError, match=r"^data\.train has no value"):
+        check_options(config)
