@@ -5,6 +5,7 @@ from glc_train.training.codebook import CodebookSettings, CodebookWatch
 from glc_train.training.distributed import Draws, GradientAveraging
 from glc_train.training.logs import LogError, read_curve
 from glc_train.training.model_card import TrainingFacts, write_model_card
+from glc_train.training.panel import Panel
 from glc_train.training.pixel_stage import PictureLoss, PixelStage
 from glc_train.training.prior import fit_z_prior
 from glc_train.training.progress_bar import StageProgressBar
@@ -15,7 +16,7 @@ from glc_train.training.signals import Interrupted, unwind
 from glc_train.training.stage import Losses, Stage, StageSettings, TrainingError
 from glc_train.training.stages import AutoencoderStage, JointStage, TransformStage
 from glc_train.training.sweep_job import as_single_run, claim_job_folder, launchable, read_objective
-from glc_train.training.validation import Validate
+from glc_train.training.validation import Decoded, Scored
 from glc_train.training.video_stages import ClipSettings, VideoPixelStage, VideoStage
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ClipSettings",
     "CodebookSettings",
     "CodebookWatch",
+    "Decoded",
     "Draws",
     "GradientAveraging",
     "Interrupted",
@@ -31,8 +33,10 @@ __all__ = [
     "KeepLast",
     "LogError",
     "Losses",
+    "Panel",
     "PictureLoss",
     "PixelStage",
+    "Scored",
     "Sharding",
     "Stage",
     "StageProgressBar",
@@ -40,7 +44,6 @@ __all__ = [
     "TrainingError",
     "TrainingFacts",
     "TransformStage",
-    "Validate",
     "VideoPixelStage",
     "VideoStage",
     "WarmupCosine",

@@ -15,6 +15,7 @@ from glc_train.losses import Adversary, CodePredictor, RateWeights
 from glc_train.training.codebook import CodebookSettings, CodebookWatch
 from glc_train.training.distributed import Draws, all_sum
 from glc_train.training.stage import Losses, Stage, StageSettings, mean_terms
+from glc_train.training.validation import shown_levels
 from glc_train.transform import Rounding, TransformOutput, VideoTransform
 from glc_train.weights import Codec
 
@@ -24,11 +25,6 @@ _Result = TypeVar("_Result")
 def as_vectors(x: Tensor) -> Tensor:
     """(B, C, h, w) → (B·h·w, C) without gradient."""
     return rearrange(x.detach(), "b c h w -> (b h w) c")
-
-
-def shown_levels(levels: int) -> list[int]:
-    """Quality indices that logs and panels show: all up to eight, else four from the lowest to the highest."""
-    return list(range(levels)) if levels <= 8 else [round(k * (levels - 1) / 3) for k in range(4)]
 
 
 def latent_variance(latents: Sequence[Tensor]) -> Tensor:

@@ -9,16 +9,12 @@ from torch.nn import functional as F
 
 from glc_train.autoencoder import VQVAE
 from glc_train.losses import CodePredictor, PerceptualLoss, without_margin
+from glc_train.metrics import psnr
 from glc_train.training.distributed import Draws
 from glc_train.training.latent_stage import LatentStage, mean, pixel_code_loss
 from glc_train.training.stage import Losses, mean_terms
 
 VGG_SIDE = 16  # pixels that the four poolings of VGG16 make one
-
-
-def psnr_of(x_hat: Tensor, x: Tensor) -> Tensor:
-    """PSNR in dB of a batch in [-1, 1], for the log."""
-    return -10 * torch.log10(F.mse_loss(x_hat.detach().float().clamp(-1, 1), x.float()) / 4 + 1e-10)
 
 
 class PictureLoss:
@@ -66,7 +62,7 @@ class PictureLoss:
     def __call__(self, x_hat: Tensor, x: Tensor, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         """Scalar loss and its terms for x_hat and x, (B, 3, H, W) in [-1, 1]."""
         l1 = F.l1_loss(x_hat.float(), x)
-        terms = {"loss/l1": l1.detach(), "psnr": psnr_of(x_hat, x)}
+        terms = {"loss/l1": l1.detach(), "psnr": psnr((x + 1) / 2, (x_hat.detach().clamp(-1, 1) + 1) / 2).mean()}
         total = self.l1 * l1
         if self.shift and self.networks:
             top, left = torch.randint(self.shift + 1, (2,), generator=draws.common).tolist()

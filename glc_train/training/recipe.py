@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,6 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
-from glc_train.codecs import ImageCodec
-from glc_train.data import StreamDataModule
 from glc_train.files import replacing
 from glc_train.losses import CodePredictor
 from glc_train.training.checkpoint import KeepLast, checkpoint_problem, clear_leftovers, newest_sound
@@ -39,7 +36,6 @@ from glc_train.training.stage import Stage, TrainingError
 from glc_train.training.start import find_model, start
 from glc_train.training.trainer import check_trainer, configuration_problem, entries, fill, make, make_trainer
 from glc_train.training.trainer_precision import trainer_precision
-from glc_train.training.validation import Decode, Validate, decode_clip, decode_in_all_ways
 from glc_train.transform import IndexTransform
 from glc_train.weights import build_any, load_strictly, read_training_state, save_codec
 
@@ -207,9 +203,8 @@ def train_stage(config: DictConfig, turn: Turn, callbacks: Sequence[Callback] = 
         {
             "default_root_dir": str(folder),
             "val_check_interval": section.val_every,
-            "use_distributed_sampler": not isinstance(data, StreamDataModule),  # whose ranks share one stream
         },
-        [*_callbacks(config, stage, folder), *callbacks],
+        [*_callbacks(config, folder), *callbacks],
         make_loggers(config, turn.name, folder),
     )
     log.info("stage %s: %s", turn.name, "starts" if checkpoint is None else f"goes on from {checkpoint}")
@@ -262,15 +257,11 @@ def _fit(trainer: Trainer, stage: Stage, data: LightningDataModule, checkpoint: 
             logger.experiment.finish()  # the next stage is a run of its own
 
 
-def _callbacks(config: DictConfig, stage: Stage, folder: Path) -> list[Callback]:
+def _callbacks(config: DictConfig, folder: Path) -> list[Callback]:
     """The recipe's own, then those of the group, in the stage's folder where they take one."""
     found = entries(config, "callbacks").values()
     configured = [make(entry, **fill(entry, folder=folder, dirpath=str(folder))) for entry in found]
-    decode: Decode = decode_clip
-    if isinstance(stage.codec, ImageCodec):  # stage III trains encoder and decoder but no codebook
-        transform = stage.codebook_of == "transform"
-        decode = partial(decode_in_all_ways, indices="transform" not in stage.needs, transform=transform)
-    return [LogConfiguration(config), RefuseEmptyEpochs(), Validate(folder / "panels", decode), *configured]
+    return [LogConfiguration(config), RefuseEmptyEpochs(), *configured]
 
 
 def _callbacks_of(trainer: Trainer) -> list[Callback]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from glc_train.training.muon import Muon, matrices
 from glc_train.training.optimisers import adamw, step_unless
 from glc_train.training.schedule import WarmupCosine
 from glc_train.training.sharding import is_sharded, local, shard, total_norm
+from glc_train.training.validation import ValidatedModule
 from glc_train.weights import CHECKPOINT_CONFIG, Codec
 
 MuonFor = Literal["all", "autoencoder"]
@@ -115,7 +115,7 @@ def mean_terms(passes: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([terms[name].float() for terms in passes if name in terms]).mean() for name in names}
 
 
-class Stage(lightning.LightningModule):
+class Stage(ValidatedModule):
     """Base of the stages. Optimises by hand, because a discriminator needs it, and in this one place only.
 
     Args:
@@ -288,9 +288,6 @@ class Stage(lightning.LightningModule):
             assert self.adversary is not None
             terms["grad_norm/discriminator"] = self._clip_and_step(discriminator, list(self.adversary.parameters()))
         return terms
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Nothing: the `Validate` callback measures the averaged weights."""
 
     def _backward(self, losses: Losses, step: int, share: float) -> dict[str, Tensor]:
         """Gradients of both sides, times `share`; returns what there is to log."""

@@ -13,6 +13,7 @@ from glc_train.training.distributed import Draws
 from glc_train.training.latent_stage import CodedFrame, FramePlace, LatentStage, as_vectors, latent_variance
 from glc_train.training.pixel_stage import PictureLoss, PixelStage
 from glc_train.training.stage import Losses, Stage, StageSettings
+from glc_train.training.validation import Decoded, decode_at_qualities, decode_indices
 from glc_train.transform import ImageTransform, TransformOutput
 
 
@@ -57,6 +58,10 @@ class AutoencoderStage(Stage):
         """The auto-encoder."""
         return [self.codec.autoencoder]
 
+    def ways(self, x: Tensor) -> list[Decoded]:
+        """From the indices of the codebook alone."""
+        return [decode_indices(self.averaged, x)]
+
     def losses(self, x: Tensor, draws: Draws) -> Losses:
         """Reconstruction through the codebook."""
         model = self.codec.autoencoder
@@ -92,6 +97,10 @@ class TransformStage(LatentStage):
 
     codec: ImageCodec
 
+    def ways(self, x: Tensor) -> list[Decoded]:
+        """Beside every quality as stage I left it."""
+        return [decode_indices(self.averaged, x), *super().ways(x)]
+
     def code_frames(self, x: Tensor, quality: Tensor, draws: Draws) -> list[CodedFrame]:
         """Pictures (B, 3, H, W), which are one frame."""
         latent, transform = self.encode(x), self.codec.transform
@@ -109,3 +118,7 @@ class JointStage(PixelStage, TransformStage):
     """Stage III: everything, with pixel losses on the decoded picture on top of the losses of stage II."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"autoencoder", "transform"})
+
+    def ways(self, x: Tensor) -> list[Decoded]:
+        """At every quality: the codebook of the auto-encoder is not trained."""
+        return decode_at_qualities(self.averaged, x)

@@ -1,30 +1,23 @@
-"""Validation on whole pictures and clips with the averaged weights: figures for the log and a panel to look at."""
+"""Validation on whole pictures and clips with the averaged weights: how they are decoded, and means of the figures."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
+import lightning
 import torch
-from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
-from torch.nn import functional as F
+from torch.utils.data import DistributedSampler
+from torchmetrics import MeanMetric
 
 from glc_train.backbones import BackboneError
-from glc_train.codecs import ImageCodec, VideoCodec
-from glc_train.data import draw_panel
-from glc_train.data.pictures import write_picture
-from glc_train.metrics import LPIPS
-from glc_train.pixels import tensor_to_picture
-from glc_train.training.latent_stage import shown_levels
-from glc_train.training.stage import Stage
+from glc_train.codecs import spread_qualities
+from glc_train.metrics import LPIPS, psnr
+from glc_train.training.distributed import largest
+from glc_train.weights import Codec
 
 log = logging.getLogger(__name__)
-_Cell = tuple[np.ndarray, str]  # of the panel: a picture and what it is
 
 
 @dataclass(frozen=True)
@@ -34,142 +27,149 @@ class Decoded:
     Attributes:
         name: of the way.
         x_hat: (T, 3, H, W) about [-1, 1], of T frames; a picture is one.
-        bpp: rate of each frame in bits per pixel.
+        bpp: (T,) rate of each frame in bits per pixel.
     """
 
     name: str
     x_hat: Tensor
-    bpp: Sequence[float]
+    bpp: Tensor
 
 
-# A codec and x, (1, 3, H, W) or (1, T, 3, H, W) in [-1, 1] → the ways in which it was coded.
-Decode = Callable[[Any, Tensor], list[Decoded]]
+@dataclass(frozen=True)
+class Scored:
+    """As `Decoded`, x_hat within [-1, 1], and (T,) PSNR in dB and LPIPS, `None` without its backbone."""
+
+    name: str
+    x_hat: Tensor
+    bpp: Tensor
+    psnr: Tensor
+    lpips: Tensor | None
 
 
-@torch.no_grad()
-def decode_clip(codec: VideoCodec, clip: Tensor) -> list[Decoded]:
-    """A clip (1, T, 3, H, W) at the shown qualities."""
-    pixels = clip.shape[-1] * clip.shape[-2]
+def shown_levels(levels: int) -> list[int]:
+    """Quality indices that logs and panels show: all up to eight, else four from the lowest to the highest."""
+    return list(range(levels)) if levels <= 8 else spread_qualities(levels)
+
+
+def decode_at_qualities(codec: Codec, x: Tensor) -> list[Decoded]:
+    """A picture (1, 3, H, W) or clip (1, T, 3, H, W) at the shown qualities."""
     ways = []
     for q in shown_levels(codec.quality_levels):
-        frames = codec(clip, q)
-        rates = [float(frame.bits_y + frame.bits_z) / pixels for frame in frames]
-        ways.append(Decoded(f"q{q}", torch.cat([frame.x_hat for frame in frames]), rates))
+        out = codec.reconstruct(x, q)
+        bpp = out.bits.flatten() / (x.shape[-1] * x.shape[-2])
+        ways.append(Decoded(f"q{q}", out.x_hat.reshape(-1, *x.shape[-3:]), bpp))
     return ways
 
 
-@torch.no_grad()
-def decode_in_all_ways(codec: ImageCodec, x: Tensor, indices: bool, transform: bool) -> list[Decoded]:
-    """x (1, 3, H, W) from the auto-encoder's indices (with `indices`) and at every quality (with `transform`)."""
-    ways = [_decode_indices(codec, x)] if indices else []
-    pixels = x.shape[-1] * x.shape[-2]
-    for q in range(codec.quality_levels if transform else 0):
-        out = codec(x, q)
-        ways.append(Decoded(f"q{q}", out.x_hat, [float(out.bits_y + out.bits_z) / pixels]))
-    return ways
-
-
-def _decode_indices(codec: ImageCodec, x: Tensor) -> Decoded:
+def decode_indices(codec: Codec, x: Tensor) -> Decoded:
+    """A picture (1, 3, H, W) from the indices of the auto-encoder's codebook."""
     model = codec.autoencoder
     with codec.autocast():
         quantised = model.quantiser(model.encoder(x, model.window))
         x_hat = model.decoder(quantised.vectors, model.window).float()
-    bits = quantised.indices.numel() * torch.log2(torch.tensor(float(model.quantiser.codes)))
-    return Decoded("stage I", x_hat, [float(bits) / (x.shape[-1] * x.shape[-2])])
+    bits = quantised.indices.numel() * torch.log2(torch.tensor([float(model.quantiser.codes)]))
+    return Decoded("stage I", x_hat, bits / (x.shape[-1] * x.shape[-2]))
 
 
-class Validate(Callback):
-    """Measures PSNR, LPIPS (AlexNet) and the rate on the validation pictures or clips, and writes a panel each time.
+def fills_up(loader: Any, place: int) -> bool:
+    """Whether item `place` of this rank was given to another as well, so that all ranks have equally many."""
+    sampler = getattr(loader, "sampler", None)
+    if not isinstance(sampler, DistributedSampler):
+        return False
+    return place * sampler.num_replicas + sampler.rank >= len(sampler.dataset)  # type: ignore[arg-type]
 
-    Args:
-        folder: where panels go, as `step_00001000.png`.
-        decode: how a codec shows a picture or clip.
-        panel_pictures: pictures or clips of the panel.
-        panel_frames: at most so many frames of each clip, the first and the last among them.
+
+class Validation:
+    """Means of PSNR, LPIPS (AlexNet) and rate over all validation pictures or clips of all ranks."""
+
+    def __init__(self) -> None:
+        self._lpips: LPIPS | None = None
+        self._tried = False
+        self._means: dict[str, MeanMetric] = {}
+
+    def begin(self, device: torch.device) -> None:
+        """Forgets the last validation. Without its backbone LPIPS is left out, on every rank, and the log says so."""
+        if not self._tried:
+            self._tried = True
+            try:
+                self._lpips = LPIPS("alex")
+            except BackboneError as error:
+                log.warning("validation leaves LPIPS out: %s", error)
+            if largest([int(self._lpips is None)]) == [1]:
+                self._lpips = None
+        if self._lpips is not None:
+            self._lpips.to(device)
+        self._means = {}
+
+    def score(self, way: Decoded, x: Tensor, counts: bool = True) -> Scored:
+        """Measures one way to code x (T, 3, H, W); where it `counts`, every frame of a clip does alike."""
+        x_hat = way.x_hat.clamp(-1, 1)
+        pair = (x + 1) / 2, (x_hat + 1) / 2
+        # Frame by frame: a clip of whole pictures at once would take much memory.
+        frames = list(zip(pair[0].split(1), pair[1].split(1), strict=True))
+        lpips = None if self._lpips is None else torch.cat([self._lpips(*frame).flatten() for frame in frames])
+        scored = Scored(way.name, x_hat, way.bpp, psnr(*pair), lpips)
+        for name in ("psnr", "bpp", "lpips"):
+            value = getattr(scored, name)
+            if value is not None:
+                column = f"val/{name}/{way.name.replace(' ', '_')}"
+                mean = self._means.setdefault(column, MeanMetric().to(x.device))
+                mean.update(value.mean(), 1.0 if counts else 0.0)
+        return scored
+
+    def means(self) -> dict[str, Tensor]:
+        """The mean of each figure so far, the same on every rank."""
+        return {name: mean.compute() for name, mean in self._means.items()}
+
+
+class ValidatedModule(lightning.LightningModule):
+    """A module whose averaged codec is validated, by `Trainer.fit` as by `Trainer.validate`.
+
+    Attributes:
+        train_step: how many steps it has been trained.
     """
 
-    def __init__(self, folder: Path, decode: Decode, panel_pictures: int = 3, panel_frames: int = 3) -> None:
-        self.folder = folder
-        self.decode = decode
-        self.panel_pictures = panel_pictures
-        self.panel_frames = panel_frames
-        self._lpips: LPIPS | None = None
-        self._sums: dict[str, list[float]] = {}
-        self._rows: list[list[_Cell]] = []
+    train_step: int
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Loads LPIPS; without its backbone the figure is left out, and the log says so."""
-        try:
-            self._lpips = LPIPS("alex")
-        except BackboneError as error:
-            log.warning("validation leaves LPIPS out: %s", error)
+    def __init__(self) -> None:
+        super().__init__()
+        self.validation = Validation()
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    @property
+    def averaged(self) -> Codec:
+        """The codec with averaged weights."""
+        raise NotImplementedError
+
+    def ways(self, x: Tensor) -> list[Decoded]:
+        """How a picture (1, 3, H, W) or clip (1, T, 3, H, W) in [-1, 1] is decoded in the validation."""
+        return decode_at_qualities(self.averaged, x)
+
+    def on_validation_epoch_start(self) -> None:
         """Forgets the last validation."""
-        if self._lpips is not None:
-            self._lpips.to(pl_module.device)
-        self._sums, self._rows = {}, []
+        self.validation.begin(self.device)
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: object,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Measures one `ValPicture`, `ValClip` or tensor of that kind; every frame of a clip counts alike."""
-        assert isinstance(pl_module, Stage)
-        x: Tensor = getattr(batch, "x", batch).to(pl_module.device)
-        originals = x.reshape(-1, *x.shape[-3:])
-        codec = pl_module.averaged
-        codec.compute_dtype = torch.bfloat16 if trainer.precision == "bf16-mixed" else torch.float32
-        last = len(originals) - 1
-        shown = sorted({round(k * last / max(1, self.panel_frames - 1)) for k in range(self.panel_frames)})
-        rows = {t: [(tensor_to_picture(originals[t : t + 1]), f"original {t}" if last else "original")] for t in shown}
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
+        """Scores this rank's pictures or clips: a `ValPicture`, a `ValClip` or a tensor of that kind.
+
+        Returns:
+            `scored`: of each its frames (T, 3, H, W) and a `Scored` for each of its `ways`.
+        """
+        x: Tensor = getattr(batch, "x", batch)
+        loaders = self.trainer.val_dataloaders
+        loader = loaders[dataloader_idx] if isinstance(loaders, Sequence) else loaders
+        first = batch_idx * (getattr(loader, "batch_size", None) or 1)
+        self.averaged.compute_dtype = torch.bfloat16 if self.trainer.precision == "bf16-mixed" else torch.float32
+        scored = []
         with torch.autocast(x.device.type, enabled=False):
-            for way in self.decode(codec, x):
-                cells = self._measure(way, originals)
-                for t in shown:
-                    rows[t].append(cells[t])
-        if batch_idx < self.panel_pictures:
-            self._rows.extend(rows.values())
+            for place, item in enumerate(x.split(1), first):
+                frames, counts = item.reshape(-1, *item.shape[-3:]), not fills_up(loader, place)
+                scored.append((frames, [self.validation.score(way, frames, counts) for way in self.ways(item)]))
+        return {"scored": scored}
 
-    def _measure(self, way: Decoded, originals: Tensor) -> list[_Cell]:
-        """Notes the mean figures of one way to code the originals (T, 3, H, W); cells of all frames."""
-        cells: list[_Cell] = []
-        figures: dict[str, list[float]] = {}
-        for x, decoded, bpp in zip(originals.split(1), way.x_hat.split(1), way.bpp, strict=True):
-            x_hat = decoded.clamp(-1, 1)
-            lpips = None if self._lpips is None else self._lpips((x + 1) / 2, (x_hat + 1) / 2)
-            psnr = float(-10 * torch.log10(F.mse_loss(x_hat, x) / 4 + 1e-10))
-            measured = {"psnr": psnr, "bpp": bpp} | ({} if lpips is None else {"lpips": float(lpips)})
-            for name, value in measured.items():
-                figures.setdefault(name, []).append(value)
-            score = "" if lpips is None else f" LPIPS {float(lpips):.3f}"
-            cells.append((tensor_to_picture(x_hat), f"{way.name}: {bpp:.4f} bpp{score}"))
-        for name, values in figures.items():
-            column = f"val/{name}/{way.name.replace(' ', '_')}"
-            self._sums.setdefault(column, []).append(sum(values) / len(values))
-        return cells
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Logs the means and writes the panel."""
-        assert isinstance(pl_module, Stage)
-        for name, values in self._sums.items():
-            pl_module.log(name, sum(values) / len(values), sync_dist=True)
-        pl_module.log("step", float(pl_module.train_step), sync_dist=True)
-        if not trainer.is_global_zero or trainer.sanity_checking or not self._rows:
-            return
-        step = pl_module.train_step
-        panel = draw_panel(self._rows)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_picture(self.folder / f"step_{step:08d}.png", panel)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("panel", panel, step, dataformats="HWC")
-            elif hasattr(logger, "log_image"):
-                logger.log_image("panel", [panel], step=step)
-        means = ", ".join(f"{n.removeprefix('val/')} {sum(v) / len(v):.4f}" for n, v in self._sums.items())
-        trainer.print(f"step {step}: {means}")
+    def on_validation_epoch_end(self) -> None:
+        """Logs the means over all ranks."""
+        means = self.validation.means()
+        self.log_dict(means | {"step": float(self.train_step)}, sync_dist=True)
+        if means and not self.trainer.sanity_checking:
+            figures = ", ".join(f"{name.removeprefix('val/')} {float(mean):.4f}" for name, mean in means.items())
+            self.trainer.print(f"step {self.train_step}: {figures}")

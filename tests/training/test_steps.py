@@ -4,11 +4,13 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import lightning
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader
 
 from glc_train.autoencoder.networks import Decoder
 from glc_train.training import CodebookSettings, CodebookWatch, Stage
@@ -247,3 +249,20 @@ def test_a_checkpointed_clip_is_decoded_once_more_and_not_for_the_adaptive_weigh
     made = stage(own=True, pixels=True, adversary=True, checkpoint=checkpoint)
     fit(made, [clips(3)])
     assert len(calls) == 2 * (2 if checkpoint else 1)  # frames
+
+
+def test_a_checkpoint_can_be_validated_by_the_trainer(tmp_path: Path) -> None:
+    """Its averaged weights are, by a stage that is made anew."""
+    whole, keep = list(pictures(3).split(1)), ModelCheckpoint(tmp_path, filename="kept")
+    options = {"callbacks": [keep], "enable_checkpointing": True, "check_val_every_n_epoch": 1}
+    trained = fit(image_stage("joint", {"lr": 1e-2}), [pictures(2)] * 4, whole, **options)
+    expected = {name: float(value) for name, value in trained.callback_metrics.items() if name.startswith("val/")}
+    assert {"val/psnr/q0", "val/bpp/q5"} <= set(expected)
+    trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    loader: Any = DataLoader(whole, batch_size=None)  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {"ckpt_path": tmp_path / "kept.ckpt", "weights_only": True, "verbose": False}
+    (found,) = trainer.validate(image_stage("joint"), loader, **arguments)
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    assert found["step"] == 4
+    (fresh,) = trainer.validate(image_stage("joint"), loader, verbose=False)
+    assert fresh["val/psnr/q0"] != pytest.approx(expected["val/psnr/q0"])
