@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -20,43 +20,21 @@ from glc_train.evaluation.results import EvaluationError, LeftOut
 from glc_train.files import printable
 
 
-class Item(Protocol):
-    """One picture or clip to evaluate: its name in the results, and the file or folder that it is read from."""
-
-    @property
-    def name(self) -> str:
-        """Distinct in its set."""
-
-    @property
-    def path(self) -> Path:
-        """For messages."""
-
-    @property
-    def still(self) -> bool:
-        """Whether it is a picture: a clip of one frame, without a frame rate."""
-
-    def pictures(self) -> Iterator[np.ndarray]:
-        """Frames uint8 (H, W, 3), read anew at each call, one in memory at a time."""
-
-    def info(self) -> ClipInfo:
-        """Size and frame rate."""
-
-
 @dataclass(frozen=True)
 class Still:
-    """A picture file."""
+    """A picture file: a clip of one frame, without a frame rate. `name` is distinct in its set."""
 
     name: str
     path: Path
-    still: bool = True
+    still: ClassVar[bool] = True
 
     def pictures(self) -> Iterator[np.ndarray]:
-        """The picture. Raises PictureError where it cannot be read."""
+        """The picture, uint8 (H, W, 3), read anew at each call. Raises PictureError where it cannot be read."""
         yield read_picture(self.path)
 
     def info(self) -> ClipInfo:
         """Its size; the frame rate means nothing."""
-        height, width = read_picture(self.path).shape[:2]
+        height, width = next(self.pictures()).shape[:2]
         return ClipInfo(width, height, DEFAULT_FPS, "bt709", False, 1)
 
 
@@ -68,10 +46,10 @@ class Clip:
     path: Path
     frames: int | None = None
     size: tuple[int, int] | None = None
-    still: bool = False
+    still: ClassVar[bool] = False
 
     def pictures(self) -> Iterator[np.ndarray]:
-        """The frames that count. Raises ClipError where they cannot be read."""
+        """The frames that count, uint8 (H, W, 3), one in memory at a time. Raises ClipError where that fails."""
         with open_clip(self.path, size=self.size) as reader:
             yield from itertools.islice(reader, self.frames)
 
@@ -81,9 +59,12 @@ class Clip:
             return reader.info
 
 
+Item = Still | Clip
+
+
 @dataclass
 class EvaluationSet:
-    """What every data set has; one of your own may be a subclass, or anything with these attributes and `items`.
+    """What every data set has; one of your own is a subclass with its own `items`.
 
     Attributes:
         name: in the results.
@@ -167,25 +148,20 @@ class Clips(EvaluationSet):
 
 
 def labels(paths: Sequence[Path]) -> list[str]:
-    """A distinct name for each file: its stem, with its folder's name where two stems agree.
-
-    Raises:
-        EvaluationError: two names agree even so.
-    """
+    """A name for each file: its stem, with its folder's name where two stems agree."""
     stems = Counter(path.stem for path in paths)
-    names = [path.stem if stems[path.stem] == 1 else f"{path.parent.name}_{path.stem}" for path in paths]
-    doubled = [name for name, count in Counter(names).items() if count > 1]
-    if doubled:
-        raise EvaluationError(f"Two files are both called {doubled[0]}: rename one of them.")
-    return names
+    return [path.stem if stems[path.stem] == 1 else f"{path.parent.name}_{path.stem}" for path in paths]
 
 
 def readable(items: Sequence[Item], strict: bool, progress: bool) -> tuple[dict[Item, tuple[int, int]], list[LeftOut]]:
     """Decodes all; those that can be read, with height and width, and the others, which are named on stderr at once.
 
     Raises:
-        EvaluationError: one cannot be read and `strict` is set, or none can.
+        EvaluationError: two have one name, one cannot be read and `strict` is set, or none can.
     """
+    doubled = [name for name, count in Counter(item.name for item in items).items() if count > 1]
+    if doubled:
+        raise EvaluationError(f"Two files are both called {doubled[0]}: rename one of them.")
     sizes: dict[Item, tuple[int, int]] = {}
     bad: list[LeftOut] = []
     with progress_bar(progress) as bar:
