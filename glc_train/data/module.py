@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 from glc_train.data.packaged import packaged_pictures
 from glc_train.data.passes import first_readable
 from glc_train.data.pictures import PathLike, PictureError, find_pictures, read_picture
-from glc_train.data.source import CropSource, SourceFactory, name_of
+from glc_train.data.source import CropSource, SourceFactory, check_ranks, follow, name_of
 from glc_train.pixels import to_signed
 
 logger = logging.getLogger(__name__)
@@ -54,15 +56,31 @@ class CropBatches(IterableDataset[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         """Yield this worker's batches; the DataLoader takes the workers in turn, which restores the order."""
         worker = get_worker_info()
-        number, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
         # The start may move on while this runs (see PictureDataModule); this iterator keeps its own.
-        start = self.start_sample
-        while True:
-            yield self._samples(start + (number * self.world_size + self.rank) * self.batch_size)
-            number += stride
+        start = self.start_sample + (number * self.world_size + self.rank) * self.batch_size
+        stride = workers * self.world_size * self.batch_size
+        follow(self.source, _Upcoming(start, stride, self.batch_size))
+        try:
+            yield from map(self._samples, itertools.count(start, stride))
+        finally:
+            follow(self.source, ())
 
     def _samples(self, first: int) -> Tensor:
         return to_signed(torch.stack([self.source.sample(first + i) for i in range(self.batch_size)]))
+
+
+@dataclass(frozen=True)
+class _Upcoming:
+    """The samples of batches that start every `stride` samples; iterable any number of times."""
+
+    start: int
+    stride: int
+    batch_size: int
+
+    def __iter__(self) -> Iterator[int]:
+        for first in itertools.count(self.start, self.stride):
+            yield from range(first, first + self.batch_size)
 
 
 class ValPictures(Dataset[ValPicture]):
@@ -151,6 +169,7 @@ class StreamDataModule(lightning.LightningDataModule):
         assert self._batches is not None
         self._batches.rank, self._batches.world_size = self._rank_and_world_size()
         self._batches.start_sample = self._next_sample
+        check_ranks(self._batches.source, self._batches.world_size)
         return DataLoader(
             self._batches, batch_size=None, num_workers=self.num_workers, worker_init_fn=_leave_signals_to_parent
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,24 @@ class CropSource(Protocol):
     def sample(self, index: int) -> Tensor:
         """Return crop number `index` >= 0: uint8 (3, crop_size, crop_size), RGB; of clips (frames, 3, ...)."""
         ...
+
+
+def follow(source: CropSource, indices: Iterable[int]) -> None:
+    """Tell the source which samples will be asked for next, in this order, if it has a `follow(indices)` of its own.
+
+    indices: may be endless, and is iterated over as often as needed.
+    """
+    own = getattr(source, "follow", None)
+    if callable(own):
+        own(indices)
+
+
+def check_ranks(source: CropSource, ranks: int) -> None:
+    """Raise ValueError if a source that knows its `samples_per_pass` has fewer than there are ranks."""
+    for inner in getattr(source, "sources", [source]):
+        count = getattr(inner, "samples_per_pass", ranks)
+        if count < ranks:
+            raise ValueError(f"{count} training samples are too few for {ranks} processes; use fewer, or other data.")
 
 
 def name_of(source: CropSource, index: int) -> str:
@@ -77,12 +95,31 @@ class MixedCrops:
         """What crop number `index` was cut from."""
         return name_of(*self._which(index))
 
+    def follow(self, indices: Iterable[int]) -> None:
+        """Tell each source which of its samples will be asked for."""
+        for source in self.sources:
+            follow(source, _Share(self, source, indices))
+
     def _which(self, index: int) -> tuple[CropSource, int]:
         block, position = divmod(index, _BLOCK)
         order = sample_generator(self.seed, "mixed", block).permutation(self._slots)
         chosen = int(order[position])
         earlier = int(np.count_nonzero(order[:position] == chosen))
         return self.sources[chosen], block * self._counts[chosen] + earlier
+
+
+class _Share:
+    """Those of the `indices` of a mixture that one source gets, as its own."""
+
+    def __init__(self, mixture: MixedCrops, source: CropSource, indices: Iterable[int]) -> None:
+        self._mixture = mixture
+        self._source = source
+        self._indices = indices
+
+    def __iter__(self) -> Iterator[int]:
+        for source, inner in map(self._mixture._which, self._indices):
+            if source is self._source:
+                yield inner
 
 
 def _block_counts(weights: list[float]) -> list[int]:

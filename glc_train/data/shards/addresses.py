@@ -145,5 +145,5 @@ def _is_of_a_store(error: Exception) -> bool:
 
 
 def _status_of(error: Exception) -> int | None:
-    status = getattr(error, "status", getattr(error, "code", None))
+    status = error.status if hasattr(error, "status") else getattr(error, "code", None)
     return status if isinstance(status, int) else None

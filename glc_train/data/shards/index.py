@@ -52,13 +52,15 @@ class ShardRecord:
     Attributes:
         name: relative to the index, or a whole address.
         size: bytes. sha256: of them, in hexadecimal.
-        files: of each array of the index its part, and the suffix itself in place of its number.
+        suffixes: of its files.
+        files: of each array of the index its part; `suffix` counts in `suffixes`.
         starts: int64 (samples,), number of each sample's first file in the shard.
     """
 
     name: str
     size: int
     sha256: str
+    suffixes: list[str]
     files: dict[str, npt.NDArray[np.generic]]
     starts: npt.NDArray[np.int64]
 
@@ -69,8 +71,9 @@ def shard_record(name: str, size: int, sha256: str, samples: Sequence[Sequence[M
     files: dict[str, npt.NDArray[np.generic]] = {
         key: np.array([getattr(member, key) for member in members], _FILES[key]) for key in ("offset", "size", "crc32")
     }
-    files["suffix"] = np.array([member.suffix for member in members], dtype=np.str_)
-    return ShardRecord(name, size, sha256, files, np.cumsum([0, *map(len, samples)], dtype=np.int64)[:-1])
+    suffixes = sorted({member.suffix for member in members})
+    files["suffix"] = np.array([suffixes.index(member.suffix) for member in members], np.uint16)
+    return ShardRecord(name, size, sha256, suffixes, files, np.cumsum([0, *map(len, samples)], dtype=np.int64)[:-1])
 
 
 class _Shard(NamedTuple):
@@ -94,12 +97,13 @@ def write_index(path: Path, records: Sequence[ShardRecord], plan: str = "") -> N
     """
     if not any(len(record.starts) for record in records):
         raise ShardError(f"{path}: no samples to index; name tar files that hold some.")
-    suffixes = sorted({str(suffix) for record in records for suffix in np.unique(record.files["suffix"])})
+    suffixes = sorted({suffix for record in records for suffix in record.suffixes})
     lengths = [len(record.files["offset"]) for record in records]
     first = [record.starts + before for record, before in zip(records, np.cumsum([0, *lengths]), strict=False)]
     arrays = {key: np.concatenate([record.files[key] for record in records]) for key in ("offset", "size", "crc32")}
-    arrays["suffix"] = np.concatenate([np.searchsorted(suffixes, record.files["suffix"]) for record in records])
-    arrays |= {key: arrays[key].astype(dtype, copy=False) for key, dtype in _FILES.items()}
+    numbers = [np.array([suffixes.index(suffix) for suffix in record.suffixes], np.uint16) for record in records]
+    suffix = [number[record.files["suffix"]] for number, record in zip(numbers, records, strict=True)]
+    arrays["suffix"] = np.concatenate(suffix)
     arrays["first"] = np.concatenate([*first, np.array([sum(lengths)], np.int64)])
     arrays["samples"] = np.array([len(record.starts) for record in records], np.int64)
     shards = [_Shard(record.name, record.size, record.sha256) for record in records]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from torch import Tensor
 from glc_train.data.crops import RandomCrops
 from glc_train.data.pictures import SUFFIXES, decode_picture
 from glc_train.data.shards.index import Member
-from glc_train.data.shards.stream import Files, ShardStream
+from glc_train.data.shards.reader import Files
+from glc_train.data.shards.stream import ShardStream
 from glc_train.data.source import sample_generator
 
 
@@ -57,6 +58,15 @@ class ShardCrops:
     def name(self, index: int) -> str:
         """Shard and file that crop number `index` is cut from (or its replacement, if that cannot be used)."""
         return self._stream.name(index)
+
+    def follow(self, indices: Iterable[int]) -> None:
+        """Fetch beforehand what the crops `indices` are cut from, in this order."""
+        self._stream.follow(indices)
+
+    @property
+    def samples_per_pass(self) -> int:
+        """Number of pictures."""
+        return len(self._stream)
 
     def _cut(self, files: Files, index: int) -> Tensor:
         ((suffix, data),) = files.items()

@@ -3,45 +3,27 @@
 from __future__ import annotations
 
 import logging
-import tarfile
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 
+from glc_train.data.clip_info import ClipError
 from glc_train.data.passes import Passes, shared_flags
-from glc_train.data.shards.addresses import joined, read_part
+from glc_train.data.pictures import PictureError
+from glc_train.data.shards.addresses import joined
 from glc_train.data.shards.errors import BadSampleError, ShardError
 from glc_train.data.shards.index import INDEX_NAME, Member, ShardIndex
+from glc_train.data.shards.lookahead import Lookahead
 from glc_train.data.shards.order import ShardOrder
+from glc_train.data.shards.reader import Files, SampleReader, ShardReading
 from glc_train.files import printable
 
 logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
-Files = dict[str, bytes]  # by what follows the key in the name
 _PATTERN = frozenset("*?[{")
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class ShardReading:
-    """How shards are read.
-
-    Attributes:
-        index: address of the index, if it is not `index.safetensors` beside the shards.
-        window: shards whose samples are shuffled among each other.
-        max_bad: the run stops when more than this share of all samples was found unusable.
-        storage: options of the file system, such as `{anon: true}` for public S3 buckets.
-    """
-
-    index: str | None = None
-    window: Annotated[int, Field(ge=1)] = 16
-    max_bad: Annotated[float, Field(ge=0, le=1)] = 0.1
-    storage: dict[str, Any] | None = None
 
 
 class ShardStream:
@@ -61,77 +43,54 @@ class ShardStream:
         if seed < 0:
             raise ValueError(f"seed must be at least 0; got {seed}.")
         self._reading = ShardReading(**(reading or {}))
-        self._choose = choose
-        self.index, shards = _opened(root, self._reading)
-        counts = self.index.counts[shards]
-        self.order = ShardOrder(self.index.ends[shards] - counts, counts, seed, self._reading.window)
-        if not self.order.count:
+        index, shards = _opened(root, self._reading)
+        counts = index.counts[shards]
+        self._order = ShardOrder(index.ends[shards] - counts, counts, seed, self._reading.window)
+        if not self._order.count:
             raise ShardError(f"{root}: no samples in these shards; name others.")
-        self._passes = _SamplePasses(self.index, self.order, self._reading.max_bad)
+        self._reader = SampleReader(index, choose, self._reading)
+        self._passes = _SamplePasses(index, self._order, self._reading.max_bad)
+        self._ahead: Lookahead[Files] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of samples in a pass."""
+        return self._order.count
 
     def read(self, place: int, use: Callable[[Files], Value]) -> Value:
         """Return `use(files)` of the sample at `place` >= 0, or of the next of its pass that can be used.
 
-        use: raises a ValueError where a sample cannot be used.
+        use: raises PictureError or ClipError where a sample cannot be used.
         Raises: ShardError if too many samples are bad, or a store cannot be reached.
         """
-        return self._passes.use(place, lambda number: self._used(number, use))
+
+        def used(number: int) -> Value:
+            # a neighbour, in place of a bad one, has not been fetched for this place
+            first = self._ahead is not None and number == self._order[place]
+            files = self._ahead.take(place) if self._ahead and first else self._reader.files(number)
+            try:
+                return use(files)
+            except (PictureError, ClipError) as error:
+                raise BadSampleError(f"{self._reader.name(number)}: {error}") from error
+
+        return self._passes.use(place, used)
+
+    def follow(self, places: Iterable[int]) -> None:
+        """Fetch beforehand what will be read at `places`, in this order; nothing more of what was to come before."""
+        if self._ahead is not None:
+            self._ahead.stop()
+            self._ahead = None
+        if not self._reader.is_local:
+            self._ahead = Lookahead(
+                places,
+                lambda place: self._reader.files(self._order[place]),
+                lambda place: self._reader.size(self._order[place]),
+                self._reading.ahead_mb * 1e6,
+                self._reading.connections,
+            )
 
     def name(self, place: int) -> str:
         """Name of the sample at `place`, in messages."""
-        return self._name(self.order[place])
-
-    def _used(self, number: int, use: Callable[[Files], Value]) -> Value:
-        shard, members = self.index.members(number)
-        chosen = self._choose(members)
-        if not chosen:
-            suffixes = ", ".join(member.suffix for member in members)
-            raise BadSampleError(f"{self._name(number)}: nothing of use in it, only {suffixes}.")
-        start = chosen[0].offset
-        data = memoryview(self._fetch(shard, start, chosen[-1].offset + chosen[-1].size))
-        files: Files = {}
-        for member in chosen:
-            content = data[member.offset - start :][: member.size]
-            if zlib.crc32(content) != member.crc32:
-                raise BadSampleError(
-                    f"{self._name(number)}: its bytes are not those of the index; fetch the shard again."
-                )
-            files[member.suffix] = bytes(content)
-        try:
-            return use(files)
-        except ShardError:
-            raise
-        except ValueError as error:
-            raise BadSampleError(f"{self._name(number)}: {error}") from error
-
-    def _fetch(self, shard: int, start: int, stop: int) -> bytes:
-        url = self.index.urls[shard]
-        try:
-            data = read_part(url, start, stop, self._reading.storage)
-        except FileNotFoundError as error:
-            raise BadSampleError(
-                f"{printable(url)}: no such shard; fetch it, or make the index anew.", shard
-            ) from error
-        except OSError as error:
-            reason = error.strerror or error
-            raise BadSampleError(f"{printable(url)}: the shard cannot be read ({reason}).", shard) from error
-        if len(data) < stop - start:
-            raise BadSampleError(f"{printable(url)}: the shard is cut short; fetch it again.", shard)
-        if len(data) > stop - start:
-            raise ShardError(
-                f"{printable(url)}: the server sends whole files instead of parts; use one that knows byte ranges."
-            )
-        return data
-
-    def _name(self, number: int) -> str:
-        shard, members = self.index.members(number)
-        url = self.index.urls[shard]
-        try:
-            header = read_part(url, members[0].offset - tarfile.BLOCKSIZE, members[0].offset, self._reading.storage)
-            inner = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").name
-        except (OSError, ShardError, tarfile.TarError):
-            inner = f"sample {number - int(self.index.ends[shard] - self.index.counts[shard])}"
-        return printable(f"{url}: {inner}")
+        return self._reader.name(self._order[place])
 
 
 class _SamplePasses(Passes):
