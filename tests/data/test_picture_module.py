@@ -19,9 +19,11 @@ from glc_train.data import (
     FolderCrops,
     PackagedCrops,
     PictureDataModule,
+    PictureEncoder,
     PictureError,
     RenderedCrops,
     write_picture,
+    write_shards,
 )
 
 
@@ -183,12 +185,17 @@ def test_numbers_out_of_range_are_refused(folder: Path, option: dict[str, int]) 
         module(folder, **option)
 
 
-@pytest.mark.parametrize("name", ["folder", "packaged", "rendered", "demo"])
+@pytest.mark.parametrize("name", ["folder", "packaged", "rendered", "demo", "shards"])
 def test_every_configuration_gives_a_batch(repository: Path, folder: Path, name: str) -> None:
     config = OmegaConf.load(repository / "conf" / "data" / f"{name}.yaml")
+    for of_evaluation in ("defaults", "test"):
+        config.pop(of_evaluation, None)
     assert (repository / "conf" / "data" / f"{name}.yaml").read_text().startswith("# ")
     if name == "folder":
         config.train.root = str(folder)
+    if name == "shards":
+        config.train.root = str(folder / "shards")
+        write_shards(folder, folder / "shards", PictureEncoder())
     data = instantiate(config, crop_size=16, batch_size=3, seed=0)
     assert isinstance(data, PictureDataModule)
     assert batches(data, 1)[0].shape == (3, 3, 16, 16)
