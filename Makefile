@@ -12,14 +12,21 @@ WORKERS ?= 2
 # Training and codec tests that are run once more with the instructions of AVX2 alone.
 AVX2_TESTS := tests/test_precision.py tests/test_cli_precision.py tests/training/test_trainer_precision.py \
 	tests/training/test_golden_curves.py tests/codecs/test_image_files.py
+# Those that are run once more with the oldest packages that pyproject.toml allows: they import all, train all stages,
+# write and read files, pictures, clips, logs and checkpoints.
+LOWEST_TESTS := tests/test_imports.py tests/test_backbones.py tests/bitstream tests/layers tests/metrics \
+	tests/codecs/test_image_files.py tests/codecs/test_video_codec.py tests/data/test_pictures.py tests/data/test_raw_video.py \
+	tests/evaluation/test_measure.py tests/training/test_golden_curves.py tests/training/test_loggers.py \
+	tests/training/test_profiler.py
 
 BIN := .venv/bin
+LOWEST := .venv-lowest
 INSTALLED := .venv/.installed
 SOURCES := glc_train tests $(wildcard train.py evaluate.py benchmarks)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
 setup: $(INSTALLED) ## build .venv from requirements.lock (again only when that or pyproject.toml changed)
@@ -46,6 +53,13 @@ test-slow: $(INSTALLED) ## run the tests marked slow
 .PHONY: test-avx2
 test-avx2: $(INSTALLED) ## run a training and a codec test as on a processor with AVX2 alone
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest -n $(WORKERS) $(AVX2_TESTS) $(ARGS)
+
+.PHONY: test-lowest
+test-lowest: ## run some tests with the lowest versions that pyproject.toml allows, in an environment of their own
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet uv
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[dev,sweep]'
+	$(LOWEST)/bin/python -m pytest -n $(WORKERS) $(LOWEST_TESTS) $(ARGS)
 
 .PHONY: test-gpu
 test-gpu: $(INSTALLED) ## run the tests marked gpu (needs a CUDA device)

@@ -14,7 +14,8 @@ def adamw(
 ) -> torch.optim.AdamW:
     """AdamW of these parameters, in groups of sharded and of whole ones; fused where none is sharded."""
     fused = not any(is_sharded(p) for p in parameters)
-    return torch.optim.AdamW(parameter_groups(parameters), lr=lr, betas=betas, weight_decay=weight_decay, fused=fused)
+    pair = (betas[0], betas[1])  # of plain numbers: a list of OmegaConf would make checkpoints unreadable
+    return torch.optim.AdamW(parameter_groups(parameters), lr=lr, betas=pair, weight_decay=weight_decay, fused=fused)
 
 
 def step_unless(bad: Tensor, optimiser: torch.optim.Optimizer) -> bool:
