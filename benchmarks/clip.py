@@ -19,8 +19,7 @@ import torch
 from benchmarks.measures import model_config, peak_megabytes, seconds
 from benchmarks.record import checked, machine_load, machine_options, spread, write_record
 from glc_train.bitstream import ClipFormat, FrameKind
-from glc_train.codecs import VideoCodec
-from glc_train.codecs.video_stream import DecodedFrame, FrameReport, VideoDecoder, VideoEncoder, compress_clip
+from glc_train.codecs import DecodedFrame, FrameReport, VideoCodec, VideoDecoder, VideoEncoder, compress_clip
 from glc_train.data import render_clip
 from glc_train.weights import build_video, load_video
 

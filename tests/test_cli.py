@@ -351,7 +351,7 @@ def test_too_little_memory_is_said(
     def fail(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(ImageCodec, "compress", fail)
+    monkeypatch.setattr(ImageCodec, "compress_with_report", fail)
     assert glc("compress", photo, photo.with_suffix(".glc"), "--weights", weights) == 1
     assert capsys.readouterr().err.startswith(f"glc: {photo}: too large for the memory of this device")
 

@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 
 from glc_train import cli
 from glc_train.bitstream import ClipFormat, VideoReader
-from glc_train.cli import clips
-from glc_train.codecs import GOP, VideoCodec, compress_clip, decompress_clip
+from glc_train.cli import files
+from glc_train.codecs import GOP, VideoCodec, VideoDecoder, VideoEncoder, compress_clip, decompress_clip
 from glc_train.data import ClipInfo, open_clip, render_picture, write_clip, write_picture
 from glc_train.weights import build_video, load_video, save_codec
 from tests.data.clip_files import drop_ts_packet, encode, noise
@@ -286,7 +286,7 @@ def test_other_weights_are_refused(
         next(codec.transform.decoder.parameters()).add_(1)
         return codec
 
-    monkeypatch.setattr(clips, "load_video", changed)
+    monkeypatch.setattr(files, "load_video", changed)
     assert glc("decompress", coded_path, tmp_path / "x.mp4", "--weights", weights) == 1
     assert f"{coded_path} was written with weights of fingerprint" in capsys.readouterr().err
     assert files_of(tmp_path) == {"coded.glcv"}
@@ -308,7 +308,7 @@ def test_an_interruption_leaves_nothing(
         return counted
 
     before = files_of(tmp_path)
-    for kind, method in ((clips.VideoEncoder, "write"), (clips.VideoDecoder, "_next_latent")):
+    for kind, method in ((VideoEncoder, "write"), (VideoDecoder, "_next_latent")):
         monkeypatch.setattr(kind, method, stop(getattr(kind, method)))
     source, target = (clip, "x.glcv") if where == "compress" else (coded_path, "x.mp4")
     assert glc(where, source, tmp_path / target, "--weights", weights) == 130
@@ -321,6 +321,6 @@ def test_too_little_memory_is_said(
     def fail(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(clips.VideoEncoder, "write", fail)
+    monkeypatch.setattr(VideoEncoder, "write", fail)
     assert glc("compress", clip, tmp_path / "x.glcv", "--weights", weights) == 1
     assert capsys.readouterr().err.startswith(f"glc: {clip}: too large for the memory of this device")

@@ -27,7 +27,7 @@ runpy.run_path({path!r}, run_name="__main__")
     [
         *(
             ("glc_train/__main__.py", module, number)
-            for module in ("glc_train.cli", "argparse", "glc_train.cli.clips", "numpy", "torch.nn")
+            for module in ("glc_train.cli", "argparse", "glc_train.cli.compress", "numpy", "torch.nn")
             for number in (signal.SIGINT, signal.SIGTERM)
         ),
         ("evaluate.py", "omegaconf", signal.SIGTERM),

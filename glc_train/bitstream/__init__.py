@@ -21,7 +21,7 @@ from glc_train.bitstream.fields import (
 )
 from glc_train.bitstream.tables import PRECISION, SCALE_FRACTION_BITS, CategoricalTable, GaussianTables
 from glc_train.bitstream.video_container import IMPLIED, MATRICES, ClipFormat, Matrix, VideoHeader, VideoWriter
-from glc_train.bitstream.video_reader import Damage, FrameKind, VideoReader, VideoRecord
+from glc_train.bitstream.video_reader import Damage, FrameKind, VideoReader, VideoRecord, read_header
 
 __all__ = [
     "IMPLIED",
@@ -54,5 +54,6 @@ __all__ = [
     "check_pixels",
     "kind_of",
     "pack_image",
+    "read_header",
     "unpack_image",
 ]

@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Literal
 
-from glc_train.bitstream.fields import crc8, crc16, least_payload
+from glc_train.bitstream.container import ImageHeader, unpack_image
+from glc_train.bitstream.fields import KIND_VIDEO, crc8, crc16, kind_of, least_payload
 from glc_train.bitstream.video_container import (
     END,
     IMPLIED,
@@ -314,3 +315,17 @@ class VideoReader:
         if first == REPEAT:
             return VideoRecord("repeat", self._expected, b"", size)
         return VideoRecord("conditional", self._expected, payload or IMPLIED, size)
+
+
+def read_header(source: BinaryIO, name: str) -> ImageHeader | VideoHeader:
+    """What a file says of its picture or clip before anything is decoded; leaves it at its beginning.
+
+    Args:
+        source: a file that can be sought.
+        name: begins the messages of a FormatError, raised as of `unpack_image` and `VideoReader`.
+    """
+    start = source.read(1)
+    source.seek(0)
+    header = VideoReader(source, name).header if kind_of(start) == KIND_VIDEO else unpack_image(source.read(), name)[0]
+    source.seek(0)
+    return header

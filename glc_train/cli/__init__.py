@@ -15,7 +15,7 @@ from pathlib import Path
 
 from glc_train import __version__
 from glc_train.cli import data
-from glc_train.cli.errors import CommandError, explain
+from glc_train.cli.errors import explain
 from glc_train.errors import is_for_user
 
 Command = Callable[[argparse.Namespace], int]
@@ -23,24 +23,15 @@ Command = Callable[[argparse.Namespace], int]
 
 
 def _compress(args: argparse.Namespace) -> Command:
-    from glc_train.cli import clips, pictures
+    from glc_train.cli.compress import compress
 
-    if args.output == clips.PIPE or args.output.suffix.lower() == clips.SUFFIX:
-        return clips.compress
-    for option in ("size", "fps"):
-        if getattr(args, option) is not None:
-            raise CommandError(f"--{option}: only a clip has it; name a {clips.SUFFIX} file to write.")
-    return pictures.compress
+    return compress
 
 
 def _decompress(args: argparse.Namespace) -> Command:
-    from glc_train.cli import clips, pictures
+    from glc_train.cli.decompress import decompress
 
-    if clips.is_clip(args.input):
-        return clips.decompress
-    if args.start:
-        raise CommandError(f"--start: only a clip has frames, and {args.input} is none.")
-    return pictures.decompress
+    return decompress
 
 
 def _info(args: argparse.Namespace) -> Command:
@@ -88,14 +79,14 @@ def _rate(text: str) -> Fraction:
     return rate
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="glc", description="Generative Latent Coding: pictures and clips to files and back."
-    )
-    parser.add_argument("--version", action="version", version=f"glc_train {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    coding = argparse.ArgumentParser(add_help=False)
+def _common_options() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Options of all that reads weights, and of all that codes."""
+    trusting = argparse.ArgumentParser(add_help=False)
+    trusting.add_argument(
+        "--trusted", action="append", default=[], metavar="MODULE.CLASS",
+        help="a network class of your own that weights may be made of; may be given several times",
+    )  # fmt: skip
+    coding = argparse.ArgumentParser(add_help=False, parents=[trusting])
     coding.add_argument(
         "--weights", type=Path, metavar="FILE", help="export or checkpoint (default: the installed ones)"
     )
@@ -108,7 +99,17 @@ def _parser() -> argparse.ArgumentParser:
     coding.add_argument(
         "--max-pixels", type=_pixels, metavar="N", help="largest picture or frame to code or decode; default: 89478485"
     )
+    return trusting, coding
 
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="glc", description="Generative Latent Coding: pictures and clips to files and back."
+    )
+    parser.add_argument("--version", action="version", version=f"glc_train {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    trusting, coding = _common_options()
     compress = commands.add_parser(
         "compress", parents=[coding], help="picture or clip to file, or a folder of pictures"
     )
@@ -137,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     decompress.add_argument("--start", type=int, default=0, metavar="FRAME", help="of a clip: the first frame, from 0")
     decompress.set_defaults(choose=_decompress)
 
-    show = commands.add_parser("info", help="what .glc, .glcv and weights files hold")
+    show = commands.add_parser("info", parents=[trusting], help="what .glc, .glcv and weights files hold")
     show.add_argument("files", type=Path, nargs="+", metavar="FILE", help=".glc, .glcv, .safetensors, .ckpt or .pth")
     show.set_defaults(choose=_info)
 

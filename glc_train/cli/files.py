@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import torch
 
+from glc_train.bitstream import KIND_VIDEO, kind_of
 from glc_train.cli.errors import CommandError
-from glc_train.codecs import ImageCodec, VideoCodec
+from glc_train.codecs import Codec, VideoCodec
 from glc_train.data import FoundFiles
 from glc_train.files import replacing
-
-Codec = TypeVar("Codec", ImageCodec, VideoCodec)
+from glc_train.weights import load_codec, load_video
 
 
 @dataclass(frozen=True)
@@ -112,24 +112,33 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def load(args: argparse.Namespace, loader: Callable[..., Codec]) -> Codec:
-    """The codec that the command line names, made by `load_codec` or `load_video`.
+def is_clip(path: Path) -> bool:
+    """Whether a file is a clip, by its name or its first byte."""
+    if path.suffix.lower() == VideoCodec.suffix or not path.is_file():
+        return path.suffix.lower() == VideoCodec.suffix
+    with open(path, "rb") as file:
+        return kind_of(file.read(1)) == KIND_VIDEO
+
+
+def load(args: argparse.Namespace, kind: type[Codec]) -> Codec:
+    """The codec of this kind that the command line names, ready for files.
 
     Raises:
         CommandError: there is no such device.
-        WeightsError: see the loader.
+        WeightsError: see `load_any_codec`, and where the file holds a codec of another kind.
     """
     device = args.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise CommandError("--device cuda: PyTorch finds no CUDA device here; use --device cpu.")
-    codec = loader(args.weights, device=device, dtype=args.dtype)
+    loader = load_video if kind is VideoCodec else load_codec
+    codec = loader(args.weights, device, args.dtype, args.trusted)
     codec.prepare()
     return codec
 
 
-def chosen_quality(args: argparse.Namespace, codec: ImageCodec | VideoCodec) -> int:
+def chosen_quality(args: argparse.Namespace, codec: Codec) -> int:
     """The quality that the command line names, or the middle one. Raises CommandError if there is no such."""
     quality: int = codec.quality_levels // 2 if args.quality is None else args.quality
     if not 0 <= quality < codec.quality_levels:

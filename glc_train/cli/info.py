@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from glc_train.bitstream import FrameKind, VideoReader, unpack_image
-from glc_train.cli.clips import is_clip, rates
+from glc_train.bitstream import FrameKind, ImageHeader, VideoHeader, VideoReader, unpack_image
 from glc_train.cli.errors import CommandError, explain
-from glc_train.codecs import VideoCodec
+from glc_train.cli.files import is_clip
+from glc_train.cli.jobs import Coded
 from glc_train.errors import is_for_user
 from glc_train.weights import load_any_codec
 
@@ -35,12 +37,19 @@ _CLIPS = (
 _WEIGHTS = ("file", "auto-encoder", "transform", "parameters", "z prior", "fingerprint")
 
 
-def _coded_row(path: Path) -> tuple[str, ...]:
+def _facts(header: ImageHeader | VideoHeader, size: int, frames: int) -> Coded:
+    fps = Fraction(*header.fps) if isinstance(header, VideoHeader) else None
+    return Coded(
+        width=header.width, height=header.height, quality=header.quality, size=size, frames=frames, fps=fps
+    )  # fmt: skip
+
+
+def _picture_row(path: Path) -> tuple[str, ...]:
     data = path.read_bytes()
     header, _ = unpack_image(data, str(path))
-    bpp = 8 * len(data) / (header.width * header.height)
+    facts = _facts(header, len(data), 1)
     size = f"{header.width}x{header.height}"
-    fields = (path, header.version, "picture", size, header.quality, len(data), f"{bpp:.4f}")
+    fields = (path, header.version, "picture", size, header.quality, facts.size, f"{facts.bpp:.4f}")
     return (*map(str, fields), f"{header.fingerprint:04x}")
 
 
@@ -56,26 +65,21 @@ def _clip_row(path: Path) -> tuple[str, ...]:
             sizes[record.kind].append(record.size)
     if record.damage is not None:
         raise CommandError(f"{path}: damaged: {record.damage}; decode it to get what is left.")
-    frames, size = sum(map(len, sizes.values())), path.stat().st_size
-    bpp, rate = rates(header, frames, size)
+    facts = _facts(header, path.stat().st_size, sum(map(len, sizes.values())))
     means = (f"{len(each)}, mean {sum(each) / len(each):.0f} bytes" if each else "0" for each in sizes.values())
-    fps = header.fps[0] / header.fps[1]
-    shape = f"{header.width}x{header.height}"
-    fields = (path, shape, frames, f"{fps:.6g}", header.quality, size, f"{bpp:.4f}", f"{rate:.1f}", *means)
-    return (*map(str, fields), f"{header.fingerprint:04x}")
+    shape, fps = f"{header.width}x{header.height}", header.fps[0] / header.fps[1]
+    fields = (path, shape, facts.frames, f"{fps:.6g}", header.quality, facts.size, f"{facts.bpp:.4f}")
+    return (*map(str, fields), f"{facts.kbps:.1f}", *means, f"{header.fingerprint:04x}")
 
 
-def _weights_row(path: Path) -> tuple[str, ...]:
-    codec = load_any_codec(path)
-    image = codec.image if isinstance(codec, VideoCodec) else codec
-    model, transform = codec.autoencoder, image.transform
-    uniform = bool((transform.z_counts == transform.z_counts[:1]).all())
-    prior = ("uniform" if uniform else "fitted") if len(transform.z_counts) else "trained"
-    video = f"video of {codec.transform.tokens} tokens; intra " if isinstance(codec, VideoCodec) else ""
+def _weights_row(path: Path, trusted: Sequence[str]) -> tuple[str, ...]:
+    codec = load_any_codec(path, trusted=trusted)
+    model, counts = codec.autoencoder, codec.transform.z_counts
+    prior = ("uniform" if bool((counts == counts[:1]).all()) else "fitted") if len(counts) else "trained"
     fields = (
         path,
         f"{model.factor}x down, {model.latent_channels} channels, {model.quantiser.codes} codes",
-        f"{video}{transform.summary}, {codec.quality_levels} qualities",
+        codec.summary,
         f"{sum(p.numel() for p in codec.parameters()):,}",
         prior,
     )
@@ -88,11 +92,11 @@ def info(args: argparse.Namespace) -> int:
     for path in args.files:
         try:
             if path.suffix in WEIGHTS_SUFFIXES:
-                weights.add_row(*_weights_row(path))
+                weights.add_row(*_weights_row(path, args.trusted))
             elif is_clip(path):
                 clips.add_row(*_clip_row(path))
             else:
-                coded.add_row(*_coded_row(path))
+                coded.add_row(*_picture_row(path))
         except Exception as error:
             if not is_for_user(error):
                 raise

@@ -9,22 +9,19 @@ from glc_train.codecs.image import (
     pad_to_multiple,
 )
 from glc_train.codecs.protocol import (
+    ClipResult,
     Codec,
     DecodedFrame,
     FrameDecoder,
     FrameEncoder,
     FrameReport,
     Reconstruction,
+    compress_clip,
+    decompress_clip,
     spread_qualities,
 )
 from glc_train.codecs.video import FrameOutput, VideoCodec, expand_quality, expand_rdoq
-from glc_train.codecs.video_stream import (
-    ClipResult,
-    VideoDecoder,
-    VideoEncoder,
-    compress_clip,
-    decompress_clip,
-)
+from glc_train.codecs.video_stream import VideoDecoder, VideoEncoder
 
 __all__ = [
     "GOP",

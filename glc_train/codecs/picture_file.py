@@ -62,7 +62,13 @@ class PictureDecoder:
         self.damages: list[Damage] = []
         self.frames = 1
         self.size = len(self._data)
+        self._first = 0
+
+    def seek(self, frame: int) -> None:
+        """Leaves out the picture, if `frame` is not 0."""
+        self._first = frame
 
     def __iter__(self) -> Iterator[DecodedFrame]:
         """Decodes the picture. Raises FormatError where it is damaged."""
-        yield DecodedFrame(0, self.codec.decompress(self._data, None, self.name), "intra", self.size)
+        if self._first == 0:
+            yield DecodedFrame(0, self.codec.decompress(self._data, None, self.name), "intra", self.size)

@@ -1,8 +1,9 @@
 """What every codec does, of pictures or of clips: a picture is a clip of one frame."""
 
+import io
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, ClassVar, Protocol, Self
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from glc_train.autoencoder import VQVAE
-from glc_train.bitstream import MAX_PIXELS, ClipFormat, Damage, FrameKind, ImageHeader, VideoHeader
+from glc_train.bitstream import MAX_PIXELS, ClipFormat, Damage, FormatError, FrameKind, ImageHeader, VideoHeader
 from glc_train.transform import ImageTransform, VideoTransform
 
 
@@ -106,7 +107,19 @@ class FrameDecoder(Protocol):
         """Bytes that were decoded so far."""
         ...
 
+    def seek(self, frame: int) -> None:
+        """Makes the iteration begin at `frame`, 0 or later. Raises ValueError where a pipe has gone beyond it."""
+        ...
+
     def __iter__(self) -> Iterator[DecodedFrame]: ...
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """A compressed clip: the file, and what each of its frames took."""
+
+    data: bytes
+    frames: tuple[FrameReport, ...]
 
 
 def spread_qualities(levels: int, count: int = 4) -> list[int]:
@@ -220,6 +233,11 @@ class Codec(nn.Module, ABC):
             FormatError: no such file, written with other weights, or of too large frames.
         """
 
+    @property
+    def summary(self) -> str:
+        """One line for people, about the transform codec."""
+        return f"{self.transform.summary}, {self.quality_levels} qualities"
+
     def autocast(self) -> torch.autocast:
         """The context in which an auto-encoder computes in `compute_dtype`."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.compute_dtype == torch.bfloat16)
@@ -232,3 +250,24 @@ class Codec(nn.Module, ABC):
         if not 0 <= level < self.quality_levels:
             raise ValueError(f"quality must be 0 to {self.quality_levels - 1}, not {level}")
         return torch.full((batch,), level, dtype=torch.int64, device=self.device)
+
+
+def compress_clip(codec: Codec, frames: Iterable[np.ndarray], quality: int, clip: ClipFormat) -> ClipResult:
+    """Compresses pictures uint8 (H, W, 3) to a file in memory; arguments as of `Codec.encoder`."""
+    out = io.BytesIO()
+    with codec.encoder(quality, clip, out) as encoder:
+        reports = tuple(encoder.write(frame) for frame in frames)
+    return ClipResult(out.getvalue(), reports)
+
+
+def decompress_clip(codec: Codec, data: bytes, max_pixels: int | None = MAX_PIXELS) -> list[np.ndarray]:
+    """Decodes a file to pictures uint8 (H, W, 3); arguments as of `Codec.decoder`.
+
+    Raises:
+        FormatError: as of `Codec.decoder`, or damaged anywhere: the decoder gives what is left.
+    """
+    decoder = codec.decoder(io.BytesIO(data), max_pixels=max_pixels)
+    pictures = [frame.picture for frame in decoder]
+    if decoder.damages:
+        raise FormatError("The file is damaged: " + "; ".join(map(str, decoder.damages)))
+    return pictures

@@ -125,6 +125,11 @@ class VideoCodec(Codec):
         """Sides are padded to multiples of this, in every frame alike."""
         return self.image.multiple
 
+    @property
+    def summary(self) -> str:
+        """As of `Codec`."""
+        return f"{self.transform.summary}; intra {self.image.summary}"
+
     def latent_size(self, height: int, width: int) -> tuple[int, int]:
         """As of `Codec`."""
         return self.image.latent_size(height, width)

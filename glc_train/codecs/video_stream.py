@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -35,14 +34,6 @@ from glc_train.pixels import picture_to_tensor
 
 if TYPE_CHECKING:
     from glc_train.codecs.video import VideoCodec
-
-
-@dataclass(frozen=True)
-class ClipResult:
-    """A compressed clip: the file, and what each of its frames took."""
-
-    data: bytes
-    frames: tuple[FrameReport, ...]
 
 
 class _Chain:
@@ -228,7 +219,7 @@ class VideoDecoder:
     """
 
     def __init__(
-        self, codec: VideoCodec, source: BinaryIO, name: str = "The stream", max_pixels: int | None = MAX_PIXELS
+        self, codec: VideoCodec, source: BinaryIO, name: str = "The file", max_pixels: int | None = MAX_PIXELS
     ) -> None:
         self._reader = VideoReader(source, name)
         self.header = self._reader.header
@@ -318,26 +309,3 @@ class VideoDecoder:
             adaptor = chain.gop.adaptor(index, before.has_y)
             latent = chain.frame_coder.decode(record.payload, before.latent_hat, adaptor, header.quality, chain.check)
             chain.keep(index, latent, conditional=True)
-
-
-def compress_clip(
-    codec: VideoCodec, frames: Iterable[np.ndarray], quality: int, clip: ClipFormat, gop: GOP | None = None
-) -> ClipResult:
-    """Compresses pictures uint8 (H, W, 3) to a `.glcv` file in memory; arguments as of `VideoEncoder`."""
-    out = io.BytesIO()
-    with VideoEncoder(codec, quality, clip, out, gop) as encoder:
-        reports = tuple(encoder.write(frame) for frame in frames)
-    return ClipResult(out.getvalue(), reports)
-
-
-def decompress_clip(codec: VideoCodec, data: bytes, max_pixels: int | None = MAX_PIXELS) -> list[np.ndarray]:
-    """Decodes a `.glcv` file to pictures uint8 (H, W, 3); arguments as of `VideoDecoder`.
-
-    Raises:
-        FormatError: as of `VideoDecoder`, or damaged anywhere: `VideoDecoder` gives what is left.
-    """
-    decoder = VideoDecoder(codec, io.BytesIO(data), max_pixels=max_pixels)
-    pictures = [frame.picture for frame in decoder]
-    if decoder.damages:
-        raise FormatError("The stream is damaged: " + "; ".join(map(str, decoder.damages)))
-    return pictures

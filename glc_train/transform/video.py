@@ -171,6 +171,11 @@ class VideoTransform(nn.Module):
 
     z_counts: Tensor
 
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return f"video of {self.tokens} tokens"
+
     def z_bits(self, indices: Tensor) -> Tensor:
         """Bits of each z index under the fitted categorical prior; same shape as `indices`, float32."""
         return categorical_bits(self.z_counts, indices)

@@ -126,8 +126,8 @@ def foreign_class(section: Any, trusted: Trusted) -> str | None:
     if trusted is True or (trusted and target in trusted):
         return str(target)
     raise WeightsError(
-        f"the model is made of {target}, a class from outside glc_train: if you know whose code it is, name it in "
-        f"trusted=[{target}]"
+        f"the model is made of {target}, a class from outside glc_train: if you know whose code it is, name it as "
+        f"trusted=[{target}], for glc as --trusted {target}"
     )
 
 

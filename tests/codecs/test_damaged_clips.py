@@ -181,12 +181,13 @@ def test_other_weights_are_refused(codec: ImageCodec, video_codec: VideoCodec, c
 def test_adaptors_and_qualities_that_the_weights_do_not_have(
     codec: ImageCodec, video_codec: VideoCodec, frames: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = compress_clip(video_codec, frames[:1], 63, CLIP, GOP(5, (0, 2))).data
+    monkeypatch.setattr(video_codec, "gop", GOP(5, (0, 2)))
+    data = compress_clip(video_codec, frames[:1], 63, CLIP).data
     monkeypatch.setattr(VideoCodec, "fingerprint", video_codec.fingerprint)
     fewer = build(codec, gop=GOP(5, (0, 1)), quality_levels=4, adaptors=2)
     with pytest.raises(FormatError, match="quality 63, but the loaded weights know only 0 to 3"):
         VideoDecoder(fewer, io.BytesIO(data))
-    data = compress_clip(video_codec, frames[:1], 3, CLIP, GOP(5, (0, 2))).data
+    data = compress_clip(video_codec, frames[:1], 3, CLIP).data
     with pytest.raises(FormatError, match="adaptor 2, but the loaded weights know only 0 to 1"):
         VideoDecoder(fewer, io.BytesIO(data))
 

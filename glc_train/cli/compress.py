@@ -1,0 +1,147 @@
+"""`glc compress`: a picture, a folder of them, or a clip."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from fractions import Fraction
+from functools import cache, partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from glc_train.bitstream import MAX_PIXELS, ClipFormat, check_pixels
+from glc_train.cli.errors import CommandError
+from glc_train.cli.files import Job, check_new, chosen_quality, load, plan, remarks, whole_file
+from glc_train.cli.jobs import PIPE, Clock, Done, frame_bar, run_jobs
+from glc_train.codecs import Codec, ImageCodec, VideoCodec
+from glc_train.data import FoundFiles, open_clip, read_picture, search_pictures
+from glc_train.data.clips import frame_files
+
+Frames = Iterable[np.ndarray]
+
+
+def compress(args: argparse.Namespace) -> int:
+    """Returns the exit code. Raises CommandError, WeightsError."""
+    Image.MAX_IMAGE_PIXELS = args.max_pixels or MAX_PIXELS  # the limit that reading pictures keeps to
+    clip = args.output == PIPE or args.output.suffix.lower() == VideoCodec.suffix
+    jobs, found = _clip(args) if clip else _pictures(args)
+    if found is None and args.output != PIPE:
+        check_new(jobs[0].target, args.overwrite)
+
+    @cache
+    def codec() -> tuple[Codec, int]:
+        loaded = load(args, VideoCodec if clip else ImageCodec)
+        return loaded, chosen_quality(args, loaded)
+
+    if found is not None:
+        codec()  # weights that cannot be loaded are no failure of each file
+    code = run_jobs(jobs, partial(_compress_one, args, clip, codec), found, args.overwrite)
+    if clip and code == 0 and args.input.is_dir() and (remark := frame_files(args.input).remark):
+        print(f"glc: {remark}", file=sys.stderr)
+    return code
+
+
+def _clip(args: argparse.Namespace) -> tuple[list[Job], None]:
+    if args.target_bpp is not None:
+        raise CommandError("--target-bpp: only pictures are coded to a target; give a clip its --quality.")
+    if args.input == PIPE:
+        raise CommandError("-: a clip is read from a file or a folder of frames; name one.")
+    if args.output.is_dir():
+        raise CommandError(f"{args.output} is a folder: name the {VideoCodec.suffix} file to write.")
+    return [Job(args.input, args.output)], None
+
+
+def _pictures(args: argparse.Namespace) -> tuple[list[Job], FoundFiles | None]:
+    for option in ("size", "fps"):
+        if getattr(args, option) is not None:
+            raise CommandError(f"--{option}: only a clip has it; name a {VideoCodec.suffix} file to write.")
+    jobs, found = plan(args.input, args.output, search_pictures, ImageCodec.suffix)
+    if jobs[0].target.suffix != ImageCodec.suffix:
+        raise CommandError(f"{args.output}: the name of a compressed picture ends in {ImageCodec.suffix}.")
+    return jobs, found
+
+
+@contextmanager
+def _opened(path: Path, args: argparse.Namespace, clip: bool) -> Iterator[tuple[ClipFormat, Frames, int | None]]:
+    """Format and frames of what is to be compressed, and how many they are, where that is known."""
+    with remarks(path):
+        if not clip:
+            picture = read_picture(path)
+            yield ClipFormat(width=picture.shape[1], height=picture.shape[0]), [picture], 1
+            return
+        with open_clip(path, size=args.size, fps=args.fps) as reader:
+            info = reader.info
+            check_pixels(info, args.max_pixels or MAX_PIXELS, str(path))
+            clip_format = ClipFormat(
+                width=info.width,
+                height=info.height,
+                fps=info.fps.as_integer_ratio(),
+                matrix=info.matrix,
+                full_range=info.full_range,
+            )
+            yield clip_format, reader, info.frames
+
+
+def _compress_one(args: argparse.Namespace, clip: bool, ready: Callable[[], tuple[Codec, int]], job: Job) -> Done:
+    with _opened(job.source, args, clip) as (clip_format, frames, total):
+        codec, quality = ready()
+        clock, number, target = Clock(), 0, args.target_bpp
+        most = None if target is None else target * clip_format.width * clip_format.height / 8
+        out: AbstractContextManager[BinaryIO]
+        out = nullcontext(sys.stdout.buffer) if job.target == PIPE else whole_file(job.target)
+        with frame_bar(clip, total) as count:
+            if most is not None:
+                files = [_in_memory(codec, each, clip_format, frames, clock) for each in range(codec.quality_levels)]
+                quality = largest_within(list(map(len, files)), most)
+            with out as file:
+                if most is not None:
+                    number, size = 1, file.write(files[quality])
+                else:
+                    number, size = _encode(codec, quality, clip_format, frames, file, clock, count)
+                if not number:
+                    raise CommandError(f"{job.source}: no frame in this clip; check the file.")
+    over = most is not None and size > most
+    done = Done(
+        width=clip_format.width,
+        height=clip_format.height,
+        quality=quality,
+        size=size,
+        frames=number,
+        fps=Fraction(*clip_format.fps) if clip else None,
+        seconds=clock.seconds,
+        remark="" if target is None else f"over the target of {target:g} bpp" if over else f"target {target:g} bpp",
+    )
+    if over:
+        print(f"glc: {job.source}: even the smallest file has {done.bpp:.4f} bpp, above the target.", file=sys.stderr)
+    return done
+
+
+def _encode(
+    codec: Codec, quality: int, clip_format: ClipFormat, frames: Frames, file: BinaryIO, clock: Clock,
+    count: Callable[[], None] = lambda: None,
+) -> tuple[int, int]:  # fmt: skip
+    """Writes the file of these frames; returns their number, and its size in bytes."""
+    number = 0
+    with codec.encoder(quality, clip_format, file) as encoder:
+        for number, picture in enumerate(frames, start=1):  # noqa: B007 - the last number is how many there are
+            clock(encoder.write, picture)
+            count()
+    return number, encoder.size
+
+
+def _in_memory(codec: Codec, quality: int, clip_format: ClipFormat, frames: Frames, clock: Clock) -> bytes:
+    out = io.BytesIO()
+    _encode(codec, quality, clip_format, frames, out, clock)
+    return out.getvalue()
+
+
+def largest_within(sizes: Sequence[int], most: float) -> int:
+    """Index of the largest of the sizes that are at most `most`; of the smallest of all, where none is."""
+    fitting = [index for index, size in enumerate(sizes) if size <= most]
+    return max(fitting, key=lambda i: sizes[i]) if fitting else min(range(len(sizes)), key=lambda i: sizes[i])

@@ -1,0 +1,135 @@
+"""`glc decompress`: a `.glc` file, a folder of them, or a clip."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from fractions import Fraction
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from glc_train.bitstream import MAX_PIXELS, ImageHeader, VideoHeader, check_pixels, read_header
+from glc_train.cli.errors import CommandError
+from glc_train.cli.files import Job, check_new, is_clip, load, plan
+from glc_train.cli.jobs import PIPE, Clock, Done, frame_bar, run_jobs
+from glc_train.codecs import Codec, FrameDecoder, ImageCodec, VideoCodec
+from glc_train.data import ClipInfo, FoundFiles, find_files, write_clip, write_picture
+from glc_train.data.pictures import SUFFIXES
+
+MAX_FILL = 10_000
+"""A gap of more lost frames than this is not filled: no damage leaves one, but a forger might."""
+
+
+def decompress(args: argparse.Namespace) -> int:
+    """Returns the exit code. Raises CommandError, FormatError, WeightsError."""
+    clip = args.input == PIPE or is_clip(args.input)
+    jobs, found = _clip(args) if clip else _pictures(args)
+    if found is None and not (clip and args.output.is_dir()):  # of folders only an empty one is written to
+        check_new(jobs[0].target, args.overwrite)
+
+    @cache
+    def codec() -> Codec:
+        return load(args, VideoCodec if clip else ImageCodec)
+
+    if found is not None:
+        codec()  # weights that cannot be loaded are no failure of each file
+    return run_jobs(jobs, partial(_decompress_one, args, codec), found, args.overwrite)
+
+
+def _clip(args: argparse.Namespace) -> tuple[list[Job], None]:
+    if args.output == PIPE:
+        raise CommandError("-: a decoded clip is written to a file or a folder of frames; name one.")
+    if args.start < 0:
+        raise CommandError(f"--start {args.start}: frames are counted from 0.")
+    return [Job(args.input, args.output)], None
+
+
+def _pictures(args: argparse.Namespace) -> tuple[list[Job], FoundFiles | None]:
+    if args.start:
+        raise CommandError(f"--start: only a clip has frames, and {args.input} is none.")
+    jobs, found = plan(args.input, args.output, _find_coded, ".png")
+    if jobs[0].target.suffix.lower() not in SUFFIXES:
+        raise CommandError(f"{args.output}: the name of a picture ends in one of {', '.join(SUFFIXES)}.")
+    return jobs, found
+
+
+def _find_coded(root: Path) -> FoundFiles:
+    found = find_files(root, (ImageCodec.suffix,))
+    if not found.files:
+        raise CommandError(
+            f"{root}: no {ImageCodec.suffix} file in this folder; name the folder that `glc compress` wrote."
+        )
+    return found
+
+
+@contextmanager
+def _written(target: Path, header: ImageHeader | VideoHeader) -> Iterator[Callable[[np.ndarray], None]]:
+    """Gives what writes the next frame to `target`."""
+    if isinstance(header, ImageHeader):
+        yield partial(write_picture, target)
+        return
+    info = ClipInfo(header.width, header.height, Fraction(*header.fps), header.matrix, header.full_range)
+    with write_clip(target, info) as clip:
+        yield clip.write
+
+
+def _decompress_one(args: argparse.Namespace, ready: Callable[[], Codec], job: Job) -> Done:
+    pipe, most, clock = job.source == PIPE, args.max_pixels or MAX_PIXELS, Clock()
+    name = "standard input" if pipe else str(job.source)
+    with nullcontext(sys.stdin.buffer) if pipe else job.source.open("rb") as file:
+        if not pipe:  # a file that cannot be decoded is no reason to load the weights
+            check_pixels(read_header(file, name), most, name)
+        decoder = ready().decoder(file, name, most)
+        if args.start:
+            decoder.seek(args.start)
+        header, frames, told = decoder.header, 0, 0
+        clip, shown = isinstance(header, VideoHeader), _shown(decoder, args.start)
+        with frame_bar(clip) as count, _written(job.target, header) as write:
+            while (picture := clock(next, shown, None)) is not None:
+                write(picture)
+                frames += 1
+                told = _tell(decoder, name, told)
+                count()
+            told = _tell(decoder, name, told)
+            if not frames:
+                raise CommandError(_why_none(decoder, args.start, name))
+    return Done(
+        width=header.width,
+        height=header.height,
+        quality=header.quality,
+        size=decoder.size,
+        frames=frames,
+        fps=Fraction(*header.fps) if isinstance(header, VideoHeader) else None,
+        seconds=clock.seconds,
+        damaged=told > 0,
+    )
+
+
+def _shown(decoder: FrameDecoder, start: int) -> Iterator[np.ndarray]:
+    """The frames from `start` on; where some are lost, the one before stays, or the one after comes early."""
+    expected, last = start, None
+    for frame in decoder:
+        gap = frame.index - expected
+        still = frame.picture if last is None else last.picture
+        yield from (still for _ in range(gap if gap <= MAX_FILL else 0))
+        yield frame.picture
+        expected, last = frame.index + 1, frame
+    if last is not None and decoder.frames is not None and decoder.frames - expected <= MAX_FILL:
+        yield from (last.picture for _ in range(expected, decoder.frames))
+
+
+def _tell(decoder: FrameDecoder, name: str, told: int) -> int:
+    """Says on stderr what was found damaged after the first `told` reports; returns how many there are."""
+    for damage in decoder.damages[told:]:
+        print(f"glc: {name}: {damage}.", file=sys.stderr)
+    return len(decoder.damages)
+
+
+def _why_none(decoder: FrameDecoder, start: int, name: str) -> str:
+    if decoder.damages or not start:
+        return f"{name}: no frame can be decoded; copy or encode the file again."
+    return f"--start {start}: {name} has only {decoder.frames} frames, counted from 0."
