@@ -125,7 +125,9 @@ def explain(error: Exception) -> str:
         return _unreadable(error.override)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={name}: there is none{_choice(name, error.options or ())}."
+        folders = re.findall(r"path=file://(.*)", str(error))  # Hydra gives no options for one of a list
+        present = [path.stem for folder in folders for path in sorted(Path(folder, group).glob("*.yaml"))]
+        return f"{group}={name}: there is none{_choice(name, error.options or present)}."
     if isinstance(error, CompactHydraException) and isinstance(cause, OmegaConfBaseException) and cause.full_key:
         known = map(str, cause.parent_node.keys() if isinstance(cause.parent_node, DictConfig) else ())
         section = cause.full_key.rpartition(".")[0]

@@ -39,6 +39,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     [
         ("evaluate.py", "ckpt=nowhere.ckpt", "no weights file at nowhere.ckpt: give the path of"),
         ("evaluate.py", "qualites=0", "qualites: there is no such option; perhaps qualities is meant."),
+        ("evaluate.py", "metrics=[psnr,lpip]", "metrics=lpip: there is none; perhaps lpips is meant."),
         ("evaluate.py", "data=folder", "The folder of folder is not known: give data.test.root=FOLDER."),
         (
             "train.py",
