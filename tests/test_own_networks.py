@@ -7,8 +7,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from glc_train import cli
 from glc_train.autoencoder import VQVAE
 from glc_train.codecs import ImageCodec
+from glc_train.data import render_picture, write_picture
 from glc_train.transform import ImageTransform, VideoTransform
 from glc_train.weights import (
     WeightsError,
@@ -144,3 +146,16 @@ def test_settings_of_ones_own_class_are_plain_values(config: dict[str, Any]) -> 
     nested = {"_target_": "os.system", "command": "false"}
     codec: Any = build_codec(config | {"transform": config["transform"] | {"volume": nested}}, trusted=True)
     assert codec.transform.volume == nested
+
+
+def test_glc_takes_them_where_they_are_named(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_picture(tmp_path / "a.png", render_picture(32, 32, 1))
+    named = [word for name in NAMES for word in ("--trusted", name)]
+    command = ["compress", str(tmp_path / "a.png"), str(tmp_path / "a.glc"), "--weights", str(path)]
+    assert cli.main(command) == 1
+    assert "--trusted test" in capsys.readouterr().err
+    assert not (tmp_path / "a.glc").exists()
+    assert cli.main([*command, *named]) == 0
+    assert cli.main(["info", str(path), *named]) == 0
