@@ -60,7 +60,8 @@ class Coded:
         size: of the file in bytes.
         bpp: bits of the file per pixel.
         decoded: uint8 (H, W, 3).
-        psnr: in dB. lpips: from 0, which is equal.
+        psnr: in dB.
+        lpips: from 0, which is equal.
     """
 
     picture: str

@@ -14,7 +14,7 @@ import torch
 
 
 def commit() -> str | None:
-    """Commit of the checkout that this package lies in, ``-dirty`` where files differ; ``None`` outside of git."""
+    """Commit of the checkout that this package lies in, `-dirty` where files differ; `None` outside of git."""
     folder = Path(__file__).resolve().parents[1]
     try:
         run = subprocess.run(

@@ -18,8 +18,8 @@ from glc_train.data.clip_info import ClipError
 from glc_train.data.clip_rendered import render_clip
 from glc_train.data.clip_sources import find_clips
 from glc_train.data.clips import open_clip
+from glc_train.data.file_passes import first_readable
 from glc_train.data.module import VAL_MULTIPLE, StreamDataModule, check_val_max_side, val_window
-from glc_train.data.passes import first_readable
 from glc_train.data.pictures import PathLike
 from glc_train.data.source import CropSource, SourceFactory
 from glc_train.pixels import to_signed

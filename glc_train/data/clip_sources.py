@@ -16,7 +16,7 @@ from glc_train.data.clip_info import ClipError, natural_key
 from glc_train.data.clip_store import ClipStore
 from glc_train.data.clips import VIDEO_SUFFIXES
 from glc_train.data.crops import RandomCrops
-from glc_train.data.passes import FilePasses
+from glc_train.data.file_passes import FilePasses
 from glc_train.data.pictures import SUFFIXES, PathLike
 from glc_train.data.source import sample_generator
 from glc_train.data.walk import find_files

@@ -15,7 +15,7 @@ from PIL import Image
 from glc_train.data.clip_colour import Colours
 from glc_train.data.clip_info import ClipError, ClipInfo
 from glc_train.data.clips import frame_files, open_clip, read_frame
-from glc_train.data.passes import DecodedCache
+from glc_train.data.file_passes import DecodedCache
 from glc_train.data.pictures import Picture
 from glc_train.data.timeline import timeline_of
 from glc_train.data.video_file import VideoFile, checked_picture

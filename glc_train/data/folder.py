@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from glc_train.data.crops import RandomCrops
-from glc_train.data.passes import DecodedCache, FilePasses
+from glc_train.data.file_passes import DecodedCache, FilePasses
 from glc_train.data.pictures import PathLike, Picture, PictureError, find_pictures, read_picture
 from glc_train.data.source import sample_generator
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
+from glc_train.data.file_passes import first_readable
 from glc_train.data.packaged import packaged_pictures
-from glc_train.data.passes import first_readable
 from glc_train.data.pictures import PathLike, PictureError, find_pictures, read_picture
 from glc_train.data.source import CropSource, SourceFactory, check_ranks, follow, name_of
 from glc_train.pixels import to_signed

@@ -17,8 +17,8 @@ class BDRateError(ValueError):
 class BDRate:
     """Mean difference of rate over the range of the metric that both curves reach.
 
-    ``percent`` is negative where the tested codec needs fewer bits. ``low`` and ``high`` bound the overlap in units of
-    the metric; ``share`` is the overlap's width over that of both curves together, in (0, 1].
+    `percent` is negative where the tested codec needs fewer bits. `low` and `high` bound the overlap in units of
+    the metric; `share` is the overlap's width over that of both curves together, in (0, 1].
     """
 
     percent: float

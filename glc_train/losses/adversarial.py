@@ -30,7 +30,8 @@ class GeneratorGradient:
 
     Attributes:
         gradient: (B, 3, H, W), to be sent back from x_hat.
-        loss: scalar generator loss. weight: scalar adaptive weight (the mean of the pictures' own).
+        loss: scalar generator loss.
+        weight: scalar adaptive weight (the mean of the pictures' own).
     """
 
     gradient: Tensor

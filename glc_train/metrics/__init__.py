@@ -1,4 +1,4 @@
-"""Distances between an original and a decoded picture; a value that could not be computed is ``None``, never 0."""
+"""Distances between an original and a decoded picture; a value that could not be computed is `None`, never 0."""
 
 from glc_train.metrics.fidelity import ms_ssim, psnr
 from glc_train.metrics.inception import Inception2015, load_inception

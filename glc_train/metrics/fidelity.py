@@ -11,7 +11,7 @@ MS_SSIM_SMALLEST_SIDE = 176
 
 
 def check_pair(original: Tensor, decoded: Tensor) -> None:
-    """Raise ``ValueError`` unless both are (B, 3, H, W) floating tensors of one shape."""
+    """Raise `ValueError` unless both are (B, 3, H, W) floating tensors of one shape."""
     if original.shape != decoded.shape:
         raise ValueError(
             f"The original is {tuple(original.shape)} and the decoded picture {tuple(decoded.shape)}: "
@@ -47,7 +47,7 @@ def ms_ssim(original: Tensor, decoded: Tensor) -> Tensor | None:
         original, decoded: (B, 3, H, W) RGB in [0, 1].
 
     Returns:
-        (B,) in [0, 1], or ``None`` where a side has fewer than 176 pixels.
+        (B,) in [0, 1], or `None` where a side has fewer than 176 pixels.
     """
     check_pair(original, decoded)
     if min(original.shape[-2:]) < MS_SSIM_SMALLEST_SIDE:

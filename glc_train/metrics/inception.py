@@ -2,7 +2,7 @@
 
 It differs from torchvision's Inception v3 in the pooling of five blocks, in its 1008 classes and in how it resizes.
 Its weights are not a part of any package: bring the file that torch-fidelity and pytorch-fid share
-(``pt_inception-2015-12-05-6726825d.pth``).
+(`pt_inception-2015-12-05-6726825d.pth`).
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Inception2015(blocks.Inception3):
 
 
 def load_inception(path: Path | str) -> Inception2015:
-    """Read the weights of the 2015 network, strictly; raises ``ValueError`` where the file holds another network."""
+    """Read the weights of the 2015 network, strictly; raises `ValueError` where the file holds another network."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path} does not exist: name the file pt_inception-2015-12-05-6726825d.pth.")

@@ -26,7 +26,7 @@ EXPECTED_PATCHES: dict[tuple[str, int], int] = {
 
 
 def count_patches(height: int, width: int, size: int = 256) -> int:
-    """Number of patches that :func:`cut_patches` takes from a picture of ``height`` x ``width`` pixels."""
+    """Number of patches that `cut_patches` takes from a picture of `height` x `width` pixels."""
     shift = size // 2
     first = (height // size) * (width // size)
     second = (max(height - shift, 0) // size) * (max(width - shift, 0) // size)
@@ -45,7 +45,7 @@ def cut_patches(picture: np.ndarray, size: int = 256) -> np.ndarray:
 
 
 def check_patch_count(dataset: str, count: int, size: int = 256) -> None:
-    """Raise ``ValueError`` where a known data set gave another number of patches than the protocol names."""
+    """Raise `ValueError` where a known data set gave another number of patches than the protocol names."""
     expected = EXPECTED_PATCHES.get((dataset, size))
     if expected is not None and count != expected:
         raise ValueError(
@@ -56,7 +56,7 @@ def check_patch_count(dataset: str, count: int, size: int = 256) -> None:
 
 @dataclass(frozen=True)
 class DistributionScores:
-    """FID and KID of all patches so far, and their number; ``None`` where there are too few patches."""
+    """FID and KID of all patches so far, and their number; `None` where there are too few patches."""
 
     fid: float | None
     kid: float | None

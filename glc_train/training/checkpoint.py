@@ -32,7 +32,8 @@ def newest_sound(folder: Path, tidy: bool) -> Path | None:
     Every byte is read and checked. A damaged one is named in the log.
 
     Args:
-        folder: of a stage. tidy: set a damaged one aside as `damaged.ckpt`, so that no sound one makes room for it.
+        folder: of a stage.
+        tidy: set a damaged one aside as `damaged.ckpt`, so that no sound one makes room for it.
 
     Raises:
         TrainingError: there are checkpoints, but all are damaged. OSError: one cannot be read.

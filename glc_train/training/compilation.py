@@ -18,7 +18,8 @@ def compile_blocks(stage: Stage, options: Mapping[str, Any] | None = None) -> li
     twice.
 
     Args:
-        stage: prepared; its averaged copy stays as it is. options: of `torch.compile`.
+        stage: prepared; its averaged copy stays as it is.
+        options: of `torch.compile`.
 
     Returns:
         What was compiled.

@@ -41,7 +41,9 @@ def make_loggers(config: DictConfig, stage: str, folder: Path) -> list[Logger]:
     """The loggers of `config.logger`.
 
     Args:
-        config: the composed configuration. stage: its name. folder: of the stage.
+        config: the composed configuration.
+        stage: its name.
+        folder: of the stage.
     """
     group = run_group(str(config.get("name", "run")), Path(config.out))
     return [make(entry, **logger_options(entry, folder, group, stage)) for entry in entries(config, "logger").values()]
@@ -57,7 +59,9 @@ def logger_options(config: DictConfig, folder: Path, group: str, stage: str) -> 
 
     Args:
         config: with the logger's `_target_`.
-        folder: of the stage; keeps the run's id. group: of the stages of one run. stage: its name.
+        folder: of the stage; keeps the run's id.
+        group: of the stages of one run.
+        stage: its name.
     """
     options: dict[str, Any] = fill(config, save_dir=str(folder))
     if not _is(config, WandbLogger):

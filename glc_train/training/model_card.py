@@ -31,13 +31,18 @@ class TrainingFacts:
     """What a model card says.
 
     Attributes:
-        stage: class of the stage. config: the composed configuration.
-        steps: training steps. minutes: of training, over all runs. skipped_steps: whose gradient was not finite.
+        stage: class of the stage.
+        config: the composed configuration.
+        steps: training steps.
+        minutes: of training, over all runs.
+        skipped_steps: whose gradient was not finite.
         crops: training crops seen, of `crop_size` pixels a side; of clips, `frames` frames each.
         parameters: of the codec.
         validation: last figures of the averaged weights on the validation pictures; empty if there was no validation.
         start: the weights that the stage started from, as `record.read_start` gives them.
-        precision: of the training arithmetic. hardware: in words. processes: that trained together.
+        precision: of the training arithmetic.
+        hardware: in words.
+        processes: that trained together.
     """
 
     stage: str
@@ -135,8 +140,11 @@ def training_facts(
     """Facts of a stage that has just been trained.
 
     Args:
-        stage: with its counters. trainer: that trained it.
-        config: the composed configuration. name: of the stage in it. start: see `TrainingFacts`.
+        stage: with its counters.
+        trainer: that trained it.
+        config: the composed configuration.
+        name: of the stage in it.
+        start: see `TrainingFacts`.
     """
     section = config.stages[name]
     return TrainingFacts(

@@ -95,7 +95,8 @@ class PixelStage(LatentStage):
     Args:
         picture: pixel losses.
         latent: weight of the losses of the latent.
-        pixel_predictor: code predictor on the re-encoded reconstruction, or None. pixel_code_prediction: its weight.
+        pixel_predictor: code predictor on the re-encoded reconstruction, or None.
+        pixel_code_prediction: its weight.
         train_encoder: whether the auto-encoder's encoder is trained as well as its decoder. Its codebook stays as it
             is: the codes that code prediction asks for.
         train_transform: whether the transform codec and its code predictor are trained. Without them and the encoder

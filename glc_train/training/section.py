@@ -82,7 +82,9 @@ def make_stage(section: DictConfig, codec: Codec, codec_config: Mapping[str, Any
     """The stage with all its parts; their sizes follow the codec where the section does not say them.
 
     Args:
-        section: of the stage. codec: that it trains. codec_config: that built the codec.
+        section: of the stage.
+        codec: that it trains.
+        codec_config: that built the codec.
         seed: of all that it draws.
     """
     content = plain(section)
@@ -106,7 +108,9 @@ def make_data(config: DictConfig, section: DictConfig, settings: StageSettings) 
     """The data module of a stage; one of another author takes of the stage's options what it knows.
 
     Args:
-        config: the data's section. section: the stage's. settings: of the stage.
+        config: the data's section.
+        section: the stage's.
+        settings: of the stage.
     """
     own = {*_OF_RECIPE, *_SETTINGS, *parameters_of(get_object(section._target_))}
     options = {name: value for name, value in plain(section).items() if name not in own}

@@ -3,8 +3,7 @@
 import copy
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -150,8 +149,6 @@ class Stage(ValidatedModule):
         # What a GPU counts stays there: to read it is to wait.
         self.register_buffer("bad_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("bad_in_a_row", torch.zeros((), dtype=torch.int64), persistent=False)
-        # Labels the parts of a step for a profiler.
-        self.phase: Callable[[str], AbstractContextManager[Any]] = record_function
         self._clock: float | None = None
 
     bad_steps: Tensor
@@ -239,17 +236,17 @@ class Stage(ValidatedModule):
         seen: list[Any] = []
         for k, part in enumerate(parts):
             draws = Draws(self.settings.seed, step * accumulate + k, self.global_rank, self.trainer.world_size)
-            with self.phase("losses"):
+            with record_function("losses"):
                 losses = self.losses(part, draws)
             passes.append(self._backward(losses, step, len(part) / len(batch)))
             seen.append(losses.seen)
             del losses  # and with it the graph
         terms = mean_terms(passes)
-        with self.phase("optimiser"):
+        with record_function("optimiser"):
             terms |= self._optimise(step, against="loss/discriminator" in terms)
-        with self.phase("codebook"):
+        with record_function("codebook"):
             self.after_step(seen, draws)
-        with self.phase("EMA"):
+        with record_function("EMA"):
             if self.ema is not None:
                 self._average()
         self.train_step += 1
@@ -291,11 +288,11 @@ class Stage(ValidatedModule):
 
     def _backward(self, losses: Losses, step: int, share: float) -> dict[str, Tensor]:
         """Gradients of both sides, times `share`; returns what there is to log."""
-        with self.phase("backward"):
+        with record_function("backward"):
             terms = dict(losses.terms) | self._generator_backward(losses, step, share)
         if self.adversary is not None and self.adversary.learns(step) and losses.x_hat is not None:
             assert losses.x is not None
-            with self.phase("discriminator"):
+            with record_function("discriminator"):
                 loss = self.adversary.discriminator_loss(losses.x, losses.x_hat)
                 self.manual_backward(share * loss)
             terms["loss/discriminator"] = loss.detach()
@@ -311,7 +308,7 @@ class Stage(ValidatedModule):
         assert losses.x_hat is not None
         (reconstruction,) = torch.autograd.grad(losses.picture, losses.x_hat, retain_graph=True)
         last_layer = self.codec.autoencoder.decoder.last_layer
-        with self.phase("discriminator"):
+        with record_function("discriminator"):
             through = self.adversary.generator_gradient(losses.x_hat, reconstruction, last_layer, all_mean)
         # One backward pass: a scalar whose gradient at x_hat is the combined gradient.
         carrier = (losses.x_hat * through.gradient.detach()).sum()

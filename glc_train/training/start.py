@@ -37,8 +37,8 @@ def find_model(config: DictConfig, others: list[Path]) -> None:
     """Fills in what a video codec takes over from the image codec that it is trained over.
 
     Args:
-        config: the composed configuration; without a section `video` it stays as it is. others: weights of earlier
-            stages.
+        config: the composed configuration; without a section `video` it stays as it is.
+        others: weights of earlier stages.
 
     Raises:
         TrainingError: there is no image codec, or it cannot serve.

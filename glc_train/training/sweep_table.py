@@ -32,7 +32,8 @@ class SweepJob:
     """One job of a sweep.
 
     Attributes:
-        name: of its folder. overrides: what its command line changed, key → value as written.
+        name: of its folder.
+        overrides: what its command line changed, key → value as written.
         stage: the last stage that has logs; "" if none has.
         metrics: last values of its `val/` columns, without that prefix; empty for a job without a validation.
     """

@@ -122,7 +122,8 @@ def make_trainer(
         config: see conf/trainer/_base.yaml.
         defaults: arguments where the configuration says nothing of them; an interval of validations counts for nothing
             where they go by epochs.
-        callbacks: without those that `enable_...=false` leaves out they are the Trainer's. loggers: likewise.
+        callbacks: without those that `enable_...=false` leaves out they are the Trainer's.
+        loggers: likewise.
 
     Raises:
         TrainingError: Lightning refuses an argument.

@@ -38,11 +38,14 @@ class TransformOutput:
     """What the transform codec makes of a latent.
 
     Attributes:
-        y: (B, C, h, w). z: (B, Cz, h/4, w/4). z_hat: its nearest codes, with the codebook's gradient.
+        y: (B, C, h, w).
+        z: (B, Cz, h/4, w/4).
+        z_hat: its nearest codes, with the codebook's gradient.
         z_indices: (B, h/4, w/4) int64; with the factorised prior the integers (B, Cz, h/4, w/4) of z.
         symbols, scales: (B, C, h, w), in place: every element from its own pass.
         prior: parameters of pass 0.
-        y_hat: (B, C, h, w) after multiplying by the step. latent_hat: (B, N, h, w).
+        y_hat: (B, C, h, w) after multiplying by the step.
+        latent_hat: (B, N, h, w).
         bits_y, bits_z: (B,) estimated bits of each picture.
         priced_bits_y: (B,) bits_y as training prices them: those of noisy symbols where the rounding says so.
     """

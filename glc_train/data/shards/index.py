@@ -51,7 +51,8 @@ class ShardRecord:
 
     Attributes:
         name: relative to the index, or a whole address.
-        size: bytes. sha256: of them, in hexadecimal.
+        size: bytes.
+        sha256: of them, in hexadecimal.
         suffixes: of its files.
         files: of each array of the index its part; `suffix` counts in `suffixes`.
         starts: int64 (samples,), number of each sample's first file in the shard.
@@ -117,8 +118,11 @@ class ShardIndex:
 
     Attributes:
         url: of the index.
-        urls: of the shards. sizes: in bytes. sha256: of each.
-        counts: int64 (shards,), samples of each. ends: int64 (shards,), samples up to and with each.
+        urls: of the shards.
+        sizes: in bytes.
+        sha256: of each.
+        counts: int64 (shards,), samples of each.
+        ends: int64 (shards,), samples up to and with each.
         plan: what the shards were made of, empty if that is not known.
     """
 

@@ -20,7 +20,8 @@ class Item:
     """One sample to be written.
 
     Attributes:
-        key: unique over all shards. path: of the picture.
+        key: unique over all shards.
+        path: of the picture.
         size: bytes that it takes, about.
     """
 

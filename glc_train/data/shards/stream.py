@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from glc_train.data.clip_info import ClipError
-from glc_train.data.passes import Passes, shared_flags
+from glc_train.data.file_passes import Passes, shared_flags
 from glc_train.data.pictures import PictureError
 from glc_train.data.shards.addresses import joined
 from glc_train.data.shards.errors import BadSampleError, ShardError

@@ -59,7 +59,8 @@ class FilePasses(Passes):
     Which file place i of the sequence has depends on (seed, i) and the list of files alone.
 
     Attributes:
-        paths: the files. unreadable: those that could not be read, with the reason.
+        paths: the files.
+        unreadable: those that could not be read, with the reason.
     """
 
     def __init__(
