@@ -148,9 +148,7 @@ def test_settings_of_ones_own_class_are_plain_values(config: dict[str, Any]) -> 
     assert codec.transform.volume == nested
 
 
-def test_glc_takes_them_where_they_are_named(
-    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_glc_takes_them_where_they_are_named(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_picture(tmp_path / "a.png", render_picture(32, 32, 1))
     named = [word for name in NAMES for word in ("--trusted", name)]
     command = ["compress", str(tmp_path / "a.png"), str(tmp_path / "a.glc"), "--weights", str(path)]
