@@ -1,4 +1,7 @@
-"""Jobs in processes of their own: one that dies costs its job a second try, and never the results of others."""
+"""Jobs in processes of their own: one that dies costs its job a second try, and never the results of others.
+
+`concurrent.futures` fails all jobs of a pool where one process is killed.
+"""
 
 from __future__ import annotations
 
