@@ -60,7 +60,7 @@ RULES: dict[str, Rule] = {
         )
     ),
     "evaluation": Rule(
-        _units("codecs metrics data backbones weights errors files processes provenance precision glc_train")
+        _units("codecs metrics data datasets backbones weights errors files processes provenance precision glc_train")
     ),
     "cli": Rule(_units("codecs bitstream data datasets weights backbones errors files precision glc_train")),
     "demo": Rule(_units("codecs data errors evaluation interruption metrics training weights")),

@@ -61,6 +61,9 @@ def _identity(settings: EvaluationSettings, facts: RunFacts) -> dict[str, Any]:
     values = {name: value for name, value in asdict(settings).items() if name not in _WITHOUT_EFFECT}
     if (root := settings.data.get("root")) is not None:
         values["data"]["root"] = str(Path(root).resolve())
+    values["data"].pop("sets", None)  # of what was found there, the bytes count
+    if facts.data_sha256 is not None:
+        values["data_sha256"] = facts.data_sha256
     return {"weights_sha256": facts.weights_sha256, **values, "device": facts.device, "dtype": facts.dtype}
 
 

@@ -222,9 +222,13 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What made a result: enough to make it again. `left_out` and `notes` say what is missing in it, and why."""
+    """What made a result: enough to make it again. `left_out` and `notes` say what is missing in it, and why.
+
+    `data_sha256` stands for all files of a prepared set; `None` of a folder of the user's.
+    """
 
     dataset: str
+    data_sha256: str | None = None
     checkpoint: str | None = None
     weights_sha256: str | None = None
     device: str = "cpu"

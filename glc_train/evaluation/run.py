@@ -134,7 +134,7 @@ def run_evaluation(settings: EvaluationSettings, codec: Any = None) -> list[Code
     bench = plan.bench(codec)
     _check_fit(bench, items, data, settings)
     check_qualities(bench.qualities, codec.quality_levels)
-    facts = settings.facts(data.name)
+    facts = settings.facts(data)
     sizes, left_out = readable(items[: settings.limit], settings.strict, settings.progress)
     if left_out:
         data.check_count(len(items) - len(left_out))

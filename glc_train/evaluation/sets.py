@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from glc_train.data import find_clips, find_pictures, open_clip, packaged_pictures, read_picture
 from glc_train.data.clip_info import DEFAULT_FPS, ClipInfo
+from glc_train.datasets import Manifest, check_folder
 from glc_train.errors import is_for_user
 from glc_train.evaluation.results import EvaluationError, LeftOut
 from glc_train.files import printable
@@ -71,12 +73,16 @@ class EvaluationSet:
         root: its folder.
         expected: how many pictures or clips it has; None: any number.
         published: name of published curves to compare with, see `load_published`.
+        prepared: name and split of a set that `glc data prepare` makes, such as kodak/test; None: it makes none.
+        sets: folder of prepared sets (--root there), in which `prepared` is looked for where there is no `root`.
     """
 
     name: str = "own"
     root: str | None = None
     expected: int | None = None
     published: str | None = None
+    prepared: str | None = None
+    sets: str | None = None
 
     def items(self) -> Sequence[Item]:
         """All pictures or clips. Raises ValueError or OSError with a sentence that says what to change."""
@@ -85,8 +91,44 @@ class EvaluationSet:
     def folder(self) -> str:
         """`root`. Raises EvaluationError where it is not known."""
         if self.root is None:
-            raise EvaluationError(f"The folder of {self.name} is not known: give data.test.root=FOLDER.")
+            known = f", or set GLC_DATA to the --root of glc data prepare {self._set_name}" if self.prepared else ""
+            raise EvaluationError(f"The folder of {self.name} is not known: give data.test.root=FOLDER{known}.")
         return self.root
+
+    def found(self, search: Callable[[str], list[Path]]) -> list[Path]:
+        """Files of the prepared set, all of them verified, or else what `search` finds below `root`.
+
+        Raises:
+            DataSetError: the set is not prepared, or files are missing or differ.
+            EvaluationError: neither `root` nor `sets` is known.
+        """
+        manifest = self._manifest
+        if manifest is None:
+            return search(self.folder())
+        return [self._prepared_folder / file.path for file in manifest.files if file.split == self._split]
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 that stands for all files of the prepared set, whatever their names; None of another folder."""
+        return self._manifest.digest(self._split) if self._manifest else None
+
+    @cached_property
+    def _manifest(self) -> Manifest | None:
+        if self.root is not None or self.prepared is None or self.sets is None:
+            return None
+        return check_folder(self._prepared_folder)
+
+    @property
+    def _prepared_folder(self) -> Path:
+        return Path(self.sets or "").expanduser() / self._set_name
+
+    @property
+    def _set_name(self) -> str:
+        return (self.prepared or "").partition("/")[0]
+
+    @property
+    def _split(self) -> str:
+        return (self.prepared or "").partition("/")[2]
 
     def check_count(self, count: int) -> None:
         """Raises EvaluationError where there are not as many as expected."""
@@ -106,7 +148,7 @@ class Pictures(EvaluationSet):
     def items(self) -> list[Still]:
         """See `EvaluationSet`."""
         use_packaged = self.packaged and self.root is None
-        found = packaged_pictures("test") if use_packaged else find_pictures(self.folder())
+        found = packaged_pictures("test") if use_packaged else self.found(find_pictures)
         return [Still(name, path) for name, path in zip(labels(found), found, strict=True)]
 
 
@@ -137,11 +179,12 @@ class Clips(EvaluationSet):
 
     def items(self) -> list[Clip]:
         """See `EvaluationSet`."""
-        root = self.folder()
-        every = find_clips(root) if self.size is None else find_clips(root, suffixes=(".yuv",))
+        every = self.found(find_clips if self.size is None else partial(find_clips, suffixes=(".yuv",)))
         missing = sorted(set(self.only or ()) - {path.stem for path in every})
         if missing:
-            raise EvaluationError(f"{root} has no clip called {', '.join(missing)}: correct data.test.only.")
+            raise EvaluationError(
+                f"{self.root or self.name} has no clip called {', '.join(missing)}: correct data.test.only."
+            )
         found = [path for path in every if self.only is None or path.stem in self.only]
         size = None if self.size is None else (self.size[0], self.size[1])
         return [Clip(name, path, self.frames, size) for name, path in zip(labels(found), found, strict=True)]

@@ -86,10 +86,11 @@ class EvaluationSettings:
         """The data set. Raises EvaluationError where its configuration does not fit."""
         return cast(EvaluationSet, build("data.test", self.data))
 
-    def facts(self, dataset: str) -> RunFacts:
+    def facts(self, data: EvaluationSet) -> RunFacts:
         """What makes the results of this evaluation on a data set, read when they are written."""
         return RunFacts(
-            dataset=dataset,
+            dataset=data.name,
+            data_sha256=getattr(data, "digest", None),
             checkpoint=self.ckpt,
             weights_sha256=fingerprint(self.ckpt) if self.ckpt else None,
             device=self.torch_device,
