@@ -50,7 +50,15 @@ def predictor() -> CodePredictor:
     return CodePredictor(16, 32, width=16, heads=2, mlp=16, layers=1, grid=4)
 
 
-def stage(own: bool = False, pixels: bool = False, adversary: bool = False, **clip: Any) -> VideoStage:
+def stage(
+    own: bool = False,
+    pixels: bool = False,
+    adversary: bool = False,
+    train_encoder: bool = True,
+    train_transform: bool = True,
+    **clip: Any,
+) -> VideoStage:
+    """A stage of clips, prepared, with a codebook that has its entries; `clip`: of `ClipSettings`."""
     model = codec(own)
     torch.manual_seed(1)
     options: dict[str, Any] = {
@@ -65,6 +73,7 @@ def stage(own: bool = False, pixels: bool = False, adversary: bool = False, **cl
     }
     if pixels:
         options |= {"picture": PictureLoss(lpips=0.0), "pixel_predictor": predictor(), "pixel_code_prediction": 0.1}
+        options |= {"train_encoder": train_encoder, "train_transform": train_transform}
     made = (VideoPixelStage if pixels else VideoStage)(**options)
     made.prepare()
     made.fresh = False

@@ -34,7 +34,7 @@ def psnr(original: Tensor, decoded: Tensor) -> Tensor:
         (B,) dB; average these over pictures, not the squared errors (evaluation protocol).
     """
     check_pair(original, decoded)
-    precise = torch.float32 if original.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+    precise = torch.float32 if original.is_mps else torch.float64  # Apple's GPUs have no float64
     mse = (original.to(precise) - decoded.to(precise)).square().mean((1, 2, 3))
     return (-10 * mse.log10()).to(torch.float32)
 

@@ -16,7 +16,7 @@ from glc_train.training.codebook import CodebookSettings, CodebookWatch
 from glc_train.training.distributed import Draws, all_sum
 from glc_train.training.stage import Losses, Stage, StageSettings, mean_terms
 from glc_train.training.validation import shown_levels
-from glc_train.transform import Rounding, TransformOutput, VideoTransform
+from glc_train.transform import Rounding, TransformOutput
 from glc_train.weights import Codec
 
 _Result = TypeVar("_Result")
@@ -136,8 +136,7 @@ class LatentStage(Stage):
         self.code_prediction = code_prediction
         self.codebook = codebook
         self.rounding = rounding
-        transform = codec.transform
-        hyper = transform.z_quantiser if isinstance(transform, VideoTransform) else transform.hyper_codebook
+        hyper = codec.transform.hyper_codebook
         self._hyper = (hyper,)  # in a tuple, so that it stays a part of the codec alone
         self.watch = None if hyper is None else CodebookWatch(hyper, codebook)
 

@@ -11,7 +11,8 @@ _UNIT = 16.0  # of the scales; a power of two, so that the product is exact. Ada
 
 def categorical_bits(counts: Tensor, indices: Tensor) -> Tensor:
     """Bits of indices (any shape) int64 under the histogram `counts` (M,); the same shape, float32."""
-    share = counts.double() / counts.double().sum()
+    precise = counts.float() if counts.is_mps else counts.double()  # Apple's GPUs have no float64
+    share = precise / precise.sum()
     # An index that was never seen still costs a finite number of bits: the coder's tables give each 2^-24.
     return -torch.log2(share.clamp_min(2.0**-24))[indices].float()
 

@@ -180,6 +180,11 @@ class VideoTransform(nn.Module):
         """Bits of each z index under the fitted categorical prior; same shape as `indices`, float32."""
         return categorical_bits(self.z_counts, indices)
 
+    @property
+    def hyper_codebook(self) -> VectorQuantiser:
+        """The codebook of z."""
+        return self.z_quantiser
+
     def encode(self, latent: Tensor, given: FrameContext, quality: Tensor) -> Encoded:
         """The encoder's half, of a latent (B, N, h, w) given the frame before, at `quality` (B,) int64."""
         y = self.analysis(torch.cat([latent, given.context], dim=1), quality)

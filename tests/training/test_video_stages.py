@@ -118,6 +118,16 @@ def test_the_image_codec_is_never_trained(own: bool) -> None:
         assert bool(decoder) == (own and pixels)
 
 
+def test_the_decoder_of_a_clip_alone_can_learn() -> None:
+    made = stage(own=True, pixels=True, train_encoder=False, train_transform=False)
+    named, terms = gradients(made, frames=3)
+    assert {name.split(".")[0] for name in named} == {"codec", "pixel_predictor"}
+    assert all(name.startswith(("codec.own_autoencoder.decoder.", "pixel_predictor.")) for name in named)
+    assert float(terms["bpp_y"]) > 0
+    with pytest.raises(ValueError, match="train_transform=false leaves nothing to train"):
+        stage(pixels=True, train_encoder=False, train_transform=False)
+
+
 def test_training_lowers_the_loss() -> None:
     made = stage(cascaded=True)
     parameters = [p for module in made.trained_modules() for p in module.parameters()]
