@@ -34,7 +34,7 @@ def tiny_overrides(out: Path, steps: int, stages: Sequence[str] = STAGES) -> lis
             f"stages.{stage}.steps={steps}",
             f"stages.{stage}.minutes=null",
         ]
-        if stage != "autoencoder":
+        if not stage.startswith("autoencoder"):
             overrides.append(f"++stages.{stage}.predictor={_SMALL_PREDICTOR}")
     return overrides
 

@@ -143,6 +143,11 @@ class StreamDataModule(lightning.LightningDataModule):
         self._batches: CropBatches | None = None
         self._val_set: Dataset[Any] | None = None
 
+    @property
+    def source(self) -> CropSource | None:
+        """The source of training samples, once it is set up."""
+        return None if self._batches is None else self._batches.source
+
     def train_source(self) -> CropSource:
         """Build the source of training samples."""
         raise NotImplementedError

@@ -28,6 +28,7 @@ from glc_train.training.latent_stage import LatentStage
 from glc_train.training.loggers import LogConfiguration, check_groups, forget_run, make_loggers, wandb_problem
 from glc_train.training.model_card import CARD, CONFIG, training_facts, write_model_card
 from glc_train.training.options import check_options
+from glc_train.training.plan import SayPlan
 from glc_train.training.prior import fit_z_prior
 from glc_train.training.record import EXPORT, check_start, is_done, read_start, write_start, write_summary
 from glc_train.training.section import make_data, make_stage, plain, settings_of, stage_class
@@ -68,11 +69,15 @@ def run_recipe(config: DictConfig, callbacks: Sequence[Callback] = ()) -> Path:
 
 def _run_stages(config: DictConfig, callbacks: Sequence[Callback]) -> Path:
     turns = plan_turns(config)
+    ahead = {turn.name: settings_of(config.stages[turn.name]) for turn in turns if not turn.done}
+    count = len(ahead)
     for turn in turns:
         if turn.done:
             log.info("stage %s is done: %s", turn.name, turn.folder / EXPORT)
         else:
-            train_stage(config, turn, callbacks)
+            plan = SayPlan(turn.name, ahead, config.stages, first=len(ahead) == count)
+            train_stage(config, turn, [plan, *callbacks])
+            ahead = {name: settings for name, settings in ahead.items() if name != turn.name}
     final = Path(config.out) / EXPORT
     _publish(turns[-1].folder / EXPORT, final)
     return final

@@ -3,13 +3,14 @@
 import dataclasses
 import inspect
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from hydra.utils import get_object
 from lightning import LightningDataModule
 from omegaconf import DictConfig, OmegaConf
 
 from glc_train.codecs import Codec
+from glc_train.data import ClipDataModule, PictureDataModule
 from glc_train.training.stage import Stage, StageSettings, TrainingError
 from glc_train.training.trainer import fill, make
 
@@ -88,20 +89,32 @@ def make_stage(section: DictConfig, codec: Codec, codec_config: Mapping[str, Any
         seed: of all that it draws.
     """
     content = plain(section)
-    taken = parameters_of(get_object(content["_target_"]))
+    parameters = parameters_of(get_object(content["_target_"]))
     sizes = {
         "quality_levels": codec.quality_levels,
         "latent_channels": codec.latent_channels,
         "codes": codec.autoencoder.quantiser.codes,
     }
-    parts = {
-        name: value | fill(value, **sizes) if isinstance(value, dict) and "_target_" in value else value
-        for name, value in content.items()
-        if name in taken or name == "_target_"
-    }
+    parts = {name: content[name] for name in content if name in parameters or name == "_target_"}
+    for name, value in parts.items():
+        if isinstance(value, dict) and "_target_" in value:
+            kept = _without_leftovers(value, parameters[name].annotation)
+            parts[name] = kept | fill(kept, **sizes)
     settings = settings_of(section, seed=seed)
     stage: Stage = make(parts, codec=codec, codec_config=codec_config, settings=settings)
     return stage
+
+
+def _without_leftovers(part: dict[str, Any], annotation: Any) -> dict[str, Any]:
+    """A section without the options of the class of ours (in the annotation) whose place another class has taken.
+
+    Such as `picture._target_=my_losses.Mine`, which is merged with the options of `PictureLoss`.
+    """
+    kind = get_object(part["_target_"])
+    ours = [each for each in (annotation, *get_args(annotation)) if inspect.isclass(each) and each is not kind]
+    taken = parameters_of(kind) if inspect.isclass(kind) else inspect.signature(kind).parameters
+    left = {name for each in ours for name in parameters_of(each)} - taken.keys()
+    return {name: value for name, value in part.items() if name not in left}
 
 
 def make_data(config: DictConfig, section: DictConfig, settings: StageSettings) -> LightningDataModule:
@@ -116,6 +129,7 @@ def make_data(config: DictConfig, section: DictConfig, settings: StageSettings) 
     options = {name: value for name, value in plain(section).items() if name not in own}
     if "batch_size" in options:
         options["batch_size"] *= settings.accumulate  # the batches of one step come as one
-    given = {name: value for name, value in config.items() if name != "test"}  # which is for evaluate.py
+    given = {str(name): value for name, value in config.items() if name != "test"}  # which is for evaluate.py
+    given = _without_leftovers(given, PictureDataModule | ClipDataModule)
     data: LightningDataModule = make(given, **fill(given, **options, seed=settings.seed))
     return data

@@ -217,7 +217,7 @@ class Stage(ValidatedModule):
     def perceptual_networks(self) -> list[nn.Module]:
         """The frozen networks of the pixel losses, none for a stage without such losses."""
         picture = getattr(self, "picture", None)
-        return [] if picture is None else list(picture.networks)
+        return [] if picture is None else list(getattr(picture, "networks", ()))
 
     @property
     def progress(self) -> float:
