@@ -195,7 +195,7 @@ _ALL = (
         "ILSVRC 2012",
         _OWNERS_PAGE,
         (Source("train", count=1_281_167),),
-        owner="image-net.org, by account: the training pictures of ILSVRC 2012",
+        owner="image-net.org, by account: the training pictures of ILSVRC 2012 (unpack the outer archive)",
         suffixes=(".jpeg",),
         depth=2,
     ),

@@ -18,7 +18,7 @@ from glc_train.datasets.errors import DataSetError
 from glc_train.datasets.manifest import sha256_of
 from glc_train.files import discard, write_text
 
-_TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two packets
+_TIMEOUT = (10.0, 20.0)  # seconds to connect, and between two packets: so long may Ctrl-C take
 _TRIES = 4  # in a row that bring nothing
 _CHUNK = 1 << 16
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})

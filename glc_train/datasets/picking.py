@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from glc_train.datasets.archives import ARCHIVES, Members, select
+from glc_train.datasets.archives import ARCHIVES, Members, is_archive, select
 from glc_train.datasets.catalogue import DataSet, RawVideo, Source
 from glc_train.datasets.errors import DataSetError
 
@@ -61,10 +61,11 @@ def pick(data: DataSet, materials: Sequence[tuple[Members, Source | None]], sour
     lists = [name for _, name in data.lists]
     found: dict[str, Pick] = {}
     for members, known in materials:
-        names = [name for name in select(members.sizes, data.suffixes) if _target(data, name) is not None]
+        targets = {name: _target(data, members, name) for name in select(members.sizes, data.suffixes)}
+        names = [name for name, target in targets.items() if target is not None]
         owners = dict.fromkeys(names, known) if known else _owners(data, members, names)
         picks = [
-            Pick(members, name, source, f"{place_of(source)}/{_target(data, name)}")
+            Pick(members, name, source, f"{place_of(source)}/{targets[name]}")
             for name, source in owners.items()
             if source in sources
         ]
@@ -120,9 +121,11 @@ def raw_format(video: RawVideo, name: str) -> tuple[str, int] | None:
     return (match[1], int(match[2])) if match else None
 
 
-def _target(data: DataSet, name: str) -> str | None:
+def _target(data: DataSet, members: Members, name: str) -> str | None:
     """Where a member goes in its source's folder; `None` if it is not of the set."""
     path = PurePosixPath(name)
+    if is_archive(members.path):
+        path = _stem(members.path.name) / path  # an archive of one class of ImageNet has no folder in it
     if data.video:
         found = raw_format(data.video, name)
         if found is None:

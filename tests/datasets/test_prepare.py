@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,15 @@ def test_imagenet_keeps_its_folders_of_classes(shrink: Shrink, tmp_path: Path) -
     assert manifest.sources[0].name == "CLS-LOC"
 
 
+def test_imagenet_is_taken_from_its_archives_of_classes(shrink: Shrink, tmp_path: Path) -> None:
+    shrink("imagenet", sources=(Source("train", count=2),))
+    (tmp_path / "mine").mkdir()
+    for name in ("n01", "n02"):
+        pack(tmp_path / f"mine/{name}.tar", {f"{name}_1.JPEG": picture(name)})
+    prepare("imagenet", tmp_path, options=fast(tmp_path / "mine"))
+    assert set(contents(tmp_path / "imagenet")) == {"train/n01/n01_1.JPEG", "train/n02/n02_1.JPEG"}
+
+
 def test_two_files_of_one_name_are_refused(shrink: Shrink, tmp_path: Path) -> None:
     shrink("celeba_hq", sources=(Source("all", count=2),))
     pack(tmp_path / "mine", {"a/1.png": b"", "b/1.png": b""})
@@ -254,3 +264,33 @@ def test_as_a_process_without_a_network_it_is_one_sentence(tmp_path: Path) -> No
     assert run.stderr.startswith("glc: https://data.vision.ee.ethz.ch")
     assert run.stderr.count("\n") == 1
     assert "check the network" in run.stderr
+
+
+def test_a_process_that_is_killed_is_gone_on_with_by_the_next(kodak: Web, shrink: Shrink, tmp_path: Path) -> None:
+    data = os.urandom(1_000_000)
+    kodak.files = {"/kodim01.png": data}
+    kodak.stall_after["/kodim01.png"] = 500_000
+    source = Source("test", (f"{kodak.url}/kodim01.png",), count=1)
+    shrink("kodak", sources=(source,), sha1=None)
+    script = (
+        "import sys; from pathlib import Path; from dataclasses import replace\n"
+        "from glc_train.datasets import SETS, prepare; from glc_train.datasets.catalogue import Source\n"
+        f"SETS['kodak'] = replace(SETS['kodak'], sources=({source!r},), sha1=None)\n"
+        "prepare('kodak', Path(sys.argv[1]))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+    try:
+        assert kodak.stalled.wait(60)
+        part = tmp_path / "kodak/test/kodim01.png.part"
+        while not part.exists() or part.stat().st_size < 400_000:
+            assert process.poll() is None
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
+    assert not (tmp_path / "kodak/manifest.json").exists()
+    assert not (tmp_path / "kodak/test/kodim01.png").exists()
+    kodak.requests.clear()
+    prepare("kodak", tmp_path, options=fast())
+    assert [int(asked.strip("bytes=-")) for method, _, asked in kodak.requests if method == "GET"] >= [400_000]
+    assert (tmp_path / "kodak/test/kodim01.png").read_bytes() == data

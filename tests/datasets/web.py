@@ -17,6 +17,8 @@ class Web:
         files: bytes by path, with its slash.
         statuses: answers by path instead of the file, in order, each once.
         break_after: bytes of a path's answers after which the connection is cut, in order, each once.
+        stall_after: bytes of a path after which nothing comes any more, once; `stalled` is set then, and the answer
+            ends with `ended`.
         ranges: whether ranges are served; tags: whether an ETag is sent.
         requests: method, path and range of each request.
     """
@@ -25,6 +27,9 @@ class Web:
     url: str = ""
     statuses: dict[str, list[int]] = field(default_factory=dict)
     break_after: dict[str, list[int]] = field(default_factory=dict)
+    stall_after: dict[str, int] = field(default_factory=dict)
+    stalled: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
     ranges: bool = True
     tags: bool = True
     requests: list[tuple[str, str, str]] = field(default_factory=list)
@@ -63,7 +68,12 @@ def serve(files: dict[str, bytes]) -> Iterator[Web]:
             if web.tags:
                 self.send_header("ETag", tag)
             self.end_headers()
-            if body:
+            if body and self.path in web.stall_after:
+                self.wfile.write(data[start : start + web.stall_after.pop(self.path)])
+                web.stalled.set()
+                web.ended.wait()
+                self.close_connection = True
+            elif body:
                 cuts = web.break_after.get(self.path)
                 self.wfile.write(data[start : start + cuts.pop(0)] if cuts else data[start:])
                 self.close_connection = True
@@ -86,6 +96,7 @@ def serve(files: dict[str, bytes]) -> Iterator[Web]:
     try:
         yield web
     finally:
+        web.ended.set()
         server.shutdown()
         server.server_close()
         thread.join()
