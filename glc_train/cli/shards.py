@@ -13,9 +13,13 @@ from glc_train.cli.errors import CommandError
 
 def add_commands(commands: Any) -> None:
     """Add both to the commands of `glc data`."""
-    shard = commands.add_parser("shard", help="write the pictures under a folder to WebDataset shards, with an index")
+    shard = commands.add_parser(
+        "shard", help="write the pictures or clips under a folder to WebDataset shards, with an index"
+    )
     shard.add_argument("folder", type=Path, metavar="DIR", help="searched with its subfolders")
     shard.add_argument("out", type=Path, metavar="OUT", help="a new folder, or one that an interrupted call began")
+    shard.add_argument("--clips", action="store_true", help="clips: as segments, or as frames if they have few")
+    shard.add_argument("--segment", type=int, default=32, metavar="N", help="frames of a segment; default: 32")
     shard.add_argument("--short-side", type=int, metavar="N", help="reduce larger pictures to N pixels on this side")
     shard.add_argument("--format", choices=("jpeg", "png", "webp"), help="encode anew (webp: without loss)")
     shard.add_argument("--quality", type=int, default=95, metavar="Q", help="of JPEG, 1 to 100; default: 95")
@@ -37,7 +41,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _shard(args: argparse.Namespace) -> int:
-    from glc_train.data import PictureEncoder, WrittenShard, write_shards
+    from glc_train.data import ClipEncoder, PictureEncoder, WrittenShard, write_shards
 
     left_out = 0
 
@@ -48,9 +52,12 @@ def _shard(args: argparse.Namespace) -> int:
         for refusal in shard.refusals:
             print(f"glc: {refusal}", file=sys.stderr)
 
-    if not 1 <= args.quality <= 100 or (args.short_side is not None and args.short_side < 1):
-        raise CommandError("--quality lies between 1 and 100, and --short-side is positive.")
-    encoder = PictureEncoder(args.short_side, args.format, args.quality)
+    if not 1 <= args.quality <= 100 or min(args.segment, 1 if args.short_side is None else args.short_side) < 1:
+        raise CommandError("--quality lies between 1 and 100, --short-side and --segment are positive.")
+    if args.clips and args.format:
+        raise CommandError("--format: only of pictures; clips are H.264, and short ones keep their frames.")
+    pictures = PictureEncoder(args.short_side, args.format, args.quality)
+    encoder = ClipEncoder(args.short_side, args.segment) if args.clips else pictures
     index = write_shards(args.folder, args.out, encoder, args.samples, args.mb, args.seed, args.jobs, done)
     print(f"{index.url}: {len(index)} samples in {len(index.urls)} shards, {left_out} left out")
     return 1 if left_out else 0

@@ -12,10 +12,11 @@ from glc_train.data.packaged import PackagedCrops, packaged_pictures
 from glc_train.data.panel import draw_panel, write_panel
 from glc_train.data.pictures import PictureError, find_pictures, read_picture, search_pictures, write_picture
 from glc_train.data.rendered import RenderedCrops, render_picture
+from glc_train.data.shards.clips import ShardClips
 from glc_train.data.shards.errors import ShardError
 from glc_train.data.shards.index import ShardIndex
 from glc_train.data.shards.pictures import ShardCrops
-from glc_train.data.shards.samples import PictureEncoder
+from glc_train.data.shards.samples import ClipEncoder, PictureEncoder
 from glc_train.data.shards.scanning import index_shards
 from glc_train.data.shards.writing import WrittenShard, write_shards
 from glc_train.data.source import CropSource, MixedCrops
@@ -23,6 +24,7 @@ from glc_train.data.walk import FoundFiles, Reason, find_files
 
 __all__ = [
     "ClipDataModule",
+    "ClipEncoder",
     "ClipError",
     "ClipInfo",
     "ClipReader",
@@ -40,6 +42,7 @@ __all__ = [
     "Reason",
     "RenderedClips",
     "RenderedCrops",
+    "ShardClips",
     "ShardCrops",
     "ShardError",
     "ShardIndex",

@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
+from glc_train.data.clip_cuts import ClipCuts
 from glc_train.data.clip_info import ClipError, natural_key
 from glc_train.data.clip_store import ClipStore
 from glc_train.data.clips import VIDEO_SUFFIXES
-from glc_train.data.crops import RandomCrops
 from glc_train.data.file_passes import FilePasses
 from glc_train.data.pictures import SUFFIXES, PathLike
 from glc_train.data.source import sample_generator
@@ -53,29 +51,18 @@ class FolderClips:
         """List the clips.
 
         root: a folder, or a list of folders, video files and lists of clips; see `find_clips`.
-        crop_size: side of the crops in pixels. frames: length of a sample.
-        strides: one of these is drawn for each sample: 2 takes every other frame. Those too long for a clip are left
-            out for it.
-        reverse: play every other sample backwards.
-        flip, scale_range, scale_probability: see `RandomCrops`; the same for all frames of a sample.
+        crop_size, frames, strides, reverse, flip, scale_range, scale_probability: see `ClipCuts`.
         short_side: frames are first reduced to this many pixels on the shorter side, which saves memory; None: not.
         exclude: clips not to train on, by file name with or without suffix, folder name or path under `root`;
             * and ? stand for other characters.
         cache_mb: MiB of decoded frames kept in memory, per process. What does not fit is decoded at every use.
         Raises: ClipError for a missing or empty folder, ValueError for numbers out of range.
         """
-        self._crops = RandomCrops(crop_size, flip, scale_range, scale_probability)
-        if seed < 0 or frames < 1 or not strides or min(strides) < 1:
-            raise ValueError(
-                f"seed must be at least 0, frames and strides positive; got {seed}, {frames}, {list(strides)}."
-            )
-        if short_side is not None and short_side < crop_size:
-            raise ValueError(f"short_side must be at least the crop size, {crop_size}; got {short_side}.")
+        self._cuts = ClipCuts(crop_size, frames, strides, reverse, flip, scale_range, scale_probability, short_side)
+        if seed < 0:
+            raise ValueError(f"seed must be at least 0; got {seed}.")
         self.paths = find_clips(root, exclude)
         self.seed = seed
-        self.frames = frames
-        self.strides = tuple(strides)
-        self.reverse = reverse
         self._passes = FilePasses(self.paths, seed, "clip", ClipError, logger)
         self.unreadable = self._passes.unreadable
         self._store = ClipStore(short_side, cache_mb)
@@ -92,21 +79,7 @@ class FolderClips:
         return str(self._passes.path(index))
 
     def _cut(self, path: Path, index: int) -> Tensor:
-        random = sample_generator(self.seed, "folder clip", index)
-        chosen, start, backwards = random.random(3)
-        length = self._store.length(path)
-        fitting = [stride for stride in self.strides if (self.frames - 1) * stride < length]
-        if not fitting:
-            raise ClipError(f"{path}: {length} frames, too few for samples of {self.frames}; remove the clip.")
-        stride = fitting[int(chosen * len(fitting))]
-        first = int(start * (length - (self.frames - 1) * stride))
-        pictures = self._store.frames(path, range(first, first + (self.frames - 1) * stride + 1, stride))
-        height, width = pictures[0].shape[:2]
-        crop = self._crops.draw(height, width, random)
-        cut = np.stack([crop.cut(picture) for picture in pictures])
-        if self.reverse and backwards < 0.5:
-            cut = cut[::-1]
-        return torch.from_numpy(np.ascontiguousarray(cut.transpose(0, 3, 1, 2)))
+        return self._cuts.cut(self._store, path, sample_generator(self.seed, "folder clip", index))
 
 
 def find_clips(

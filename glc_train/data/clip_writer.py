@@ -26,7 +26,7 @@ _ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
 _SUFFIXES = (*_ENCODERS, ".y4m")
 
 
-def write_clip(path: PathLike, info: ClipInfo, crf: float = DEFAULT_CRF) -> ClipWriter:
+def write_clip(path: PathLike, info: ClipInfo, crf: float = DEFAULT_CRF, threads: int = 0) -> ClipWriter:
     """Open a clip for writing; use it as a context manager: `with write_clip(path, info) as clip: clip.write(frame)`.
 
     path: `.mp4` or `.mkv` (H.264) and `.webm` (VP9), 4:2:0, or 4:4:4 for H.264 of odd sides; `.y4m`, uncompressed
@@ -34,10 +34,11 @@ def write_clip(path: PathLike, info: ClipInfo, crf: float = DEFAULT_CRF) -> Clip
         000000.png, 000001.png, ..., without loss.
     info: its width, height, frame rate, matrix and range are used and recorded in the file's tags.
     crf: constant rate factor of the encoder. The default is near lossless; 0 is the best it has.
+    threads: of the encoder, on which its bytes may depend; 0: as many as it likes.
     Missing folders are made.
     Raises: ClipError for another suffix, a folder that is not empty, and a place that cannot be written.
     """
-    return ClipWriter(path, info, crf)
+    return ClipWriter(path, info, crf, threads)
 
 
 class _Target(Protocol):
@@ -49,7 +50,7 @@ class _Target(Protocol):
 class ClipWriter:
     """A clip being written; it takes its place when the `with` block ends without an exception."""
 
-    def __init__(self, path: PathLike, info: ClipInfo, crf: float = DEFAULT_CRF) -> None:
+    def __init__(self, path: PathLike, info: ClipInfo, crf: float = DEFAULT_CRF, threads: int = 0) -> None:
         """Check where the clip is to go; see `write_clip`."""
         self.path = Path(path)
         self.info = info
@@ -64,6 +65,7 @@ class ClipWriter:
         if self.path.is_dir() and any(self.path.iterdir()):
             raise ClipError(f"{self.path}: the folder is not empty; name a new one.")
         self._crf = crf
+        self._threads = threads
 
     def write(self, frame: Picture) -> None:
         """Append one frame, uint8 RGB (H, W, 3). Raises: ClipError if it has another size, or the disk is full."""
@@ -113,7 +115,7 @@ class ClipWriter:
         suffix = self.path.suffix.lower()
         if suffix == ".y4m":
             return Y4mWriter(temporary, self.info)
-        return _Encoded(temporary, self.info, suffix, self._crf)
+        return _Encoded(temporary, self.info, suffix, self._crf, self._threads)
 
     def _unwritable(self, error: Exception) -> ClipError:
         cause = error.__cause__ or error  # of a frame's PictureError, which names a temporary file
@@ -135,7 +137,7 @@ class _PngFrames:
 
 
 class _Encoded:
-    def __init__(self, path: Path, info: ClipInfo, suffix: str, crf: float) -> None:
+    def __init__(self, path: Path, info: ClipInfo, suffix: str, crf: float, threads: int) -> None:
         self._colours = Colours(info.matrix, info.full_range)
         encoder, options = _ENCODERS[suffix]
         odd = info.width % 2 or info.height % 2
@@ -148,6 +150,7 @@ class _Encoded:
         self._stream.pix_fmt = self._pixel_format
         context = self._stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = MATRIX_TAG[info.matrix]
+        context.thread_count = threads
         context.color_range = 2 if info.full_range else 1
         self._time_base = 1 / info.fps
         self._count = 0

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from glc_train.data import (
     ClipDataModule,
+    ClipEncoder,
     ClipError,
     FolderClips,
     MixedCrops,
@@ -25,6 +26,7 @@ from glc_train.data import (
     open_clip,
     render_clip,
     write_picture,
+    write_shards,
 )
 from glc_train.data import clip_store as store_module
 from glc_train.data.clip_store import ClipStore
@@ -366,15 +368,17 @@ def test_module_settings_out_of_range_are_refused(films: Path, option: str) -> N
         module(films, **{option: 0})
 
 
-@pytest.mark.parametrize("name", ["clips", "clips_rendered"])
+@pytest.mark.parametrize("name", ["clips", "clips_rendered", "clip_shards"])
 def test_every_configuration_gives_a_batch(repository: Path, films: Path, name: str) -> None:
     text = (repository / "conf" / "data" / f"{name}.yaml").read_text()
     assert text.startswith("# ")
-    config = OmegaConf.create(text)
+    config: Any = OmegaConf.create(text)
     for of_evaluation in ("defaults", "test"):
         config.pop(of_evaluation, None)
     if name == "clips":
         config.train.root = str(films)
+    if name == "clip_shards":
+        config.train.root = write_shards(films, films / "shards", ClipEncoder()).url
     data = instantiate(config, crop_size=32, batch_size=2, seed=0, frames=2)
     assert isinstance(data, ClipDataModule)
     assert batches(data, 1)[0].shape == (2, 2, 3, 32, 32)

@@ -187,7 +187,7 @@ def test_numbers_out_of_range_are_refused(folder: Path, option: dict[str, int]) 
 
 @pytest.mark.parametrize("name", ["folder", "packaged", "rendered", "demo", "shards"])
 def test_every_configuration_gives_a_batch(repository: Path, folder: Path, name: str) -> None:
-    config = OmegaConf.load(repository / "conf" / "data" / f"{name}.yaml")
+    config: Any = OmegaConf.load(repository / "conf" / "data" / f"{name}.yaml")
     for of_evaluation in ("defaults", "test"):
         config.pop(of_evaluation, None)
     assert (repository / "conf" / "data" / f"{name}.yaml").read_text().startswith("# ")

@@ -1,0 +1,98 @@
+"""Random crops of the clips in shards, addressed by sample number."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from glc_train.data.clip_cuts import ClipCuts
+from glc_train.data.clip_info import ClipError
+from glc_train.data.clip_store import ClipStore
+from glc_train.data.clips import VIDEO_SUFFIXES
+from glc_train.data.pictures import SUFFIXES
+from glc_train.data.shards.index import Member
+from glc_train.data.shards.reader import Files
+from glc_train.data.shards.stream import ShardStream
+from glc_train.data.source import sample_generator
+
+
+class ShardClips:
+    """Endless random crops of the clips in WebDataset shards (a `CropSource` of clips).
+
+    A clip is a sample with one video file, or one with pictures, in natural order. All clips come once in each pass,
+    in the order of `ShardCrops`; each use takes consecutive frames from a random place, cut and mirrored alike. A
+    clip that is missing, damaged or too short is named once in the log and replaced by the next that can be used.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        crop_size: int,
+        seed: int,
+        frames: int,
+        strides: Sequence[int] = (1,),
+        reverse: bool = False,
+        flip: bool = True,
+        scale_range: tuple[float, float] = (0.5, 1.0),
+        scale_probability: float = 0.5,
+        short_side: int | None = None,
+        reading: dict[str, Any] | None = None,
+    ) -> None:
+        """Open the index.
+
+        root: address of a folder with an index, of an index, of a shard, or a pattern of shards; see `ShardStream`.
+        crop_size, frames, strides, reverse, flip, scale_range, scale_probability: see `ClipCuts`.
+        short_side: frames are first reduced to this many pixels on the shorter side; None: not.
+        reading: see `ShardReading`.
+        Raises: ShardError, ValueError for numbers out of range.
+        """
+        self._cuts = ClipCuts(crop_size, frames, strides, reverse, flip, scale_range, scale_probability, short_side)
+        self._short_side = short_side
+        self.seed = seed
+        self._stream = ShardStream(root, seed, _clip, reading)
+
+    def sample(self, index: int) -> Tensor:
+        """Return sample number `index` >= 0: uint8 (frames, 3, crop_size, crop_size).
+
+        Raises: ShardError if too many clips are bad, or the shards cannot be reached.
+        """
+        return self._stream.read(index, lambda files: self._cut(files, index))
+
+    def name(self, index: int) -> str:
+        """Shard and first file that sample `index` is cut from (or its replacement, if that cannot be used)."""
+        return self._stream.name(index)
+
+    def follow(self, indices: Iterable[int]) -> None:
+        """Fetch beforehand what the samples `indices` are cut from, in this order."""
+        self._stream.follow(indices)
+
+    @property
+    def samples_per_pass(self) -> int:
+        """Number of clips."""
+        return len(self._stream)
+
+    def _cut(self, files: Files, index: int) -> Tensor:
+        with tempfile.TemporaryDirectory(prefix="glc_train-") as folder:  # FFmpeg's libraries read files
+            for suffix, data in files.items():
+                Path(folder, f"clip.{suffix}").write_bytes(data)
+            path = Path(folder)
+            if len(files) == 1 and _ends(suffix, VIDEO_SUFFIXES):
+                path /= f"clip.{suffix}"
+            try:
+                random = sample_generator(self.seed, "shard clip", index)
+                return self._cuts.cut(ClipStore(self._short_side, cache_mb=0), path, random)
+            except ClipError as error:
+                raise ClipError(str(error).replace(f"{folder}/", "").replace(folder, "frames")) from error
+
+
+def _clip(members: Sequence[Member]) -> list[Member]:
+    videos = [member for member in members if _ends(member.suffix, VIDEO_SUFFIXES)]
+    return videos[:1] or [member for member in members if _ends(member.suffix, SUFFIXES)]
+
+
+def _ends(suffix: str, kinds: Sequence[str]) -> bool:
+    return f".{suffix}".endswith(tuple(kinds))
