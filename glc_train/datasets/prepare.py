@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Iterator, Sequence, Set
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
@@ -87,7 +87,11 @@ def prepare(name: str, root: Path, splits: Sequence[str] = (), options: Options 
     folder = root / name
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
-        return _Preparation(data, folder, tuple(splits or data.splits), options).run()
+        try:
+            return _Preparation(data, folder, tuple(splits or data.splits), options).run()
+        finally:
+            with suppress(OSError):  # where nothing came of it
+                folder.rmdir()
 
 
 @contextmanager

@@ -264,6 +264,7 @@ def test_as_a_process_without_a_network_it_is_one_sentence(tmp_path: Path) -> No
     assert run.stderr.startswith("glc: https://data.vision.ee.ethz.ch")
     assert run.stderr.count("\n") == 1
     assert "check the network" in run.stderr
+    assert not (tmp_path / "div2k").exists()
 
 
 def test_a_process_that_is_killed_is_gone_on_with_by_the_next(kodak: Web, shrink: Shrink, tmp_path: Path) -> None:

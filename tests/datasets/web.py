@@ -35,11 +35,7 @@ class Web:
     requests: list[tuple[str, str, str]] = field(default_factory=list)
 
 
-@contextmanager
-def serve(files: dict[str, bytes]) -> Iterator[Web]:
-    """Serve `files` on a port of this machine."""
-    web = Web(files)
-
+def handler_of(web: Web) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
             self.answer(body=False)
@@ -89,7 +85,14 @@ def serve(files: dict[str, bytes]) -> Iterator[Web]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    return Handler
+
+
+@contextmanager
+def serve(files: dict[str, bytes]) -> Iterator[Web]:
+    """Serve `files` on a port of this machine."""
+    web = Web(files)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(web))
     web.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
