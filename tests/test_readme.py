@@ -3,8 +3,7 @@
 A fenced block after the line `<!-- test, makes FILE ... -->` is run as it stands, in a copy of the checkout with an
 untrained tiny codec as `outputs/demo/weights.safetensors` and a small `photo.png`; the files named (patterns) must then
 exist and open. `<!-- test: slow, makes ... -->` is the same among the slow tests, `<!-- test: slow, training, makes ...
--->` where the weights of LPIPS are at hand. `<!-- history -->` marks commands of an earlier state, which nothing
-checks.
+-->` where the weights of LPIPS are at hand.
 """
 
 import csv
@@ -66,7 +65,7 @@ BLOCKS = [
 COMMANDS = [
     (block.page, command.strip())
     for block in BLOCKS
-    if block.language == "bash" and block.mark != "history"
+    if block.language == "bash"
     for line in block.text.splitlines()
     for command in re.split(r" \| |&& ", re.sub(r"\s+#.*", "", line))
 ]
@@ -152,7 +151,7 @@ def check_made(folder: Path, block: Block) -> None:
 
 
 def test_marks_are_known() -> None:
-    strange = [block for block in BLOCKS if block.mark and block.mark != "history" and block.kind is None]
+    strange = [block for block in BLOCKS if block.mark and block.kind is None]
     assert strange == []
 
 

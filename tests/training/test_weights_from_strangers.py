@@ -24,7 +24,7 @@ def run_with(path: Path, model: dict[str, Any]) -> Any:
         "init_from": None,
         "run": [],
         "out": str(path.parent),
-        "model": None,
+        "model": {},
         "video": video,
     }
     return OmegaConf.create(run)
