@@ -121,13 +121,18 @@ class Encoder(_Stack):
 
 
 class Decoder(_Stack):
-    """Latent (B, N, h, w) → picture (B, 3, f·h, f·w), about [-1, 1], not clamped. Arguments as in `Encoder`."""
+    """Latent (B, N, h, w) → picture (B, 3, f·h, f·w), about [-1, 1], not clamped.
+
+    Args:
+        res_blocks: residual blocks of each level, finest first.
+        widths, latent_channels, patch, attention, groups: as for `Encoder`.
+    """
 
     def __init__(
         self,
         widths: Sequence[int],
         latent_channels: int,
-        res_blocks: int,
+        res_blocks: Sequence[int],
         patch: int,
         attention: bool,
         groups: int | None,
@@ -135,7 +140,7 @@ class Decoder(_Stack):
         before = widths[-1]
         blocks: list[nn.Module] = [conv3x3(latent_channels, before), *_bottleneck(before, groups, attention)]
         for level, width in reversed(list(enumerate(widths))):
-            for _ in range(res_blocks):
+            for _ in range(res_blocks[level]):
                 blocks.append(ResBlock(before, width, groups))
                 if level == len(widths) - 1 and attention:
                     blocks.append(SpatialAttention(width, groups))

@@ -25,7 +25,9 @@ class VQVAE(nn.Module):
         widths: channels per level, finest first; published 128, 128, 256, 256, 512.
         latent_channels: N; published 256.
         codes: M, entries of the codebook; published 16,384.
-        res_blocks: residual blocks per level of the encoder (the decoder has one more); published 2.
+        res_blocks: residual blocks per level of the encoder; published 2.
+        decoder_blocks: residual blocks of each level of the decoder, finest first; None, as published: `res_blocks` + 1
+            at each. A deep decoder is cheapest at its coarse levels.
         patch: space-to-depth factor of the stem; published 1.
         attention: self-attention at the coarsest level; published true.
         groups: groups of the normalisations; published 32. None: `ChannelNorm`, which treats crops and whole pictures
@@ -46,11 +48,17 @@ class VQVAE(nn.Module):
         groups: int | None = 32,
         window: int | None = 32,
         fsq_levels: Sequence[int] | None = None,
+        decoder_blocks: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         bad = [width for width in widths if groups is not None and width % groups]
         if bad:
             raise ValueError(f"autoencoder.widths {bad} must be multiples of groups={groups}")
+        blocks = [res_blocks + 1] * len(widths) if decoder_blocks is None else list(decoder_blocks)
+        if len(blocks) != len(widths):
+            raise ValueError(
+                f"autoencoder.decoder_blocks {blocks} must have an entry for each of the widths {list(widths)}"
+            )
         self.factor = patch * 2 ** (len(widths) - 1)
         self.latent_channels = latent_channels
         self.window = window
@@ -65,7 +73,7 @@ class VQVAE(nn.Module):
                     f"autoencoder.codes={codes} must be the product of fsq_levels={list(fsq_levels)}, "
                     f"{self.quantiser.codes}"
                 )
-        self.decoder = Decoder(widths, latent_channels, res_blocks + 1, patch, attention, groups)
+        self.decoder = Decoder(widths, latent_channels, blocks, patch, attention, groups)
 
     def forward(self, x: Tensor) -> VQVAEOutput:
         """Reconstructs x (B, 3, H, W) in [-1, 1] from its nearest codes; attention over the whole map."""

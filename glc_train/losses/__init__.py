@@ -3,6 +3,7 @@
 from glc_train.losses.adversarial import Adversary, GeneratorGradient, without_margin
 from glc_train.losses.code_prediction import CodePredictor
 from glc_train.losses.perceptual import PerceptualLoss, style_loss
+from glc_train.losses.projected import ProjectedDiscriminator
 from glc_train.losses.rate import RateWeights
 from glc_train.losses.vector_quantisation import BetaPlacement, vq_loss
 
@@ -12,6 +13,7 @@ __all__ = [
     "CodePredictor",
     "GeneratorGradient",
     "PerceptualLoss",
+    "ProjectedDiscriminator",
     "RateWeights",
     "style_loss",
     "vq_loss",

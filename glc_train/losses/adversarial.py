@@ -44,6 +44,8 @@ class Adversary(nn.Module):
 
     Args:
         channels, layers, norm: of the `PatchDiscriminator`.
+        discriminator: instead of it, such as a `ProjectedDiscriminator`: pictures (B, 3, H, W) → logits of any shape, or a
+            list of them that count alike.
         weight: generator weight, multiplied by the adaptive weight.
         start: training step at which the generator begins to see the discriminator.
         warmup: steps that the discriminator learns before `start`.
@@ -65,9 +67,10 @@ class Adversary(nn.Module):
         per_sample: bool = False,
         norm: DiscriminatorNorm = "group",
         margin: int = 0,
+        discriminator: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.discriminator = PatchDiscriminator(channels, layers, norm)
+        self.discriminator = discriminator or PatchDiscriminator(channels, layers, norm)
         self.weight = weight
         self.start = start
         self.warmup = warmup
@@ -102,11 +105,14 @@ class Adversary(nn.Module):
             last_layer: weight of the decoder's last convolution.
             average: mean of a gradient over all processes, so that the weight is that of the whole batch.
         """
-        self.discriminator.requires_grad_(False)
+        trained = [parameter for parameter in self.discriminator.parameters() if parameter.requires_grad]
+        for parameter in trained:
+            parameter.requires_grad_(False)
         leaf = x_hat.detach().requires_grad_()
-        loss = -self._logits(leaf).mean()
+        loss = -_mean(self._logits(leaf))
         (adversarial,) = torch.autograd.grad(loss, leaf)
-        self.discriminator.requires_grad_(True)
+        for parameter in trained:
+            parameter.requires_grad_(True)
         if self.per_sample:
             norms = [self._norms_per_sample(x_hat, g, last_layer) for g in (reconstruction, adversarial)]
         else:
@@ -128,12 +134,17 @@ class Adversary(nn.Module):
     def discriminator_loss(self, x: Tensor, x_hat: Tensor) -> Tensor:
         """Scalar hinge loss on originals x and reconstructions x_hat, both (B, 3, H, W)."""
         real, fake = self._logits(x), self._logits(x_hat.detach())
-        return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
+        return 0.5 * (_mean([F.relu(1 - logits) for logits in real]) + _mean([F.relu(1 + logits) for logits in fake]))
 
-    def _logits(self, x: Tensor) -> Tensor:
-        """Logits (B, 1, h', w') of pictures (B, 3, H, W)."""
-        logits: Tensor = self.discriminator(without_margin(x, self.margin))
-        return logits.float()
+    def _logits(self, x: Tensor) -> list[Tensor]:
+        """Logits of pictures (B, 3, H, W), one or several maps."""
+        logits: Tensor | list[Tensor] = self.discriminator(without_margin(x, self.margin))
+        return [each.float() for each in (logits if isinstance(logits, list) else [logits])]
+
+
+def _mean(maps: list[Tensor]) -> Tensor:
+    """Mean of the means."""
+    return torch.stack([each.mean() for each in maps]).mean()
 
 
 def _at(layer: Tensor, x_hat: Tensor, gradient: Tensor) -> Tensor:

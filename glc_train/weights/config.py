@@ -65,6 +65,7 @@ _SECTIONS: dict[str, dict[str, _Rule]] = {
         "groups": _CHANNELS | _NULL,
         "window": _whole(1, 65536) | _NULL,
         "fsq_levels": _list_of(_whole(2, 1024), 16) | _NULL,
+        "decoder_blocks": _list_of(_DEPTH, 8) | _NULL,
     },
     "transform": {
         "latent_channels": _CHANNELS,
