@@ -44,8 +44,8 @@ class Adversary(nn.Module):
 
     Args:
         channels, layers, norm: of the `PatchDiscriminator`.
-        discriminator: instead of it, such as a `ProjectedDiscriminator`: pictures (B, 3, H, W) → logits of any shape, or a
-            list of them that count alike.
+        discriminator: instead of it, such as a `ProjectedDiscriminator`: pictures (B, 3, H, W) → logits of any shape,
+            or a list of them that count alike.
         weight: generator weight, multiplied by the adaptive weight.
         start: training step at which the generator begins to see the discriminator.
         warmup: steps that the discriminator learns before `start`.

@@ -1,18 +1,18 @@
 """A discriminator on frozen features, which learns in a fraction of the steps of one that starts from pixels."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from glc_train.backbones import load_trunk
+from glc_train.backbones import load_lpips
 
-# Of the layers below: the number in torchvision's `features`, the channels, and the root mean square of the activations
-# on photographs, which brings them to about 1.
-_LAYERS = ((8, 128, 2.2), (15, 256, 2.4), (22, 512, 1.2), (29, 512, 0.7))  # relu2_2, relu3_3, relu4_3, relu5_3
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
+# Of relu2_2, relu3_3, relu4_3, relu5_3: the channels, and the root mean square of the activations on photographs, which
+# brings them to about 1.
+_LAYERS = ((128, 2.2), (256, 2.4), (512, 1.2), (512, 0.7))
 
 
 class ProjectedDiscriminator(nn.Module):
@@ -32,15 +32,16 @@ class ProjectedDiscriminator(nn.Module):
 
     def __init__(self, channels: int = 64, seed: int = 0) -> None:
         super().__init__()
-        self._trunk = (load_trunk("vgg16")[: _LAYERS[-1][0] + 1],)  # in a tuple: no part of checkpoints and optimisers
+        self._lpips = (load_lpips("vgg"),)  # in a tuple: no part of checkpoints and optimisers
         generator = torch.Generator().manual_seed(seed)
-        for level, (_, width, _) in enumerate(_LAYERS):
+        for level, (width, _) in enumerate(_LAYERS):
             for name, into, side in (("channels", width, 1), ("scales", channels, 3)):
                 weight = torch.randn(channels, into, side, side, generator=generator) / math.sqrt(into * side**2)
                 self.register_buffer(f"mix_{name}_{level}", weight)
         self.judges = nn.ModuleList(_judge(channels, len(_LAYERS) - 1 - level) for level in range(len(_LAYERS)))
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Logits of pictures x (B, 3, H, W), those of the deepest features first."""
         features = self._features(x)
         logits: list[Tensor] = []
         coarser: Tensor | None = None
@@ -54,16 +55,9 @@ class ProjectedDiscriminator(nn.Module):
 
     def _features(self, x: Tensor) -> list[Tensor]:
         """Activations of the four layers, of about unit strength, for x (B, 3, H, W) in [-1, 1]."""
-        trunk = self._trunk[0].to(x.device)
-        mean, deviation = (torch.tensor(each, device=x.device).view(1, 3, 1, 1) for each in (_MEAN, _DEVIATION))
-        x = ((x + 1) / 2 - mean) / deviation
-        strengths = {number: strength for number, _, strength in _LAYERS}
-        found = []
-        for number, layer in enumerate(trunk):
-            x = layer(x)
-            if number in strengths:
-                found.append(x / strengths[number])
-        return found
+        lpips: Any = self._lpips[0].to(x.device)
+        found = lpips.net(lpips.scaling_layer(x))[1:]
+        return [features / strength for features, (_, strength) in zip(found, _LAYERS, strict=True)]
 
 
 def _judge(channels: int, strided: int) -> nn.Sequential:

@@ -82,7 +82,7 @@ def test_spectral_discriminator_learns_and_stays_bounded() -> None:
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.9 * losses[0]
-    layers = [layer for layer in adversary.discriminator.net if isinstance(layer, torch.nn.Conv2d)]
+    layers = [layer for layer in adversary.discriminator.modules() if isinstance(layer, torch.nn.Conv2d)]
     assert len(layers) == 4
     for layer in layers:
         assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) < 1.1
