@@ -28,8 +28,9 @@ def _overrides(path: Path, out: Path) -> list[str]:
     """The tiny form of an experiment; code predictors that it leaves out stay out, and so does LPIPS."""
     config = composed([f"experiment={path.stem}"])
     overrides = [f"experiment={path.stem}", *tiny_overrides(out, 1, list(map(str, config.stages)))]
-    if "scale_probability" in composed([f"experiment={path.stem}", "data=rendered"]).data.train:
-        overrides.append("~data.train.scale_probability")  # of photographs; the tiny run has rendered pictures
+    crops = composed([f"experiment={path.stem}", "data=rendered"]).data.train
+    of_photographs = {"scale_range", "scale_probability"}  # the tiny run has rendered pictures
+    overrides += [f"~data.train.{name}" for name in crops if name in of_photographs]
     for name, section in config.stages.items():
         if section.get("predictor", "none") is None:
             overrides = [o for o in overrides if not o.startswith(f"++stages.{name}.predictor=")]
@@ -38,6 +39,8 @@ def _overrides(path: Path, out: Path) -> list[str]:
         for part in ("picture", "adversary"):  # the crops are small
             if section.get(part) is not None:
                 overrides.append(f"stages.{name}.{part}.margin=0")
+        if (section.get("adversary") or {}).get("discriminator") is not None:
+            overrides.append(f"stages.{name}.adversary.discriminator=null")  # it needs the weights of VGG16
         if "picture" in section:
             overrides += [f"stages.{name}.picture.{loss}=0" for loss in ("lpips", "vgg", "style")]
     return overrides
