@@ -49,8 +49,7 @@ class _PlainGradient(Stage):
 
     picture: PictureLoss
 
-    def _generator_backward(self, losses: Losses, step: int) -> dict[str, Tensor]:
-        share = 1 / self.settings.accumulate
+    def _generator_backward(self, losses: Losses, step: int, share: float) -> dict[str, Tensor]:
         total = torch.stack([part for part in (losses.picture, losses.other) if part is not None]).sum()
         terms = {"loss": total.detach()}
         if losses.picture is None or self.adversary is None or not self.adversary.seen_by_generator(step):

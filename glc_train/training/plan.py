@@ -38,7 +38,8 @@ class SayPlan(Callback):
     """Logs the plan before the first step of a stage, and when a few steps have been timed what they predict.
 
     Args:
-        name: of the stage. stages: the settings of this and all later stages of the run, by name.
+        name: of the stage.
+        stages: the settings of this and all later stages of the run, by name.
         sections: their sections of the configuration.
         first: whether the stage is the first to be trained, which says the whole plan.
     """
