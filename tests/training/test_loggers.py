@@ -79,14 +79,16 @@ def test_stages_are_runs_of_one_group_and_a_resumed_one_goes_on(
     monkeypatch.setenv("WANDB_MODE", "offline")
     SEEN.clear()
     overrides = ["logger=wandb", "name=two", "+callbacks.look._target_=tests.training.test_loggers.Look"]
+    overrides = [*curve_overrides(tmp_path / "two", 1), "run=[autoencoder,transform]", *overrides]
     for steps in (1, 2):
-        train([*curve_overrides(tmp_path / "two", steps), "run=[autoencoder,transform]", *overrides])
+        train([*overrides, f"stages.transform.steps={steps}"])
     wandb.teardown()
-    assert [(seen["group"], seen["stage"]) for seen in SEEN] == [("two", "autoencoder"), ("two", "transform")] * 2
+    names = ["autoencoder", "transform", "transform"]
+    assert [(seen["group"], seen["stage"]) for seen in SEEN] == [("two", name) for name in names]
     ids = [seen["id"] for seen in SEEN]
-    assert ids[:2] == ids[2:]
+    assert ids[1] == ids[2]
     assert ids[0] != ids[1]
-    assert SEEN[2]["config"]["stages"]["autoencoder"]["module"]["settings"]["steps"] == 2
+    assert SEEN[2]["config"]["stages"]["transform"]["steps"] == 2
     assert not (tmp_path / "two/autoencoder/csv").exists()
 
 
