@@ -30,7 +30,7 @@ def test_two_accumulated_batches_are_one_of_twice_the_size(tmp_path: Path) -> No
     free = [
         "stages.autoencoder.free_steps=100",
         "stages.autoencoder.codebook.weight=0",
-        f"{settings}.clip=1e9",
+        f"{settings}.gradient_clip_val=1e9",
     ]
     whole = _curve(tmp_path / "a", "train/grad_norm", *free)
     halves = _curve(
