@@ -99,7 +99,7 @@ class ClipDataModule(StreamDataModule):
         val_clips: int = 4,
         val_frames: int = 8,
         val_max_side: int = 512,
-        num_workers: int = 0,
+        num_workers: int | None = None,
         seed: int = 0,
     ) -> None:
         """Keep the settings; files are looked for in `setup`.
@@ -110,7 +110,7 @@ class ClipDataModule(StreamDataModule):
         val_clips: at most this many, the first by name of those that can be read.
         val_frames: at most this many of each, the first.
         val_max_side: pixels, at least 64.
-        num_workers: loader processes; 0 loads in the training process. Every worker has its own cache.
+        num_workers: loader processes; see `StreamDataModule`.
         Raises: ValueError for numbers out of range.
         """
         super().__init__(batch_size, num_workers, seed)

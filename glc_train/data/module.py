@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import lightning
 import torch
+from lightning.fabric.utilities.data import suggested_max_num_workers
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
@@ -23,6 +24,7 @@ from glc_train.pixels import to_signed
 
 logger = logging.getLogger(__name__)
 
+_MOST_WORKERS = 8  # of a process
 VAL_MULTIPLE = 64  # what the networks' downsampling asks for
 
 
@@ -49,7 +51,7 @@ class CropBatches(IterableDataset[Tensor]):
         self.start_sample = 0
 
     def batch(self, number: int) -> Tensor:
-        """Return batch `number` >= 0 counted from the start: float32 (B, 3, h, w) or (B, T, 3, h, w) in [-1, 1]."""
+        """Return batch `number` >= 0 counted from the start: uint8 (B, 3, h, w) or (B, T, 3, h, w)."""
         first = self.start_sample + (number * self.world_size + self.rank) * self.batch_size
         return self._samples(first)
 
@@ -67,7 +69,7 @@ class CropBatches(IterableDataset[Tensor]):
             follow(self.source, ())
 
     def _samples(self, first: int) -> Tensor:
-        return to_signed(torch.stack([self.source.sample(first + i) for i in range(self.batch_size)]))
+        return torch.stack([self.source.sample(first + i) for i in range(self.batch_size)])
 
 
 @dataclass(frozen=True)
@@ -124,15 +126,16 @@ class StreamDataModule(lightning.LightningDataModule):
     gets the batch that the uninterrupted run would have got, also if batch size, workers or ranks have changed.
     """
 
-    def __init__(self, batch_size: int, num_workers: int, seed: int) -> None:
+    def __init__(self, batch_size: int, num_workers: int | None, seed: int) -> None:
         """Keep the settings; files are looked for in `setup`.
 
         batch_size: samples a rank and step.
-        num_workers: loader processes; 0 loads in the training process. Every worker has its own cache.
+        num_workers: loader processes, each with its own cache; 0 loads in the training process; `None`: 0 on a CPU,
+            on a GPU as many as a process has cores, at most 8.
         Raises: ValueError for numbers out of range.
         """
         super().__init__()
-        if batch_size < 1 or num_workers < 0:
+        if batch_size < 1 or (num_workers is not None and num_workers < 0):
             raise ValueError(
                 f"batch_size must be positive and num_workers at least 0; got {batch_size} and {num_workers}."
             )
@@ -169,14 +172,25 @@ class StreamDataModule(lightning.LightningDataModule):
             self._batches = CropBatches(source, self.batch_size)
 
     def train_dataloader(self) -> DataLoader[Tensor]:
-        """Endless batches, float32 (B, 3, h, w), of clips (B, T, 3, h, w), in [-1, 1], from the current position on."""
+        """Endless batches, uint8 (B, 3, h, w), of clips (B, T, 3, h, w), from the current position on.
+
+        The device makes them float32 in [-1, 1], after a copy of a fourth of the bytes: `on_after_batch_transfer`.
+        """
         self.setup("fit")
         assert self._batches is not None
         self._batches.rank, self._batches.world_size = self._rank_and_world_size()
         self._batches.start_sample = self._next_sample
         check_ranks(self._batches.source, self._batches.world_size)
+        on_gpu, workers = False, 0
+        if self.trainer is not None and self.trainer.strategy.root_device.type == "cuda":
+            on_gpu, workers = True, min(_MOST_WORKERS, suggested_max_num_workers(self.trainer.num_devices))
+        # the one iterator lasts as long as the run; workers that outlived it would not see where the next one starts
         return DataLoader(
-            self._batches, batch_size=None, num_workers=self.num_workers, worker_init_fn=_leave_signals_to_parent
+            self._batches,
+            batch_size=None,
+            num_workers=workers if self.num_workers is None else self.num_workers,
+            pin_memory=on_gpu,
+            worker_init_fn=_leave_signals_to_parent,
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -190,10 +204,16 @@ class StreamDataModule(lightning.LightningDataModule):
         self._move_to(batch_index * self.batch_size * self._rank_and_world_size()[1])
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Count the training batch that the Trainer has just taken (a loader's own count runs ahead: it prefetches)."""
+        """Make bytes float32 in [-1, 1], and count the training batch that the Trainer has just taken.
+
+        A loader's own count runs ahead: it prefetches.
+        """
         if self.trainer is not None and self.trainer.training:
             self._move_to(self._next_sample + self.batch_size * self.trainer.world_size)
-        return batch
+        if not isinstance(batch, Tensor) or batch.dtype != torch.uint8:
+            return batch
+        signed = to_signed(batch)
+        return signed if self.trainer is None else self.trainer.precision_plugin.convert_input(signed)
 
     def last_batch_names(self) -> list[str]:
         """What this rank's last training batch was cut from, for messages."""
@@ -230,7 +250,7 @@ class PictureDataModule(StreamDataModule):
         val: PathLike | Sequence[PathLike] | None = None,
         val_pictures: int = 8,
         val_max_side: int = 512,
-        num_workers: int = 0,
+        num_workers: int | None = None,
         seed: int = 0,
     ) -> None:
         """Keep the settings; files are looked for in `setup`.
@@ -239,7 +259,8 @@ class PictureDataModule(StreamDataModule):
         crop_size: side of the training crops in pixels. batch_size: crops a rank and step.
         val: a folder, or a list of folders and files; None takes the packaged test photographs.
         val_pictures: at most this many, the first by name of those that can be read. val_max_side: pixels, at least 64.
-        num_workers: loader processes; 0 loads in the training process. Every worker has its own cache.
+        num_workers: loader processes, each with its own cache; 0 loads in the training process; `None`: 0 on a CPU,
+            on a GPU as many as a process has cores, at most 8.
         Raises: ValueError for numbers out of range.
         """
         super().__init__(batch_size, num_workers, seed)

@@ -19,7 +19,7 @@ def fit_z_prior(codec: Codec, data: Any, batches: int) -> None:
 
     Args:
         codec: changed in place: `transform.z_counts`.
-        data: data module with a `train_dataloader`.
+        data: `LightningDataModule`.
         batches: training batches to look at.
     """
     counts, levels = codec.transform.z_counts, codec.quality_levels
@@ -27,7 +27,7 @@ def fit_z_prior(codec: Codec, data: Any, batches: int) -> None:
         return
     fitted = torch.ones_like(counts)
     for number, batch in enumerate(islice(iter(data.train_dataloader()), batches)):
-        x = batch.to(counts.device)
+        x = data.on_after_batch_transfer(batch.to(counts.device), 0)
         in_turn = (number * len(x) + torch.arange(len(x), device=x.device)) % levels
         for quality in range(levels) if levels <= _FEW else [in_turn]:
             fitted += torch.bincount(codec.hyper_indices(x, quality), minlength=len(fitted))

@@ -303,7 +303,8 @@ def module(films: Path, **options: Any) -> ClipDataModule:
 
 
 def batches(data: ClipDataModule, count: int) -> list[Tensor]:
-    return list(islice(iter(data.train_dataloader()), count))
+    """As the device has them."""
+    return [data.on_after_batch_transfer(batch, 0) for batch in islice(iter(data.train_dataloader()), count)]
 
 
 def test_batches_are_signed_floats(films: Path) -> None:

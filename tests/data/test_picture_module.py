@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning
@@ -22,6 +23,7 @@ from glc_train.data import (
     PictureEncoder,
     PictureError,
     RenderedCrops,
+    ShardCrops,
     write_picture,
     write_shards,
 )
@@ -36,12 +38,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def module(folder: Path, **options: Any) -> PictureDataModule:
-    settings: dict[str, Any] = {"crop_size": 8, "batch_size": 2, "val": folder}
-    return PictureDataModule(partial(FolderCrops, folder), **(settings | options))
+    settings: dict[str, Any] = {"train": partial(FolderCrops, folder), "crop_size": 8, "batch_size": 2, "val": folder}
+    return PictureDataModule(**(settings | options))
 
 
 def batches(data: PictureDataModule, count: int) -> list[Tensor]:
-    return list(islice(iter(data.train_dataloader()), count))
+    """As the device has them."""
+    return [data.on_after_batch_transfer(batch, 0) for batch in islice(iter(data.train_dataloader()), count)]
 
 
 def test_batches_are_signed_floats_and_repeatable(folder: Path) -> None:
@@ -59,6 +62,19 @@ def test_a_start_in_the_middle_continues_exactly(folder: Path, workers: int) -> 
     resumed = module(folder, num_workers=workers)
     resumed.set_start(4)
     assert all(torch.equal(a, b) for a, b in zip(batches(resumed, 5), whole[4:], strict=True))
+
+
+def test_loaders_send_bytes_and_suit_the_device(folder: Path) -> None:
+    data = module(folder)
+    assert next(iter(data.train_dataloader())).dtype == torch.uint8
+    assert data.train_dataloader().num_workers == 0
+    cuda = SimpleNamespace(root_device=torch.device("cuda"))
+    data.trainer = SimpleNamespace(strategy=cuda, num_devices=1, global_rank=0, world_size=1)  # type: ignore[assignment]
+    loader = data.train_dataloader()
+    assert loader.pin_memory
+    assert 1 <= loader.num_workers <= 8
+    data.num_workers = 0
+    assert data.train_dataloader().num_workers == 0
 
 
 def test_a_saved_position_survives_a_change_of_batch_size(folder: Path) -> None:
@@ -107,17 +123,23 @@ def trainer(root: Path, steps: int, **options: Any) -> lightning.Trainer:
     return lightning.Trainer(default_root_dir=root, max_steps=steps, **(settings | options))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_resumed_from_a_checkpoint_gets_the_next_batch(folder: Path, tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(("workers", "shards"), [(0, False), (2, False), (0, True), (2, True)])
+def test_a_run_resumed_from_a_checkpoint_gets_the_next_batch(
+    folder: Path, tmp_path: Path, workers: int, shards: bool
+) -> None:
     whole, part, rest = Recorder(), Recorder(), Recorder()
+    kind: dict[str, Any] = {"num_workers": workers}
+    if shards:
+        write_shards(folder, tmp_path / ".shards", PictureEncoder(), samples=2)
+        kind["train"] = partial(ShardCrops, str(tmp_path / ".shards"), reading={"cache": str(tmp_path / ".cache")})
     # validation in between must not move the position
     options: dict[str, Any] = {"val_check_interval": 2, "check_val_every_n_epoch": None}
-    trainer(tmp_path, 7, **options).fit(whole, datamodule=module(folder, num_workers=workers))
+    trainer(tmp_path, 7, **options).fit(whole, datamodule=module(folder, **kind))
     interrupted = trainer(tmp_path, 3, **options)
-    interrupted.fit(part, datamodule=module(folder, num_workers=workers))
+    interrupted.fit(part, datamodule=module(folder, **kind))
     interrupted.save_checkpoint(tmp_path / "last.ckpt")
     trainer(tmp_path, 7, **options).fit(
-        rest, datamodule=module(folder, num_workers=workers), ckpt_path=tmp_path / "last.ckpt", weights_only=True
+        rest, datamodule=module(folder, **kind), ckpt_path=tmp_path / "last.ckpt", weights_only=True
     )
     assert len(part.seen) == 3
     assert len(rest.seen) == 4
