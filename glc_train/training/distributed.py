@@ -1,15 +1,13 @@
-"""Several processes: gradients, counts and random numbers that agree on every rank."""
+"""Several processes: weights, counts and random numbers that agree on every rank."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy
-from torch import Tensor, nn
-
-_BUCKET = 25 * 2**20  # bytes averaged in one message
+from torch import Tensor
 
 
 def is_distributed() -> bool:
@@ -52,13 +50,13 @@ def _between_hosts(everyone: Any) -> Any:
     return everyone if dist.get_backend(everyone) == "gloo" else dist.new_group(backend="gloo")
 
 
-def number_from_rank_zero(x: float) -> float:
-    """x as rank 0 has it."""
+def numbers_from_rank_zero(values: Sequence[float]) -> list[float]:
+    """The values as rank 0 has them; as many on every rank."""
     if not is_distributed():
-        return x
-    agreed = torch.tensor(x, dtype=torch.float64)
+        return list(values)
+    agreed = torch.tensor(values, dtype=torch.float64)
     dist.broadcast(agreed, 0, group=_between_hosts(dist.group.WORLD))
-    return float(agreed)
+    return [float(value) for value in agreed]
 
 
 def largest(values: Sequence[int]) -> list[int]:
@@ -70,38 +68,8 @@ def largest(values: Sequence[int]) -> list[int]:
     return [int(value) for value in agreed]
 
 
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Averages the gradients over all ranks, in a few large messages. A missing gradient counts as zero."""
-    if not is_distributed():
-        return
-    bucket: list[Tensor] = []
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-        bucket.append(parameter.grad)
-        if sum(g.numel() * g.element_size() for g in bucket) >= _BUCKET:
-            _average(bucket)
-            bucket = []
-    _average(bucket)
-
-
-def _average(gradients: list[Tensor]) -> None:
-    if not gradients:
-        return
-    flat = torch.cat([g.reshape(-1) for g in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for g, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        g.copy_(part.view_as(g))
-
-
 class GradientAveraging(DDPStrategy):
-    """Data parallelism whose gradients the training step averages itself (`average_gradients`).
-
-    PyTorch's wrapper expects one backward pass that reaches every parameter. Here there are two, each to its own
-    half, and which parameters take part changes when the discriminator starts; so the wrapper is left out, and with it
-    its errors about unused parameters.
-    """
+    """Data parallelism without PyTorch's wrapper: the training step averages gradients itself (`GradientAverage`)."""
 
     def configure_ddp(self) -> None:
         """Gives every rank the parameters and buffers of rank 0."""

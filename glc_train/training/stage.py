@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -15,7 +16,8 @@ from torch.profiler import record_function
 
 from glc_train.files import write_text
 from glc_train.losses import Adversary
-from glc_train.training.distributed import Draws, all_mean, average_gradients, number_from_rank_zero
+from glc_train.training.averaging import GradientAverage
+from glc_train.training.distributed import Draws, all_mean, numbers_from_rank_zero
 from glc_train.training.muon import Muon, matrices
 from glc_train.training.optimisers import adamw, step_unless
 from glc_train.training.schedule import WarmupCosine
@@ -238,7 +240,7 @@ class Stage(ValidatedModule):
             draws = Draws(self.settings.seed, step * accumulate + k, self.global_rank, self.trainer.world_size)
             with record_function("losses"):
                 losses = self.losses(part, draws)
-            passes.append(self._backward(losses, step, len(part) / len(batch)))
+            passes.append(self._backward(losses, step, len(part) / len(batch), last=k == len(parts) - 1))
             seen.append(losses.seen)
             del losses  # and with it the graph
         terms = mean_terms(passes)
@@ -262,7 +264,7 @@ class Stage(ValidatedModule):
         self.seconds += 0.0 if self._clock is None else min(now - self._clock, 60.0)
         self._clock = now
         if self.settings.minutes:
-            self.seconds = number_from_rank_zero(self.seconds)  # every rank must stop at the same step
+            (self.seconds,) = numbers_from_rank_zero([self.seconds])  # every rank must stop at the same step
 
     def _optimise(self, step: int, against: bool) -> dict[str, Tensor]:
         """Steps the optimisers; returns what there is to log."""
@@ -274,7 +276,7 @@ class Stage(ValidatedModule):
             for group in optimiser.param_groups:
                 group["lr"] = lr * factor
         discriminator = [] if self.adversary is None else [optimisers.pop()]
-        norm = self._clip_and_step(optimisers, [p for m in self.trained_modules() for p in m.parameters()])
+        norm = self._clip_and_step(optimisers, self._averages[0])
         self._count_bad(~torch.isfinite(norm))
         terms = {
             "grad_norm": norm,
@@ -283,18 +285,26 @@ class Stage(ValidatedModule):
         }
         if against:
             assert self.adversary is not None
-            terms["grad_norm/discriminator"] = self._clip_and_step(discriminator, list(self.adversary.parameters()))
+            terms["grad_norm/discriminator"] = self._clip_and_step(discriminator, self._averages[1])
         return terms
 
-    def _backward(self, losses: Losses, step: int, share: float) -> dict[str, Tensor]:
-        """Gradients of both sides, times `share`; returns what there is to log."""
-        with record_function("backward"):
+    @cached_property
+    def _averages(self) -> list[GradientAverage]:
+        """Of the codec's gradients and of the discriminator's."""
+        sides = (self.trained_modules(), [] if self.adversary is None else [self.adversary])
+        return [GradientAverage(p for module in side for p in module.parameters()) for side in sides]
+
+    def _backward(self, losses: Losses, step: int, share: float, last: bool) -> dict[str, Tensor]:
+        """Gradients of both sides, times `share`; returns what there is to log. The last of a step completes them."""
+        codec, discriminator = self._averages
+        with record_function("backward"), codec.overlapping(last):
             terms = dict(losses.terms) | self._generator_backward(losses, step, share)
         if self.adversary is not None and self.adversary.learns(step) and losses.x_hat is not None:
             assert losses.x is not None
             with record_function("discriminator"):
                 loss = self.adversary.discriminator_loss(losses.x, losses.x_hat)
-                self.manual_backward(share * loss)
+                with discriminator.overlapping(last):
+                    self.manual_backward(share * loss)
             terms["loss/discriminator"] = loss.detach()
         return terms
 
@@ -315,12 +325,12 @@ class Stage(ValidatedModule):
         self.manual_backward(share * (carrier if losses.other is None else carrier + losses.other))
         return terms | {"loss/generator": through.loss, "adaptive_weight": through.weight}
 
-    def _clip_and_step(self, optimisers: Sequence[Any], parameters: list[nn.Parameter]) -> Tensor:
-        """Averages over ranks, clips and steps, unless the gradient is not finite; returns its norm."""
-        average_gradients(p for p in parameters if not is_sharded(p))
+    def _clip_and_step(self, optimisers: Sequence[Any], average: GradientAverage) -> Tensor:
+        """Clips the average over ranks and steps, unless it is not finite; returns its norm."""
+        average.wait()
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # float16 only
         scale = 1.0 if scaler is None else scaler.get_scale()
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        gradients = [p.grad for p in average.parameters if p.grad is not None]
         norm = total_norm(gradients) / scale
         limit = self.settings.gradient_clip_val
         torch._foreach_mul_([local(g) for g in gradients], (limit / (norm + 1e-6)).clamp(max=1))

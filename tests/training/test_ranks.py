@@ -56,3 +56,18 @@ def test_codebooks_are_the_same_to_the_last_bit(ranks: list[dict[str, Any]]) -> 
 
 def test_clocks_and_signals_agree(ranks: list[dict[str, Any]]) -> None:
     assert [each["agreed"] for each in ranks] == [[1.5, 1, 3]] * 2
+
+
+def test_gradients_are_averaged_in_messages_that_leave_during_the_backward_pass(ranks: list[dict[str, Any]]) -> None:
+    """Also of parameters that one rank has no gradient for, and of such that begin to be trained in the fourth step."""
+    for each in ranks:
+        assert max(each["averages"]["errors"]) < 1e-5
+    during = [sent[0] for sent in ranks[0]["averages"]["sent"]]
+    assert [count > 0 for count in during] == [False, True, True, False, True]
+    assert during[1] >= 2
+    assert [sum(each) for each in ranks[0]["averages"]["sent"]] == [sum(each) for each in ranks[1]["averages"]["sent"]]
+
+
+def test_averaging_during_the_backward_pass_trains_the_same_weights(ranks: list[dict[str, Any]]) -> None:
+    for each in ranks:
+        assert max(each["differences"]) < 1e-6
