@@ -139,6 +139,8 @@ def explain(error: Exception) -> str:
     if isinstance(error, CompactHydraException | OmegaConfBaseException):
         key = getattr(error, "full_key", None)
         return (f"{key}: " if key else "") + (text.splitlines() or [type(error).__name__])[0]
+    if re.match(r"Caught \w+ in DataLoader worker process", text):  # PyTorch puts the traceback before the sentence
+        return text.rstrip().rpartition("\n")[2].partition(": ")[2]
     return text
 
 

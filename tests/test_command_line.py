@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from torch.utils.data import DataLoader
 
-from glc_train.command_line import null_groups, quoted
+from glc_train.command_line import explain, null_groups, quoted
 
 PROGRAM = """
 import os, signal
@@ -137,3 +139,17 @@ def test_a_job_that_fails_is_reported_and_the_others_run(script: Path) -> None:
 def test_a_signal_ends_all_jobs(script: Path) -> None:
     ended = run(script, "-m", "do=signal,nothing", "number=2", "path=x")
     assert (ended.returncode, ended.stdout.count("x False"), ended.stderr) == (130, 0, "interrupted\n")
+
+
+def test_an_error_of_a_loader_process_is_its_sentence() -> None:
+    class Broken(torch.utils.data.Dataset[int]):
+        def __getitem__(self, index: int) -> int:
+            raise DataError("a.tar: the shard is missing; fetch it: all of it.")
+
+    with pytest.raises(DataError) as caught:
+        next(iter(DataLoader(Broken(), sampler=[0], num_workers=1)))
+    assert explain(caught.value) == "a.tar: the shard is missing; fetch it: all of it."
+
+
+class DataError(ValueError):
+    pass

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +19,7 @@ from lightning.fabric.utilities.data import suggested_max_num_workers
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
-from glc_train.data.file_passes import first_readable
+from glc_train.data.file_passes import first_readable, shared_flags
 from glc_train.data.packaged import packaged_pictures
 from glc_train.data.pictures import PathLike, PictureError, find_pictures, read_picture
 from glc_train.data.source import CropSource, SourceFactory, check_ranks, follow, name_of
@@ -184,13 +187,15 @@ class StreamDataModule(lightning.LightningDataModule):
         on_gpu, workers = False, 0
         if self.trainer is not None and self.trainer.strategy.root_device.type == "cuda":
             on_gpu, workers = True, min(_MOST_WORKERS, suggested_max_num_workers(self.trainer.num_devices))
+        ending = shared_flags(1)
+        Finalize(None, ending.fill_, args=(True,), exitpriority=1)  # before multiprocessing ends its children
         # the one iterator lasts as long as the run; workers that outlived it would not see where the next one starts
         return DataLoader(
             self._batches,
             batch_size=None,
             num_workers=workers if self.num_workers is None else self.num_workers,
             pin_memory=on_gpu,
-            worker_init_fn=_leave_signals_to_parent,
+            worker_init_fn=partial(_leave_signals_to_parent, ending),
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -284,10 +289,14 @@ class PictureDataModule(StreamDataModule):
         return ValPictures(readable, self.val_max_side)
 
 
-def _leave_signals_to_parent(worker: int) -> None:
-    """Loader processes go on while the training process, which gets the same signals, ends its step and saves."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+def _leave_signals_to_parent(ending: Tensor, worker: int) -> None:
+    """Loader processes go on while the training process, which gets the same signals, ends its step and saves.
+
+    When that process is `ending`, Python sends them SIGTERM and waits for them.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if ending[0] else None)
 
 
 def check_val_max_side(val_max_side: int) -> None:

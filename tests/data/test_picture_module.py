@@ -1,5 +1,6 @@
 """The data module: endless batches that resume exactly, whatever the workers and ranks, and fixed validation."""
 
+import multiprocessing
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
@@ -75,6 +76,20 @@ def test_loaders_send_bytes_and_suit_the_device(folder: Path) -> None:
     assert 1 <= loader.num_workers <= 8
     data.num_workers = 0
     assert data.train_dataloader().num_workers == 0
+
+
+def _stop_at_an_error(folder: Path) -> None:
+    loader = iter(module(folder, num_workers=2).train_dataloader())
+    next(loader)
+    raise SystemExit(7)
+
+
+def test_loader_processes_end_with_a_run_that_fails(folder: Path) -> None:
+    """They leave SIGTERM to their parent, which waits for them at its end."""
+    run = multiprocessing.get_context("fork").Process(target=_stop_at_an_error, args=(folder,))
+    run.start()
+    run.join(60)
+    assert run.exitcode == 7
 
 
 def test_a_saved_position_survives_a_change_of_batch_size(folder: Path) -> None:

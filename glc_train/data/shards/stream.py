@@ -110,12 +110,13 @@ class _SamplePasses(Passes):
         if self._bad_samples[number]:
             return
         self._bad_samples[number] = True
-        bad = int(self._bad_samples.sum())
         shard = error.shard if isinstance(error, BadSampleError) else None
-        if shard is None or not self._bad_shards[shard]:
-            logger.warning("Skipped sample %d of %d: %s", bad, self._count, printable(str(error)))
+        named = shard is not None and bool(self._bad_shards[shard])
         if shard is not None:
             self._bad_shards[shard] = True
+        bad = int(self._bad_samples.sum())
+        if not named:
+            logger.warning("Skipped sample %d of %d: %s", bad, self._count, printable(str(error)))
         if bad > self._max_bad * self._count:
             raise ShardError(
                 f"{self._origin}: {bad} of {self._count} samples cannot be used, more than the share reading.max_bad="
