@@ -13,7 +13,7 @@ from glc_train.data.clip_cuts import ClipCuts
 from glc_train.data.clip_info import ClipError
 from glc_train.data.clip_store import ClipStore
 from glc_train.data.clips import VIDEO_SUFFIXES
-from glc_train.data.pictures import SUFFIXES
+from glc_train.data.pictures import SUFFIXES, PathLike
 from glc_train.data.shards.index import Member
 from glc_train.data.shards.reader import Files
 from glc_train.data.shards.stream import ShardStream
@@ -30,7 +30,7 @@ class ShardClips:
 
     def __init__(
         self,
-        root: str,
+        root: PathLike,
         crop_size: int,
         seed: int,
         frames: int,

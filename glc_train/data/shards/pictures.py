@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from glc_train.data.crops import RandomCrops
-from glc_train.data.pictures import SUFFIXES, decode_picture
+from glc_train.data.pictures import SUFFIXES, PathLike, decode_picture
 from glc_train.data.shards.index import Member
 from glc_train.data.shards.reader import Files
 from glc_train.data.shards.stream import ShardStream
@@ -27,7 +27,7 @@ class ShardCrops:
 
     def __init__(
         self,
-        root: str,
+        root: PathLike,
         crop_size: int,
         seed: int,
         flip: bool = True,

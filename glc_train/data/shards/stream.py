@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ import numpy as np
 
 from glc_train.data.clip_info import ClipError
 from glc_train.data.file_passes import Passes, shared_flags
-from glc_train.data.pictures import PictureError
+from glc_train.data.pictures import PathLike, PictureError
 from glc_train.data.shards.addresses import joined
 from glc_train.data.shards.errors import BadSampleError, ShardError
 from glc_train.data.shards.index import INDEX_NAME, Member, ShardIndex
@@ -30,7 +31,11 @@ class ShardStream:
     """The chosen files of samples, by place in an order that is a function of the seed."""
 
     def __init__(
-        self, root: str, seed: int, choose: Callable[[Sequence[Member]], list[Member]], reading: dict[str, Any] | None
+        self,
+        root: PathLike,
+        seed: int,
+        choose: Callable[[Sequence[Member]], list[Member]],
+        reading: dict[str, Any] | None,
     ) -> None:
         """Open the index.
 
@@ -42,8 +47,10 @@ class ShardStream:
         """
         if seed < 0:
             raise ValueError(f"seed must be at least 0; got {seed}.")
+        if not isinstance(root, str | os.PathLike):
+            raise ShardError(f"root={root}: name one set of shards; several are mixed by `MixedCrops`.")
         self._reading = ShardReading(**(reading or {}))
-        index, shards = _opened(root, self._reading)
+        index, shards = _opened(os.fspath(root), self._reading)
         counts = index.counts[shards]
         self._order = ShardOrder(index.ends[shards] - counts, counts, seed, self._reading.window)
         if not self._order.count:

@@ -83,9 +83,11 @@ def test_the_root_names_all_shards_or_some(tmp_path: Path, root: str, numbers: i
 def test_roots_that_are_none(tmp_path: Path) -> None:
     number_shards(tmp_path, 5)
     with pytest.raises(ShardError, match=r"elsewhere/index\.safetensors: no such index"):
-        ShardCrops(str(tmp_path / "elsewhere"), crop_size=8, seed=0)
+        ShardCrops(tmp_path / "elsewhere", crop_size=8, seed=0)
     with pytest.raises(ShardError, match=r"no shard .*shard-000001\.tar"):
         ShardCrops(f"{tmp_path}/shards/shard-{{000000..000001}}.tar", crop_size=8, seed=0)
+    with pytest.raises(ShardError, match="name one set of shards; several are mixed by `MixedCrops`"):
+        ShardCrops([tmp_path / "shards"] * 2, crop_size=8, seed=0)  # type: ignore[arg-type]
     with pytest.raises(ShardError, match="cannot be opened"):
         ShardCrops("nosuch://bucket/shards", crop_size=8, seed=0)
 
