@@ -132,6 +132,9 @@ def main(out: Path) -> None:
     result["entries"] = quantiser.embedding.weight.tolist()
     watch.update(torch.zeros(len(vectors), dtype=torch.int64), vectors, torch.Generator().manual_seed(2), 0)
     result["restarted"] = quantiser.embedding.weight.tolist()
+    within = CodebookWatch(quantiser, CodebookSettings(window=2))
+    within.update(torch.full((len(vectors),), rank), vectors, torch.Generator().manual_seed(2), 0)
+    result["counts"] = within.counts[:3].tolist()
     result["agreed"] = [*numbers_from_rank_zero([1.5 + rank]), *largest([rank, 3 - rank])]
     result["averages"] = averages(rank)
     during, after = trained(GradientAverage), trained(Afterwards)

@@ -108,14 +108,15 @@ class CodebookWatch(nn.Module):
         (quantiser,) = self._quantiser
         flat = indices.flatten()
         ones = torch.ones_like(flat, dtype=torch.float32)
-        self.counts.index_add_(0, flat, ones)  # `bincount` would make a GPU wait
+        counts = torch.zeros_like(self.counts).index_add_(0, flat, ones)  # `bincount` would make a GPU wait
+        counts = all_sum(counts)  # at every step: a checkpoint within a window has what rank 0 has
+        self.counts += counts
         if self.ema_sums is not None:
             assert isinstance(quantiser, VectorQuantiser)
-            self._average(quantiser, flat, ones, vectors.float())
+            self._average(quantiser, counts, flat, vectors.float())
         self._remember(all_gather(vectors.float()), generator)
         if (step + 1) % self.settings.window:
             return
-        self.counts.copy_(all_sum(self.counts))
         share = self.counts / self.counts.sum()
         self.perplexity.copy_(torch.exp(-(share * share.clamp_min(1e-12).log()).sum()))
         self.used.copy_((self.counts > 0).float().mean())
@@ -140,13 +141,12 @@ class CodebookWatch(nn.Module):
         self.reservoir[places] = some
         self.filled += len(some)
 
-    def _average(self, quantiser: VectorQuantiser, indices: Tensor, ones: Tensor, vectors: Tensor) -> None:
+    def _average(self, quantiser: VectorQuantiser, counts: Tensor, indices: Tensor, vectors: Tensor) -> None:
         assert self.settings.ema is not None
         assert self.ema_counts is not None
         assert self.ema_sums is not None
-        counts = torch.zeros_like(self.counts).index_add_(0, indices, ones)
         sums = torch.zeros_like(self.ema_sums).index_add_(0, indices, vectors)
-        self.ema_counts.lerp_(all_sum(counts), 1 - self.settings.ema)
+        self.ema_counts.lerp_(counts, 1 - self.settings.ema)
         self.ema_sums.lerp_(all_sum(sums), 1 - self.settings.ema)
         counts, weight = self.ema_counts[:, None], quantiser.embedding.weight.data
         weight.copy_(torch.where(counts > _SMALLEST_COUNT, self.ema_sums / counts, weight))

@@ -54,6 +54,11 @@ def test_codebooks_are_the_same_to_the_last_bit(ranks: list[dict[str, Any]]) -> 
     assert ranks[0]["entries"] != ranks[0]["restarted"]
 
 
+def test_a_checkpoint_within_a_window_has_the_counts_of_all_ranks(ranks: list[dict[str, Any]]) -> None:
+    """A checkpoint is what rank 0 has, and the next run's ranks all begin with it."""
+    assert [each["counts"] for each in ranks] == [[512.0, 512.0, 0.0]] * 2
+
+
 def test_clocks_and_signals_agree(ranks: list[dict[str, Any]]) -> None:
     assert [each["agreed"] for each in ranks] == [[1.5, 1, 3]] * 2
 
