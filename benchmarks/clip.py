@@ -6,9 +6,7 @@
 
 import argparse
 import io
-import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.measures import model_config, peak_megabytes, seconds
+from benchmarks.measures import apart, model_config, peak_megabytes, seconds
 from benchmarks.record import checked, machine_load, machine_options, spread, write_record
 from glc_train.bitstream import ClipFormat, FrameKind
 from glc_train.codecs import DecodedFrame, FrameReport, VideoCodec, VideoDecoder, VideoEncoder, compress_clip
@@ -105,12 +103,6 @@ def measure_decoder(case: Case, data: bytes) -> dict[str, Any]:
             raise RuntimeError("the decoder found more frames than were encoded")
 
     return summary(times, peak_megabytes(decode, case.device))
-
-
-def apart(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Result of the function in a fresh process, whose memory nothing else has touched."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def measure(case: Case) -> dict[str, Any]:

@@ -1,0 +1,93 @@
+"""The files that `benchmarks.data` reads: JPEGs and clips in folders and in shards, and an index of 10^7 samples."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from glc_train.data import (
+    ClipEncoder,
+    ClipInfo,
+    PictureEncoder,
+    ShardIndex,
+    packaged_pictures,
+    read_picture,
+    render_clip,
+    write_clip,
+    write_shards,
+)
+from glc_train.data.pictures import Picture, encode_picture
+from glc_train.data.shards.index import ShardRecord, write_index
+from glc_train.files import write_bytes
+
+SHORT_SIDE, QUALITY = 512, 95  # of the JPEGs: what `glc data shard --short-side 512 --format jpeg` makes
+CLIP_SIZE, CLIP_FRAMES = (256, 448), 32  # the rows and columns of Vimeo-90k, a segment of `glc data shard --clips`
+SHARDS = 4
+
+
+@dataclass(frozen=True)
+class Files:
+    """Folders of the same samples: single files, and shards."""
+
+    folder: Path
+    shards: Path
+
+
+def make_pictures(place: Path, count: int) -> Files:
+    """JPEGs of 512 pixels at the shorter side, cut from the packaged photographs; the same in every run."""
+    photographs = [read_picture(path) for split in ("train", "test") for path in packaged_pictures(split)]
+    random = np.random.default_rng(0)
+    files = Files(place / "pictures", place / "picture_shards")
+    files.folder.mkdir()
+    for number in range(count):
+        picture = _variant(photographs[number % len(photographs)], random)
+        write_bytes(files.folder / f"{number:05}.jpg", encode_picture(picture, ".jpg", QUALITY))
+    write_shards(files.folder, files.shards, PictureEncoder(), samples=-(-count // SHARDS))
+    return files
+
+
+def _variant(photograph: Picture, random: np.random.Generator) -> Picture:
+    """At least nine tenths of each side of the photograph, brought to the size of the JPEGs."""
+    height, width = photograph.shape[:2]
+    top, left = (int(random.uniform(0, side / 10)) for side in (height, width))
+    part = photograph[top:, left:][:, :: random.choice((-1, 1))]
+    scale = SHORT_SIDE / min(part.shape[:2])
+    size = (round(part.shape[1] * scale), round(part.shape[0] * scale))
+    return np.asarray(Image.fromarray(part).resize(size, Image.Resampling.BICUBIC))
+
+
+def make_clips(place: Path, count: int) -> Files:
+    """Rendered clips as H.264, as `glc data shard --clips` writes them; the same in every run."""
+    files = Files(place / "clips", place / "clip_shards")
+    files.folder.mkdir()
+    height, width = CLIP_SIZE
+    info = ClipInfo(width, height, Fraction(25), "bt709", False, None)
+    for number in range(count):
+        with write_clip(files.folder / f"{number:05}.mp4", info, threads=1) as clip:
+            for frame in render_clip(height, width, CLIP_FRAMES, seed=number):
+                clip.write(frame)
+    write_shards(files.folder, files.shards, ClipEncoder(segment=CLIP_FRAMES), samples=-(-count // SHARDS))
+    return files
+
+
+def make_large_index(place: Path, shards: Path, count: int, samples: int) -> Path:
+    """An index of `count` shards of `samples` samples each, all of which lie in one real shard."""
+    index = ShardIndex(f"{shards}/index.safetensors")
+    members = [index.members(number)[1][0] for number in range(int(index.counts[0]))]
+    chosen = [members[k % len(members)] for k in range(samples)]
+    columns: Any = {key: [getattr(member, key) for member in chosen] for key in ("offset", "size", "crc32")}
+    files: dict[str, Any] = {
+        "offset": np.array(columns["offset"], np.int64),
+        "size": np.array(columns["size"], np.uint32),
+        "crc32": np.array(columns["crc32"], np.uint32),
+        "suffix": np.zeros(samples, np.uint16),
+    }
+    record = ShardRecord(
+        index.urls[0], index.sizes[0], index.sha256[0], [members[0].suffix], files, np.arange(samples, dtype=np.int64)
+    )
+    path = place / "large.safetensors"
+    write_index(path, [record] * count)
+    return path
