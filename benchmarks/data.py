@@ -7,7 +7,6 @@ import argparse
 import itertools
 import multiprocessing
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -143,7 +142,10 @@ def waiting(files: Files, options: argparse.Namespace) -> dict[str, Any]:
             sum(profiler.recorded_durations[name][2:])
             for name in ("[_TrainingEpochLoop].train_dataloader_next", "run_training_batch")
         )
-        shares[f"{workers}_workers"] = {"share": waits / (waits + works), "seconds_a_step": works / options.training_steps}
+        shares[f"{workers}_workers"] = {
+            "share": waits / (waits + works),
+            "seconds_a_step": works / options.training_steps,
+        }
     return shares
 
 
@@ -159,16 +161,17 @@ def large(index: Path, batch_size: int) -> dict[str, Any]:
     for _ in range(20):
         next(iterator)
     (worker,) = multiprocessing.active_children()
-    memory = memory_of(worker.pid)
-    assert module.source is not None
-    places = np.random.default_rng(0).integers(0, 100 * module.source.samples_per_pass, 100)
+    memory = memory_of(worker)
+    assert isinstance(module.source, ShardCrops)
+    samples = module.source.samples_per_pass
+    places = np.random.default_rng(0).integers(0, 100 * samples, 100)
     seeks = []
     for place in places.tolist():
         begin = time.perf_counter()
         module.source.sample(place)
         seeks.append(1000 * (time.perf_counter() - begin))
     return {
-        "samples": module.source.samples_per_pass,
+        "samples": samples,
         "index_mb": index.stat().st_size // 10**6,
         "seconds_to_the_first_batches": started,
         "worker": memory,
@@ -205,7 +208,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pictures = make_pictures(Path(folder), options.pictures)
         for case in options.cases:
             files = make_clips(Path(folder), options.clips) if case == "clips" else pictures
-            # fewer batches: a clip is frames
             results[case] = measure(case, files, options)
             _tell(case, results[case])
         if options.training_steps:

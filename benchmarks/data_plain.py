@@ -32,7 +32,7 @@ class PlainCut:
 
     def __call__(self, file: Any) -> Tensor:
         """float32 (3, h, w), or (frames, 3, h, w), in [-1, 1] of a file, opened or its name."""
-        random = np.random.default_rng(torch.randint(2**62, ()).item())
+        random = np.random.default_rng(int(torch.randint(2**62, ())))
         images = [Image.open(file).convert("RGB")] if self.frames is None else self._decoded(file, random)
         crop = self.crops.draw(images[0].height, images[0].width, random)
         cut = []
@@ -93,4 +93,4 @@ def webdataset_loader(shards: Path, cut: PlainCut, batch_size: int, workers: int
     urls = sorted(map(str, shards.glob("*.tar")))
     dataset = webdataset.WebDataset(urls, shardshuffle=len(urls), seed=0).repeat().shuffle(100)
     batches = dataset.map(_Bytes(cut)).batched(batch_size, collation_fn=torch.stack)
-    return webdataset.WebLoader(batches, batch_size=None, num_workers=workers)  # type: ignore[no-any-return]
+    return webdataset.WebLoader(batches, batch_size=None, num_workers=workers)

@@ -4,6 +4,7 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,10 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(function, *arguments).result()
 
 
-def memory_of(process: int) -> dict[str, int] | None:
+def memory_of(process: BaseProcess) -> dict[str, int] | None:
     """Megabytes that a process has to itself, and with what it shares; None where there is no such file."""
     try:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
+        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
     except OSError:
         return None
     kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
-from glc_train.data.pictures import Picture
+from glc_train.data.jpeg_rows import JpegRows
+from glc_train.data.pictures import Picture, decode_picture
 
 
 @dataclass(frozen=True)
@@ -78,3 +79,24 @@ class RandomCrops:
             size=self.size,
             mirrored=bool(self.flip and mirrored < 0.5),
         )
+
+    def cut_from(self, data: bytes, name: str, random: np.random.Generator) -> Picture:
+        """Draw and cut the crop of a picture file, of which no more is decoded than it needs where the file allows it.
+
+        name: of the file, in messages. Returns: uint8 (size, size, 3). Raises: PictureError as `decode_picture`.
+        """
+        jpeg = JpegRows.of(data)
+        return self.cut(decode_picture(data, name), random) if jpeg is None else self.cut_jpeg(jpeg, name, random)
+
+    def cut_jpeg(self, jpeg: JpegRows, name: str, random: np.random.Generator) -> Picture:
+        """Draw and cut the crop of a JPEG with restart markers; see `cut_from`."""
+        crop = self.draw(jpeg.height, jpeg.width, random)
+        rows = jpeg.decode(crop.top, crop.top + crop.window)
+        if rows is None:
+            return crop.cut(decode_picture(jpeg.data, name))
+        first, picture = rows
+        return replace(crop, top=crop.top - first).cut(picture)
+
+    def cut(self, picture: Picture, random: np.random.Generator) -> Picture:
+        """Draw and cut the crop of a picture, uint8 (H, W, 3): uint8 (size, size, 3)."""
+        return self.draw(picture.shape[0], picture.shape[1], random).cut(picture)

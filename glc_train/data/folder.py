@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glc_train.data.crops import RandomCrops
 from glc_train.data.file_passes import DecodedCache, FilePasses
+from glc_train.data.jpeg_rows import JpegRows
 from glc_train.data.pictures import PathLike, Picture, PictureError, find_pictures, read_picture
 from glc_train.data.source import sample_generator
 
@@ -59,23 +60,32 @@ class FolderCrops:
 
         Raises: PictureError if no picture at all can be read.
         """
-        picture = self._passes.read(index, self._picture)
-        height, width = picture.shape[:2]
-        crop = self._crops.draw(height, width, sample_generator(self.seed, "folder crop", index))
-        return torch.from_numpy(np.ascontiguousarray(crop.cut(picture).transpose(2, 0, 1)))
+        crop = self._passes.read(index, lambda path: self._cut(path, index))
+        return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))
 
     def name(self, index: int) -> str:
         """File that crop number `index` is cut from (or its replacement, if that cannot be read)."""
         return str(self._passes.path(index))
 
-    def _picture(self, path: Path) -> Picture:
+    def _cut(self, path: Path, index: int) -> Picture:
         if path in self.unreadable:
             raise PictureError(self.unreadable[path])
+        random = sample_generator(self.seed, "folder crop", index)
         picture = self._cache.get(path)
         if picture is None:
+            jpeg = _jpeg_rows(path)
+            if jpeg is not None and not self._cache.fits(3 * jpeg.height * jpeg.width):
+                return self._crops.cut_jpeg(jpeg, str(path), random)
             picture = read_picture(path)
             self._cache.offer(path, picture, picture.nbytes)
-        return picture
+        return self._crops.cut(picture, random)
+
+
+def _jpeg_rows(path: Path) -> JpegRows | None:
+    try:
+        return JpegRows.of(path.read_bytes()) if path.suffix.lower() in (".jpg", ".jpeg") else None
+    except OSError:  # said better where it is read as a picture
+        return None
 
 
 def _listed(root: PathLike | Sequence[PathLike]) -> list[Path]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from glc_train.data.crops import RandomCrops
-from glc_train.data.pictures import SUFFIXES, PathLike, decode_picture
+from glc_train.data.pictures import SUFFIXES, PathLike
 from glc_train.data.shards.index import Member
 from glc_train.data.shards.reader import Files
 from glc_train.data.shards.stream import ShardStream
@@ -70,10 +70,8 @@ class ShardCrops:
 
     def _cut(self, files: Files, index: int) -> Tensor:
         ((suffix, data),) = files.items()
-        picture = decode_picture(data, suffix)
-        height, width = picture.shape[:2]
-        crop = self._crops.draw(height, width, sample_generator(self.seed, "shard crop", index))
-        return torch.from_numpy(np.ascontiguousarray(crop.cut(picture).transpose(2, 0, 1)))
+        crop = self._crops.cut_from(data, suffix, sample_generator(self.seed, "shard crop", index))
+        return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))
 
 
 def _picture(members: Sequence[Member]) -> list[Member]:

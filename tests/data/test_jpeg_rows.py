@@ -1,0 +1,134 @@
+"""Crops of a JPEG with restart markers are decoded without the rest of it, with the pixels of the whole."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from glc_train.data import (
+    CropSource,
+    FolderCrops,
+    PictureEncoder,
+    PictureError,
+    ShardCrops,
+    render_picture,
+    write_shards,
+)
+from glc_train.data import jpeg_rows as module
+from glc_train.data.crops import RandomCrops
+from glc_train.data.jpeg_rows import JpegRows
+from glc_train.data.pictures import decode_picture, write_picture
+
+PICTURE = render_picture(150, 203, seed=1)
+
+
+def jpeg(picture: Any = PICTURE, mode: str = "RGB", **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).convert(mode).save(file, "JPEG", **{"quality": 90, "restart_marker_rows": 1, **options})
+    return file.getvalue()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    side=st.tuples(st.integers(1, 150), st.integers(1, 203)),
+    mode=st.sampled_from(["RGB", "L"]),
+    sampling=st.sampled_from(["4:4:4", "4:2:2", "4:2:0"]),
+    rows=st.integers(1, 3),
+    place=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_rows_have_the_pixels_of_the_whole(
+    side: tuple[int, int], mode: str, sampling: str, rows: int, place: tuple[float, float]
+) -> None:
+    data = jpeg(PICTURE[: side[0], : side[1]], mode, subsampling=sampling, restart_marker_rows=rows)
+    found = JpegRows.of(data)
+    assert found is not None
+    assert (found.height, found.width) == side
+    top, bottom = sorted(int(part * side[0]) for part in place)
+    bottom = max(bottom, top + 1) if top < side[0] else side[0]
+    top = min(top, bottom - 1)
+    decoded = found.decode(top, bottom)
+    assert decoded is not None
+    first, part = decoded
+    assert first <= top
+    assert first + len(part) >= bottom
+    whole = decode_picture(data, "x")
+    assert np.array_equal(part[top - first : bottom - first], whole[top:bottom])
+
+
+def test_no_more_rows_are_decoded_than_are_needed() -> None:
+    found = JpegRows.of(jpeg(subsampling=0))
+    assert found is not None
+    decoded = found.decode(20, 100)
+    assert decoded is not None
+    assert (decoded[0], decoded[1].shape) == (16, (88, 203, 3))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"restart_marker_rows": 0}, {"progressive": True}, {"restart_marker_rows": 0, "restart_marker_blocks": 3}],
+    ids=str,
+)
+def test_other_jpegs_are_left_to_the_decoder(options: dict[str, Any]) -> None:
+    assert JpegRows.of(jpeg(**options)) is None
+
+
+def test_a_turned_or_too_large_picture_is_left_to_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert JpegRows.of(jpeg(exif=exif)) is None
+    assert JpegRows.of(jpeg()) is not None
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert JpegRows.of(jpeg()) is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_damage_never_raises_anything_else(data: st.DataObject) -> None:
+    """A changed, lost or added byte gives pixels or a PictureError."""
+    good = jpeg(PICTURE[:48, :64])
+    place = data.draw(st.integers(0, len(good) - 1))
+    tail = data.draw(st.integers(0, 2))
+    bad = good[:place] + data.draw(st.binary(max_size=2)) + good[place + tail :]
+    try:
+        crop = RandomCrops(32, scale_probability=0).cut_from(bad, "x", np.random.default_rng(0))
+    except PictureError:
+        return
+    assert crop.shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_crops_of_folders_and_shards_are_those_of_whole_pictures(
+    tmp_path: Path, probability: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        write_picture(tmp_path / "in" / f"{number}.jpg", render_picture(150, 203, seed=number))
+    write_shards(tmp_path / "in", tmp_path / "kept", PictureEncoder())
+    write_shards(tmp_path / "in", tmp_path / "reduced", PictureEncoder(short_side=100, format="jpeg"))
+    settings_: dict[str, Any] = {"crop_size": 64, "seed": 0, "scale_probability": probability}
+
+    def crops() -> list[Any]:
+        sources: list[CropSource] = [
+            FolderCrops(tmp_path / "in", cache_mb=0, **settings_),
+            ShardCrops(str(tmp_path / "kept"), **settings_),
+            ShardCrops(str(tmp_path / "reduced"), **settings_),
+        ]
+        return [source.sample(k).numpy() for source in sources for k in range(6)]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("glc_train.data.crops.decode_picture", None)  # whole pictures
+        part = crops()
+    monkeypatch.setattr(module.JpegRows, "of", lambda data: None)
+    assert all(np.array_equal(one, other) for one, other in zip(part, crops(), strict=True))
+
+
+def test_a_folder_whose_pictures_fit_into_memory_keeps_them(tmp_path: Path) -> None:
+    write_picture(tmp_path / "0.jpg", PICTURE)
+    source = FolderCrops(tmp_path, crop_size=64, seed=0)
+    crop = source.sample(0)
+    (tmp_path / "0.jpg").unlink()
+    assert np.array_equal(source.sample(0), crop)
