@@ -5,10 +5,12 @@
 
 import argparse
 import itertools
+import logging
 import multiprocessing
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -38,8 +40,7 @@ from glc_train.data.crops import RandomCrops
 
 CROP, FRAMES = 256, 7
 CASES = ("crops", "scaled", "clips")
-BARS = {"folder": 3.0, "webdataset": 1.5}  # the ratios that this project asks of itself on crops
-REFERENCES = {"folder": "pillow", "shards": "webdataset"}
+REFERENCES = ("pillow", "webdataset")
 Loader = Callable[[int], Iterable[Tensor]]  # of a number of workers
 
 
@@ -47,19 +48,15 @@ def loaders(case: str, files: Files, batch_size: int) -> dict[str, Loader]:
     """Ours and the references; `scaled` is what the configurations have: every other crop is first reduced."""
     probability, frames = (0.5 if case == "scaled" else 0.0), (FRAMES if case == "clips" else None)
     cut = PlainCut(RandomCrops(CROP, scale_probability=probability), frames)
-    sources: dict[str, Any] = {"folder": FolderCrops, "shards": ShardCrops}
-    if frames:
-        sources = {"folder": FolderClips, "shards": ShardClips}
-    roots = {"folder": files.folder, "shards": str(files.shards)}
-    # a data set is larger than memory
-    made = {
-        name: partial(
-            source, roots[name], scale_probability=probability, **({"cache_mb": 0} if name == "folder" else {})
-        )
-        for name, source in sources.items()
+    in_folder, in_shards = (FolderClips, ShardClips) if frames else (FolderCrops, ShardCrops)
+    sources = {
+        "folder": partial(in_folder, files.folder, scale_probability=probability, cache_mb=0),  # too many for memory
+        "shards": partial(in_shards, str(files.shards), scale_probability=probability),
     }
+    if files.encoded != files.shards:
+        sources["encoded"] = partial(in_shards, str(files.encoded), scale_probability=probability)
     return {
-        **{name: partial(_ours, source, frames, batch_size) for name, source in made.items()},
+        **{name: partial(_ours, source, frames, batch_size) for name, source in sources.items()},
         "pillow": partial(folder_loader, files.folder, cut, batch_size),
         "webdataset": partial(webdataset_loader, files.shards, cut, batch_size),
     }
@@ -115,7 +112,8 @@ def measure(case: str, files: Files, options: argparse.Namespace) -> dict[str, A
                     clock: spread([o / p for o, p in zip(found[ours][clock], found[plain][clock], strict=True)])
                     for clock in ("wall", "processor")
                 }
-                for ours, plain in itertools.product(REFERENCES, REFERENCES.values())
+                for ours, plain in itertools.product(contenders, REFERENCES)
+                if ours not in REFERENCES
             },
         }
     return result
@@ -128,12 +126,14 @@ def waiting(files: Files, options: argparse.Namespace) -> dict[str, Any]:
     section = config.stages.autoencoder
     shares = {}
     for workers in (0, *options.workers):
+        # on the CPU: the same cores load and train
         module = PictureDataModule(
-            partial(ShardCrops, str(files.shards)), section.crop_size, section.batch_size, num_workers=workers
+            partial(ShardCrops, str(files.encoded)), section.crop_size, section.batch_size, num_workers=workers
         )
         profiler = SimpleProfiler()
         trainer = lightning.Trainer(
-            accelerator="cpu", devices=1, max_steps=options.training_steps + 2, profiler=profiler, max_epochs=1,
+            accelerator="cpu", devices=1, limit_train_batches=options.training_steps + 2, profiler=profiler,
+            max_epochs=1,
             limit_val_batches=0, num_sanity_val_steps=0, logger=False, enable_checkpointing=False,
             enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
@@ -201,6 +201,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures all cases, prints the ratios and writes the record."""
     options = parse(arguments)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
     torch.set_num_threads(options.threads)
     load = machine_load()
     results: dict[str, Any] = {}
@@ -214,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             results["waiting"] = waiting(pictures, options)
             print("waiting", {key: f"{value['share']:.1%}" for key, value in results["waiting"].items()}, flush=True)
         if options.shards:
-            index = make_large_index(Path(folder), pictures.shards, options.shards, 1000)
+            index = make_large_index(Path(folder), pictures.encoded, options.shards, 1000)
             results["large"] = apart(large, index, options.batch_size)
             print("large", results["large"], flush=True)
     write_record(options, "data", load, results)

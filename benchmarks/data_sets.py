@@ -1,5 +1,6 @@
 """The files that `benchmarks.data` reads: JPEGs and clips in folders and in shards, and an index of 10^7 samples."""
 
+import io
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,49 +20,55 @@ from glc_train.data import (
     write_clip,
     write_shards,
 )
-from glc_train.data.pictures import Picture, encode_picture
+from glc_train.data.pictures import Picture
 from glc_train.data.shards.index import ShardRecord, write_index
 from glc_train.files import write_bytes
 
-SHORT_SIDE, QUALITY = 512, 95  # of the JPEGs: what `glc data shard --short-side 512 --format jpeg` makes
+SHORT_SIDE, QUALITY = 512, 95  # of the JPEGs
 CLIP_SIZE, CLIP_FRAMES = (256, 448), 32  # the rows and columns of Vimeo-90k, a segment of `glc data shard --clips`
 SHARDS = 4
 
 
 @dataclass(frozen=True)
 class Files:
-    """Folders of the same samples: single files, and shards."""
+    """Folders of the same samples: single files, shards of these, and shards of pictures encoded anew."""
 
     folder: Path
     shards: Path
+    encoded: Path
 
 
 def make_pictures(place: Path, count: int) -> Files:
-    """JPEGs of 512 pixels at the shorter side, cut from the packaged photographs; the same in every run."""
+    """JPEGs of 512 pixels at the shorter side, cut from the packaged photographs and written as other programs do."""
     photographs = [read_picture(path) for split in ("train", "test") for path in packaged_pictures(split)]
     random = np.random.default_rng(0)
-    files = Files(place / "pictures", place / "picture_shards")
+    files = Files(place / "pictures", place / "picture_shards", place / "encoded_shards")
     files.folder.mkdir()
     for number in range(count):
-        picture = _variant(photographs[number % len(photographs)], random)
-        write_bytes(files.folder / f"{number:05}.jpg", encode_picture(picture, ".jpg", QUALITY))
-    write_shards(files.folder, files.shards, PictureEncoder(), samples=-(-count // SHARDS))
+        file = io.BytesIO()
+        _variant(photographs[number % len(photographs)], random).save(file, "JPEG", quality=QUALITY)
+        write_bytes(files.folder / f"{number:05}.jpg", file.getvalue())
+    for shards, encoder in (
+        (files.shards, PictureEncoder()),
+        (files.encoded, PictureEncoder(SHORT_SIDE, "jpeg", QUALITY)),
+    ):
+        write_shards(files.folder, shards, encoder, samples=-(-count // SHARDS))
     return files
 
 
-def _variant(photograph: Picture, random: np.random.Generator) -> Picture:
+def _variant(photograph: Picture, random: np.random.Generator) -> Image.Image:
     """At least nine tenths of each side of the photograph, brought to the size of the JPEGs."""
     height, width = photograph.shape[:2]
     top, left = (int(random.uniform(0, side / 10)) for side in (height, width))
     part = photograph[top:, left:][:, :: random.choice((-1, 1))]
     scale = SHORT_SIDE / min(part.shape[:2])
     size = (round(part.shape[1] * scale), round(part.shape[0] * scale))
-    return np.asarray(Image.fromarray(part).resize(size, Image.Resampling.BICUBIC))
+    return Image.fromarray(part).resize(size, Image.Resampling.BICUBIC)
 
 
 def make_clips(place: Path, count: int) -> Files:
     """Rendered clips as H.264, as `glc data shard --clips` writes them; the same in every run."""
-    files = Files(place / "clips", place / "clip_shards")
+    files = Files(place / "clips", place / "clip_shards", place / "clip_shards")
     files.folder.mkdir()
     height, width = CLIP_SIZE
     info = ClipInfo(width, height, Fraction(25), "bt709", False, None)

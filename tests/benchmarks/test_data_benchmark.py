@@ -1,18 +1,3 @@
-<<<<<<< HEAD
-"""The benchmark of loading: every loader gives crops, and the table has a line for each."""
-
-import pytest
-
-from benchmarks import data
-
-
-def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
-    data.main(["--pictures", "64", "--rounds", "1", "--workers", "0"])
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("0 workers: crops/s")
-    assert [line.split()[0] for line in lines[1:]] == ["PIL", "WebDataset", "FolderCrops", "ShardCrops"]
-    assert all(float(line.split()[-3]) > 0 for line in lines[1:])
-=======
 """The benchmark of loading runs, and its references read the same files as ours."""
 
 import json
@@ -46,7 +31,9 @@ def test_everything_is_measured_and_recorded(tmp_path: Path, capsys: pytest.Capt
         figures = record["results"][case]["1_workers"]
         for ratio in figures["ratio"]["shards/webdataset"].values():
             assert 0 < ratio["min"] <= ratio["median"] <= ratio["max"]
-        assert set(figures["per_second"]) == {"folder", "shards", "pillow", "webdataset"}
+        assert set(figures["per_second"]) - {"encoded"} == {"folder", "shards", "pillow", "webdataset"}
+            {"encoded"} if case != "clips" else set()
+        )
     large = record["results"]["large"]
     assert large["samples"] == 5000
     assert large["worker"]["private_mb"] <= large["worker"]["resident_mb"]
@@ -89,4 +76,3 @@ def test_waiting_is_a_share(pictures: Files) -> None:
 def test_bad_arguments_are_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit):
         benchmark.parse(arguments)
->>>>>>> a77f71b (Crops of JPEGs with restart markers are decoded without the rest; bytes become floats in one copy; a benchmark of loading)
