@@ -32,8 +32,6 @@ def test_everything_is_measured_and_recorded(tmp_path: Path, capsys: pytest.Capt
         for ratio in figures["ratio"]["shards/webdataset"].values():
             assert 0 < ratio["min"] <= ratio["median"] <= ratio["max"]
         assert set(figures["per_second"]) - {"encoded"} == {"folder", "shards", "pillow", "webdataset"}
-            {"encoded"} if case != "clips" else set()
-        )
     large = record["results"]["large"]
     assert large["samples"] == 5000
     assert large["worker"]["private_mb"] <= large["worker"]["resident_mb"]
