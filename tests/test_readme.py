@@ -22,6 +22,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from torch.distributed.run import get_args_parser
 
 from glc_train import load_codec, save_codec
 from glc_train.backbones import BackboneError, find_backbone
@@ -66,7 +67,7 @@ COMMANDS = [
     (block.page, command.strip())
     for block in BLOCKS
     if block.language == "bash"
-    for line in block.text.splitlines()
+    for line in block.text.replace("\\\n", " ").splitlines()
     for command in re.split(r" \| |&& ", re.sub(r"\s+#.*", "", line))
 ]
 
@@ -190,6 +191,25 @@ def test_every_glc_command_parses(arguments: list[str]) -> None:
 @pytest.mark.parametrize("overrides", commands_of("python train.py"))
 def test_every_training_composes(overrides: list[str]) -> None:
     check_composition("conf", "train", overrides)
+
+
+@pytest.mark.parametrize("overrides", commands_of("srun python train.py"))
+def test_every_training_with_slurm_composes(overrides: list[str]) -> None:
+    check_composition("conf", "train", overrides)
+    (script,) = [block.text for block in BLOCKS if "#SBATCH" in block.text]
+    asked = dict(re.findall(r"^#SBATCH --([\w-]+)=(\d+)$", script, flags=re.MULTILINE))
+    assert f"trainer.num_nodes={asked['nodes']}" in overrides
+    assert f"trainer.devices={asked['ntasks-per-node']}" in overrides  # Lightning refuses other numbers
+    assert asked["gpus-per-node"] == asked["ntasks-per-node"]
+
+
+@pytest.mark.parametrize("arguments", commands_of("torchrun"))
+def test_every_training_with_torchrun_composes(arguments: list[str]) -> None:
+    parsed = get_args_parser().parse_args(arguments)
+    assert parsed.training_script == "train.py"
+    check_composition("conf", "train", parsed.training_script_args)
+    assert f"trainer.num_nodes={parsed.nnodes}" in arguments
+    assert f"trainer.devices={parsed.nproc_per_node}" in arguments
 
 
 @pytest.mark.parametrize("overrides", commands_of("python evaluate.py"))
