@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from glc_train.data.jpeg_rows import JpegRows
+from glc_train.data.jpeg_part import JpegParts
 from glc_train.data.pictures import Picture, decode_picture
 
 
@@ -85,17 +85,17 @@ class RandomCrops:
 
         name: of the file, in messages. Returns: uint8 (size, size, 3). Raises: PictureError as `decode_picture`.
         """
-        jpeg = JpegRows.of(data)
+        jpeg = JpegParts.of(data)
         return self.cut(decode_picture(data, name), random) if jpeg is None else self.cut_jpeg(jpeg, name, random)
 
-    def cut_jpeg(self, jpeg: JpegRows, name: str, random: np.random.Generator) -> Picture:
+    def cut_jpeg(self, jpeg: JpegParts, name: str, random: np.random.Generator) -> Picture:
         """Draw and cut the crop of a JPEG with restart markers; see `cut_from`."""
         crop = self.draw(jpeg.height, jpeg.width, random)
-        rows = jpeg.decode(crop.top, crop.top + crop.window)
-        if rows is None:
+        part = jpeg.decode(crop.top, crop.left, crop.top + crop.window, crop.left + crop.window)
+        if part is None:
             return crop.cut(decode_picture(jpeg.data, name))
-        first, picture = rows
-        return replace(crop, top=crop.top - first).cut(picture)
+        row, column, picture = part
+        return replace(crop, top=crop.top - row, left=crop.left - column).cut(picture)
 
     def cut(self, picture: Picture, random: np.random.Generator) -> Picture:
         """Draw and cut the crop of a picture, uint8 (H, W, 3): uint8 (size, size, 3)."""

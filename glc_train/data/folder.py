@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glc_train.data.crops import RandomCrops
 from glc_train.data.file_passes import DecodedCache, FilePasses
-from glc_train.data.jpeg_rows import JpegRows
+from glc_train.data.jpeg_part import JpegParts
 from glc_train.data.pictures import PathLike, Picture, PictureError, find_pictures, read_picture
 from glc_train.data.source import sample_generator
 
@@ -73,7 +73,7 @@ class FolderCrops:
         random = sample_generator(self.seed, "folder crop", index)
         picture = self._cache.get(path)
         if picture is None:
-            jpeg = _jpeg_rows(path)
+            jpeg = _jpeg_parts(path)
             if jpeg is not None and not self._cache.fits(3 * jpeg.height * jpeg.width):
                 return self._crops.cut_jpeg(jpeg, str(path), random)
             picture = read_picture(path)
@@ -81,9 +81,9 @@ class FolderCrops:
         return self._crops.cut(picture, random)
 
 
-def _jpeg_rows(path: Path) -> JpegRows | None:
+def _jpeg_parts(path: Path) -> JpegParts | None:
     try:
-        return JpegRows.of(path.read_bytes()) if path.suffix.lower() in (".jpg", ".jpeg") else None
+        return JpegParts.of(path.read_bytes()) if path.suffix.lower() in (".jpg", ".jpeg") else None
     except OSError:  # said better where it is read as a picture
         return None
 

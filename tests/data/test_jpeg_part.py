@@ -19,71 +19,86 @@ from glc_train.data import (
     render_picture,
     write_shards,
 )
-from glc_train.data import jpeg_rows as module
+from glc_train.data import jpeg_part as module
 from glc_train.data.crops import RandomCrops
-from glc_train.data.jpeg_rows import JpegRows
-from glc_train.data.pictures import decode_picture, write_picture
+from glc_train.data.jpeg_part import JpegParts
+from glc_train.data.pictures import decode_picture, decode_plain_jpeg, write_picture
 
 PICTURE = render_picture(150, 203, seed=1)
 
 
 def jpeg(picture: Any = PICTURE, mode: str = "RGB", **options: Any) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(picture).convert(mode).save(file, "JPEG", **{"quality": 90, "restart_marker_rows": 1, **options})
+    Image.fromarray(picture).convert(mode).save(
+        file, "JPEG", **{"quality": 90, "subsampling": 0, "restart_marker_blocks": 4, **options}
+    )
     return file.getvalue()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     side=st.tuples(st.integers(1, 150), st.integers(1, 203)),
     mode=st.sampled_from(["RGB", "L"]),
-    sampling=st.sampled_from(["4:4:4", "4:2:2", "4:2:0"]),
-    rows=st.integers(1, 3),
-    place=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    blocks=st.integers(1, 26),
+    rows=st.tuples(st.integers(0, 149), st.integers(1, 150)),
+    columns=st.tuples(st.integers(0, 202), st.integers(1, 203)),
 )
-def test_rows_have_the_pixels_of_the_whole(
-    side: tuple[int, int], mode: str, sampling: str, rows: int, place: tuple[float, float]
+def test_a_part_has_the_pixels_of_the_whole(
+    side: tuple[int, int], mode: str, blocks: int, rows: tuple[int, int], columns: tuple[int, int]
 ) -> None:
-    data = jpeg(PICTURE[: side[0], : side[1]], mode, subsampling=sampling, restart_marker_rows=rows)
-    found = JpegRows.of(data)
+    data = jpeg(PICTURE[: side[0], : side[1]], mode, restart_marker_blocks=blocks)
+    found = JpegParts.of(data)
+    if blocks > -(-side[1] // 8):
+        assert found is None
+        return
     assert found is not None
     assert (found.height, found.width) == side
-    top, bottom = sorted(int(part * side[0]) for part in place)
-    bottom = max(bottom, top + 1) if top < side[0] else side[0]
-    top = min(top, bottom - 1)
-    decoded = found.decode(top, bottom)
-    assert decoded is not None
-    first, part = decoded
-    assert first <= top
-    assert first + len(part) >= bottom
+    (top, bottom), (left, right) = (
+        (min(first, end - 1), min(end, first + length))
+        for (first, length), end in zip((rows, columns), side, strict=True)
+    )
+    decoded = found.decode(top, left, bottom, right)
+    if decoded is None:  # the short interval at the end
+        assert bottom > side[0] - 8
+        assert (-(-side[0] // 8) * -(-side[1] // 8)) % blocks
+        return
+    row, column, part = decoded
     whole = decode_picture(data, "x")
-    assert np.array_equal(part[top - first : bottom - first], whole[top:bottom])
+    assert np.array_equal(part[top - row : bottom - row, left - column : right - column], whole[top:bottom, left:right])
 
 
-def test_no_more_rows_are_decoded_than_are_needed() -> None:
-    found = JpegRows.of(jpeg(subsampling=0))
+def test_no_more_is_decoded_than_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+
+    def decode(data: bytes) -> Any:
+        shapes.append(Image.open(io.BytesIO(data)).size)
+        return decode_plain_jpeg(data)
+
+    monkeypatch.setattr(module, "decode_plain_jpeg", decode)
+    found = JpegParts.of(jpeg())
     assert found is not None
-    decoded = found.decode(20, 100)
+    decoded = found.decode(20, 30, 100, 110)
     assert decoded is not None
-    assert (decoded[0], decoded[1].shape) == (16, (88, 203, 3))
+    assert (decoded[0], decoded[1], decoded[2].shape) == (16, 24, (88, 88, 3))
+    assert shapes == [(128, 88)]  # blocks 3 to 13 of 26 in a row lie in four intervals of four
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"restart_marker_rows": 0}, {"progressive": True}, {"restart_marker_rows": 0, "restart_marker_blocks": 3}],
+    [{"restart_marker_blocks": 0}, {"progressive": True}, {"subsampling": 2}, {"restart_marker_blocks": 27}],
     ids=str,
 )
 def test_other_jpegs_are_left_to_the_decoder(options: dict[str, Any]) -> None:
-    assert JpegRows.of(jpeg(**options)) is None
+    assert JpegParts.of(jpeg(**options)) is None
 
 
 def test_a_turned_or_too_large_picture_is_left_to_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert JpegRows.of(jpeg(exif=exif)) is None
-    assert JpegRows.of(jpeg()) is not None
+    assert JpegParts.of(jpeg(exif=exif)) is None
+    assert JpegParts.of(jpeg()) is not None
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    assert JpegRows.of(jpeg()) is None
+    assert JpegParts.of(jpeg()) is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -119,10 +134,17 @@ def test_crops_of_folders_and_shards_are_those_of_whole_pictures(
         ]
         return [source.sample(k).numpy() for source in sources for k in range(6)]
 
+    whole: list[str] = []
+
+    def noted(data: bytes, name: str) -> Any:
+        whole.append(name)
+        return decode_picture(data, name)
+
     with monkeypatch.context() as patch:
-        patch.setattr("glc_train.data.crops.decode_picture", None)  # whole pictures
+        patch.setattr("glc_train.data.crops.decode_picture", noted)
         part = crops()
-    monkeypatch.setattr(module.JpegRows, "of", lambda data: None)
+    assert len(whole) <= len(part) // 3  # in some crops lies the last interval, a short one
+    monkeypatch.setattr(module.JpegParts, "of", lambda data: None)
     assert all(np.array_equal(one, other) for one, other in zip(part, crops(), strict=True))
 
 

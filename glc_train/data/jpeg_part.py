@@ -1,0 +1,114 @@
+"""The part of a JPEG that a crop needs, decoded without the rest of the file, where restart markers allow it.
+
+Huffman codes have no places that decoding can start from but after restart markers (ITU-T T.81, section E.1.4). Those
+intervals between markers that hold the wanted blocks make a JPEG of their own: the same header with another size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from glc_train.data.pictures import Picture, decode_plain_jpeg
+
+_START, _END = b"\xff\xd8", b"\xff\xd9"
+_HUFFMAN = (0xC0, 0xC1)  # frames of one scan: baseline and extended
+_OTHER_FRAMES = (0xC2, 0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
+_SCAN, _INTERVAL, _EXIF = 0xDA, 0xDD, 0xE1
+_RESTART, _RESTARTS = 0xD0, 8  # markers RST0 to RST7 take turns
+_BLOCK = 8  # pixels
+
+
+@dataclass(frozen=True)
+class JpegParts:
+    """A JPEG of short restart intervals, grey or with chroma of full size, whose blocks do not depend on each other.
+
+    Attributes:
+        height, width: of the picture, in pixels.
+        data: of the file.
+    """
+
+    height: int
+    width: int
+    data: bytes
+    _height_at: int  # place of the height in the data, before the width
+    _scan_at: int  # place of the coded blocks
+    _interval: int  # blocks between markers, at most a row
+
+    @classmethod
+    def of(cls, data: bytes) -> Self | None:
+        """Read the header of a picture file; `None` for one that is no such JPEG, or that has to be turned upright."""
+        if not data.startswith(_START):
+            return None
+        height_at = interval = components = 0
+        place = len(_START)
+        while place + 4 <= len(data) and data[place] == 0xFF:
+            kind, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+            content = data[place + 4 : place + 2 + length]
+            if kind in _OTHER_FRAMES or (kind == _EXIF and content.startswith(b"Exif")):
+                return None
+            if kind in _HUFFMAN and len(content) > 5:
+                height_at, components = place + 5, content[5]
+                if components not in (1, 3) or set(content[7::3]) != {0x11}:
+                    return None
+            elif kind == _INTERVAL:
+                interval = int.from_bytes(content, "big")
+            elif kind == _SCAN:
+                if not height_at or not content or content[0] != components:
+                    return None
+                height, width = (int.from_bytes(data[k : k + 2], "big") for k in (height_at, height_at + 2))
+                fits = 0 < height * width <= (Image.MAX_IMAGE_PIXELS or height * width)
+                if not fits or not 0 < interval <= -(-width // _BLOCK):
+                    return None
+                return cls(height, width, data, height_at, place + 2 + length, interval)
+            place += 2 + length
+        return None
+
+    def decode(self, top: int, left: int, bottom: int, right: int) -> tuple[int, int, Picture] | None:
+        """Decode rows `top` to `bottom` of columns `left` to `right`, with the pixels that the whole picture has there.
+
+        Returns: row and column of the first pixel, and uint8 (rows, columns, 3) RGB, at least what was asked for;
+            `None` if the file is damaged, or only this way of reading it finds fault with it.
+        """
+        across, down = -(-self.width // _BLOCK), -(-self.height // _BLOCK)
+        codes = np.frombuffer(self.data, np.uint8)[self._scan_at :]
+        markers = _restarts(codes)
+        whole, left_over = divmod(across * down, self._interval)
+        if len(markers) != whole - (not left_over) or (codes[markers + 1] != _restart_codes(len(markers))).any():
+            return None
+        rows, column, columns = range(top // _BLOCK, -(-bottom // _BLOCK)), left // _BLOCK, -(-right // _BLOCK)
+        first = (np.array(rows) * across + column) // self._interval  # interval of each row
+        count = int(((np.array(rows) * across + columns - 1) // self._interval - first).max()) + 1
+        first = np.minimum(first, whole - count)
+        if first[0] < 0 or rows[-1] * across + columns > whole * self._interval:  # the last interval is a short one
+            return None
+        starts, ends = np.append(0, markers + 2), np.append(markers + 2, len(codes))
+        part = np.concatenate([codes[starts[k] : ends[k + count - 1]] for k in first])
+        between = _restarts(part)
+        if len(between) not in (len(rows) * count, len(rows) * count - 1):
+            return None
+        part[between + 1] = _restart_codes(len(between))
+        size = (len(rows) * _BLOCK).to_bytes(2, "big") + (count * self._interval * _BLOCK).to_bytes(2, "big")
+        head = self.data[: self._height_at] + size + self.data[self._height_at + 4 : self._scan_at]
+        end = int(between[-1]) if len(between) == len(rows) * count else len(part)
+        picture = decode_plain_jpeg(head + part[:end].tobytes() + _END)
+        if picture is None:
+            return None
+        offsets = (np.array(rows) * across + column - first * self._interval) * _BLOCK
+        wide = (columns - column) * _BLOCK
+        strips = [picture[_BLOCK * k : _BLOCK * (k + 1), at : at + wide] for k, at in enumerate(offsets.tolist())]
+        return rows[0] * _BLOCK, column * _BLOCK, np.concatenate(strips)
+
+
+def _restarts(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Places of the restart markers; a byte 255 of coded blocks is always followed by a zero."""
+    places = np.flatnonzero(codes[:-1] == 0xFF)
+    return places[codes[places + 1] // _RESTARTS == _RESTART // _RESTARTS]
+
+
+def _restart_codes(count: int) -> npt.NDArray[np.uint8]:
+    return (_RESTART + np.arange(count) % _RESTARTS).astype(np.uint8)
