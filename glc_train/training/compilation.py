@@ -15,7 +15,8 @@ def compile_blocks(stage: Stage, options: Mapping[str, Any] | None = None) -> li
 
     A step as a whole does not compile: it has two backward passes, exact arithmetic and counters. Blocks of one shape
     share their code. The decoder's last layer stays as it is: the adaptive weight differentiates as far as there,
-    twice.
+    twice. An encoder or decoder of another author that has no `blocks` is compiled whole; such a decoder is not where
+    an adversary differentiates in it.
 
     Args:
         stage: prepared; its averaged copy stays as it is.
@@ -26,8 +27,12 @@ def compile_blocks(stage: Stage, options: Mapping[str, Any] | None = None) -> li
     """
     torch._functorch.config.donated_buffer = False  # LPIPS and decoder are differentiated with their graphs retained
     torch._dynamo.config.recompile_limit = 64  # blocks of many widths share their code
-    model = stage.codec.autoencoder
-    modules: list[nn.Module] = [*model.encoder.blocks, *list(model.decoder.blocks)[:-1]]
+    encoder, decoder = stage.codec.autoencoder.encoder, stage.codec.autoencoder.decoder
+    modules: list[nn.Module] = list(getattr(encoder, "blocks", (encoder,)))
+    if hasattr(decoder, "blocks"):
+        modules += list(decoder.blocks)[:-1]
+    elif stage.adversary is None:
+        modules.append(decoder)
     modules += blocks(stage.codec.transform)
     modules += stage.perceptual_networks
     modules += [] if stage.adversary is None else [stage.adversary.discriminator]

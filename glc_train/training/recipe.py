@@ -27,6 +27,7 @@ from glc_train.training.epochs import RefuseEmptyEpochs
 from glc_train.training.latent_stage import LatentStage
 from glc_train.training.loggers import LogConfiguration, check_groups, forget_run, make_loggers, wandb_problem
 from glc_train.training.model_card import CARD, CONFIG, training_facts, write_model_card
+from glc_train.training.monitors import SayUnlogged
 from glc_train.training.options import check_options
 from glc_train.training.plan import SayPlan
 from glc_train.training.prior import fit_z_prior
@@ -266,7 +267,7 @@ def _callbacks(config: DictConfig, folder: Path) -> list[Callback]:
     """The recipe's own, then those of the group, in the stage's folder where they take one."""
     found = entries(config, "callbacks").values()
     configured = [make(entry, **fill(entry, folder=folder, dirpath=str(folder))) for entry in found]
-    return [LogConfiguration(config), RefuseEmptyEpochs(), *configured]
+    return [LogConfiguration(config), RefuseEmptyEpochs(), SayUnlogged(), *configured]
 
 
 def _callbacks_of(trainer: Trainer) -> list[Callback]:

@@ -17,6 +17,8 @@ from glc_train.training.trainer import fill, make
 STARTS = ("weights", "checkpoint")
 _OF_RECIPE = ("_target_", "start", "val_every")
 _OF_DATA = ("crop_size", "batch_size", "frames")  # data of another author need not take them
+_LEAST = dict.fromkeys(("steps", "accumulate", "batch_size", "crop_size", "val_every"), 1) | {"frames": 2}
+_LEAST |= dict.fromkeys(("lr", "muon_lr", "weight_decay", "gradient_clip_val", "ema_decay"), 0)
 _SETTINGS = [field.name for field in dataclasses.fields(StageSettings)]
 
 
@@ -63,8 +65,11 @@ def check_section(section: DictConfig, name: str, data: DictConfig) -> None:
     for option in map(str, section):
         if option not in known and not fill(data, **{option: None}):
             raise TrainingError(f"stages.{name}.{option}: neither the stage nor its data has such an option")
-    if section.get("frames", 2) < 2:
-        raise TrainingError(f"stages.{name}.frames must be at least 2, not {section.frames}")
+    for option, least in _LEAST.items():
+        if (value := section.get(option)) is not None and value < least:
+            raise TrainingError(f"stages.{name}.{option} must be at least {least}, not {value}")
+    if (minutes := section.get("minutes")) is not None and minutes <= 0:
+        raise TrainingError(f"stages.{name}.minutes must be above 0, or null, not {minutes}")
     if section.get("start", STARTS[0]) not in STARTS:
         raise TrainingError(f"stages.{name}.start={section.start}: choose {' or '.join(STARTS)}")
 

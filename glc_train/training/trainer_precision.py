@@ -7,8 +7,10 @@ import torch
 from omegaconf import DictConfig
 
 from glc_train.precision import AUTO, resolve
+from glc_train.training.stage import TrainingError
 
 log = logging.getLogger(__name__)
+_KNOWN = ("32-true", "32", "bf16-mixed", "bf16", "16-mixed", "16")  # as Lightning spells them
 
 
 def trainer_precision(trainer: DictConfig) -> Any:
@@ -19,11 +21,20 @@ def trainer_precision(trainer: DictConfig) -> Any:
 
     Args:
         trainer: configuration of the Trainer.
+
+    Raises:
+        TrainingError: the weights would not be float32, as averages, codebooks and counters have to be, or there is no
+            such precision.
     """
     asked, device = trainer.get("precision"), _device(str(trainer.get("accelerator", AUTO)))
     if asked == AUTO:
         return "bf16-mixed" if resolve(AUTO, device) == torch.bfloat16 else "32-true"
-    half = str(asked) in ("16", "16-mixed", "16-true")
+    if asked is not None and str(asked) not in _KNOWN:
+        raise TrainingError(
+            f"trainer.precision={asked}: weights, averages and codebooks are trained in float32; give {AUTO}, 32-true, "
+            "bf16-mixed or 16-mixed"
+        )
+    half = str(asked) in ("16", "16-mixed")
     # On processors Lightning takes bf16-mixed where 16-mixed is asked for.
     if "bf16" in str(asked) or (half and device == "cpu"):
         resolve(torch.bfloat16, device)  # says where it is slow

@@ -10,13 +10,15 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from glc_train import load_codec
 from glc_train.training import GradientAveraging, LogError, Sharding, Stage, TrainingError, run_recipe
 from glc_train.training.checkpoint import BEST, LAST
+from glc_train.training.compilation import compile_blocks
 from glc_train.training.trainer import make_trainer
+from tests.tiny_stages import image_stage
 from tests.training_harness import composed, curve_overrides, logged, train
 
 STEPS = 4
@@ -210,8 +212,13 @@ def test_the_best_checkpoint_is_that_of_the_best_figure(tmp_path: Path) -> None:
     load_codec(tmp_path / "autoencoder" / BEST)
 
 
-def test_a_stage_without_the_metric_keeps_no_best_checkpoint(tmp_path: Path) -> None:
-    run(tmp_path, "callbacks=[default,best]")
+def test_a_stage_without_the_metric_keeps_no_best_checkpoint_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(tmp_path, "callbacks=[default,best,early_stop]", f"callbacks.early_stop.monitor={METRIC}")
+    (said,) = [record.getMessage() for record in caplog.records if "does not log" in record.getMessage()]
+    assert said.startswith("KeepBest watches val/lpips/q2")
+    assert METRIC in said.partition("it logs")[2]
     assert not (tmp_path / "autoencoder" / BEST).exists()
     assert stages_end(tmp_path).is_file()
 
@@ -288,3 +295,24 @@ def test_the_training_step_is_compiled(tmp_path: Path) -> None:
     assert isinstance(plain.trainer.lightning_module, Stage)
     ours, theirs = (logged(tmp_path / name / "autoencoder", "train/loss") for name in ("plain", "compiled"))
     assert theirs == pytest.approx(ours, rel=1e-4)
+
+
+class WithoutBlocks(nn.Module):
+    """A network of a user: another one that hides what it is made of."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Any:
+        return self.network(x)
+
+
+@pytest.mark.parametrize("adversary", [False, True])
+def test_networks_without_blocks_are_compiled_whole_but_not_where_an_adversary_differentiates(adversary: bool) -> None:
+    stage = image_stage("autoencoder", **({} if adversary else {"adversary": None}))
+    model = stage.codec.autoencoder
+    model.encoder, model.decoder = WithoutBlocks(model.encoder), WithoutBlocks(model.decoder)
+    compiled = compile_blocks(stage, {"backend": "eager"})
+    assert model.encoder in compiled
+    assert (model.decoder in compiled) == (not adversary)

@@ -9,6 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from glc_train import precision
+from glc_train.training import TrainingError, run_recipe
 from glc_train.training.trainer_precision import trainer_precision
 from tests.training_harness import ROOT, composed, curve_overrides, train
 
@@ -24,7 +25,6 @@ def test_every_trainer_lets_the_device_decide(path: Path) -> None:
         ("cpu", "auto", True, "bf16-mixed", False),
         ("cpu", "auto", False, "32-true", False),
         ("cpu", "bf16-mixed", False, "bf16-mixed", True),
-        ("cpu", "bf16-true", False, "bf16-true", True),
         ("cpu", "bf16-mixed", True, "bf16-mixed", False),
         ("cpu", "16-mixed", False, "16-mixed", True),  # Lightning takes bf16-mixed instead
         ("cpu", "32-true", False, "32-true", False),
@@ -53,6 +53,13 @@ def test_auto_is_resolved_and_all_else_is_kept(
         assert trainer_precision(OmegaConf.create({"accelerator": accelerator, "precision": asked})) == expected
     assert set(devices) <= {"cpu" if accelerator == "cpu" else "cuda"}
     assert [record.levelname for record in caplog.records] == ["WARNING"] * warns + ["INFO"] * (asked == "auto")
+
+
+@pytest.mark.parametrize("asked", ["16-true", "bf16-true", "64-true", "transformer-engine", "float16"])
+def test_a_precision_that_stages_cannot_train_in_is_refused_by_name(asked: str, tmp_path: Path) -> None:
+    overrides = [o for o in curve_overrides(tmp_path, 1) if not o.startswith("trainer.precision")]
+    with pytest.raises(TrainingError, match=f"trainer.precision={asked}: .* give auto, 32-true"):
+        run_recipe(composed([*overrides, f"trainer.precision={asked}"]))
 
 
 def test_a_run_says_once_what_it_computes_in_and_its_card_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
