@@ -52,7 +52,7 @@ class Adversary(nn.Module):
         clamp: upper bound of the adaptive weight.
         per_sample: one adaptive weight per picture instead of one per batch.
         lr: learning rate of the discriminator.
-        margin: the discriminator sees every picture `without_margin` of so many pixels.
+        margin: the discriminator sees every picture `without_margin` of this many pixels.
     """
 
     def __init__(

@@ -115,7 +115,7 @@ def _write_durably(checkpoint: dict[str, Any], temporary: Path, path: Path) -> N
 
 
 class KeepLast(Checkpoint):
-    """Writes `last.ckpt` every so many minutes or steps, and when a signal ends the process.
+    """Writes `last.ckpt` every few minutes or steps, and when a signal ends the process.
 
     The one before stays as `previous.ckpt`. After a signal training stops when the step at hand is done, validation at
     the next picture; a validation that is due or under way is left out.

@@ -28,9 +28,9 @@ class PictureLoss:
             period stays unseen.
         vgg: weight of LPIPS with VGG16 beside `net`.
         style: weight of the `style_loss` of VGG16's features.
-        vgg_pictures: so many pictures of the batch go through VGG16 (None: all), because it costs six times as much as
+        vgg_pictures: this many pictures of the batch go through VGG16 (None: all), as it costs six times as much as
             AlexNet.
-        margin: VGG16 sees both pictures `without_margin` of so many pixels.
+        margin: VGG16 sees both pictures `without_margin` of this many pixels.
     """
 
     def __init__(

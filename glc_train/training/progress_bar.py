@@ -30,3 +30,8 @@ class StageProgressBar(RichProgressBar):
                 self.progress.update(self.train_progress_bar_id, total=total)
         done = pl_module.train_step - 1  # over all epochs, which finite data have several of
         super().on_train_batch_end(trainer, pl_module, outputs, batch, done)
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        description = super()._get_train_description(current_epoch)
+        # A stage ends with its steps, so that there is no last epoch; Lightning shows "Epoch 0/-2".
+        return description if self.trainer.max_epochs != -1 else description.replace("/-2", "  ")

@@ -29,7 +29,7 @@ from glc_train.training.loggers import LogConfiguration, check_groups, forget_ru
 from glc_train.training.model_card import CARD, CONFIG, training_facts, write_model_card
 from glc_train.training.monitors import SayUnlogged
 from glc_train.training.options import check_options
-from glc_train.training.plan import SayPlan
+from glc_train.training.plan import SayPlan, duration
 from glc_train.training.prior import fit_z_prior
 from glc_train.training.record import EXPORT, check_start, is_done, read_start, write_start, write_summary
 from glc_train.training.section import make_data, make_stage, plain, settings_of, stage_class
@@ -344,4 +344,5 @@ def _export(stage: Stage, config: DictConfig, name: str, folder: Path, data: Any
         "stopped_early": _stopped_early(stage),
     }
     write_summary(folder, facts)
-    log.info("stage exported to %s: %s", folder / EXPORT, facts)
+    steps, took = f"{stage.train_step:,}", duration(stage.seconds)
+    log.info("stage %s: exported to %s after %s steps in %s", name, folder / EXPORT, steps, took)

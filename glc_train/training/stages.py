@@ -24,7 +24,7 @@ class AutoencoderStage(Stage):
         codec, codec_config, settings, adversary: see `Stage`.
         picture: pixel losses.
         codebook: how the codebook is trained.
-        free_steps: so many first steps go without quantisation; then the codebook gets its entries from the recent
+        free_steps: this many first steps go without quantisation; then the codebook gets its entries from the recent
             latents. Encoders that start under a codebook tend to crowd on few entries (Łańcucki et al. 2020).
         quantised_share: probability that a crop is quantised; the decoder sees the latent of the others as it is
             (Mimi, Défossez et al. 2024, section 3.3). Below 1 directions of little variance, which a codebook would

@@ -4,10 +4,12 @@ import logging
 from pathlib import Path
 from types import SimpleNamespace
 
+import lightning
 import pytest
 from omegaconf import OmegaConf
 
 from glc_train.training.plan import SayPlan, duration, pictures_of
+from glc_train.training.progress_bar import StageProgressBar
 from glc_train.training.section import settings_of
 from tests.training_harness import ROOT, composed, curve_overrides, train
 
@@ -76,3 +78,10 @@ def test_the_help_is_short() -> None:
     assert len(text.splitlines()) < 40
     for word in ("experiment=glc_image_tiny", "stages.NAME.OPTION", "_target_=MODULE.CLASS"):
         assert word in text
+
+
+@pytest.mark.parametrize(("epochs", "expected"), [(-1, "Epoch 3"), (8, "Epoch 3/7")])
+def test_the_bar_shows_a_last_epoch_only_where_there_is_one(epochs: int, expected: str) -> None:
+    bar = StageProgressBar()
+    bar._trainer = lightning.Trainer(max_epochs=epochs, logger=False, enable_checkpointing=False, accelerator="cpu")
+    assert bar._get_train_description(3).rstrip() == expected
