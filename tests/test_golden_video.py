@@ -146,8 +146,9 @@ def test_the_pair_of_models_reproduces_pictures_from_pictures(golden: dict[str, 
             "bits": bits_y + out.bits_z,
         }
         if not out.intra:
-            given = out.transform.frame_context
-            values |= {"context": given.context, "weight_map": given.weight_map, "y": out.y, "z": out.transform.z}
+            given = out.frame_context
+            assert given is not None
+            values |= {"context": given.context, "weight_map": given.weight_map, "y": out.y, "z": out.z}
             values |= {"z_indices": out.z_indices, "y_hat": out.y_hat, "bits_y": bits_y, "bits_z": out.bits_z}
         found |= {f"frame{t}.{name}": value for name, value in values.items()}
     assert found.keys() == golden.keys()

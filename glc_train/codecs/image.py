@@ -15,10 +15,8 @@ from glc_train.bitstream import (
     MAX_SIDE,
     ClipFormat,
     ContentCheck,
-    FormatError,
     ImageHeader,
     check_content,
-    check_fingerprint,
     check_pixels,
     pack_image,
     unpack_image,
@@ -32,29 +30,16 @@ from glc_train.transform import ImageTransform, IndexTransform, Rounding, Transf
 
 
 @dataclass(frozen=True)
-class ImageOutput:
-    """What the codec makes of pictures.
+class ImageOutput(TransformOutput):
+    """What the codec makes of pictures: what the transform codec computed, and both ends of the auto-encoder.
 
     Attributes:
-        latent, latent_hat: (B, N, h, w), of the auto-encoder and decoded.
-        y, y_hat, symbols, scales: (B, C, h, w); scales and symbols in place, whatever their pass.
-        z_indices: (B, h/4, w/4) int64; see `TransformOutput` for the variants.
+        latent: (B, N, h, w), of the auto-encoder.
         x_hat: (B, 3, H, W) about [-1, 1], not clamped, cropped to the input's size.
-        bits_y, bits_z: (B,) estimated bits.
-        transform: everything else that the transform codec computed.
     """
 
     latent: Tensor
-    y: Tensor
-    z_indices: Tensor
-    symbols: Tensor
-    scales: Tensor
-    y_hat: Tensor
-    latent_hat: Tensor
     x_hat: Tensor
-    bits_y: Tensor
-    bits_z: Tensor
-    transform: TransformOutput
 
 
 @dataclass(frozen=True)
@@ -136,10 +121,7 @@ class ImageCodec(Codec):
         latent = self.encode_latent(pad_to_multiple(x, self.multiple))
         out = self.transform(latent, self.quality_indices(quality, x.shape[0]), rounding)
         x_hat = self.decode_latent(out.latent_hat)[..., : x.shape[-2], : x.shape[-1]]
-        return ImageOutput(
-            latent, out.y, out.z_indices, out.symbols, out.scales, out.y_hat, out.latent_hat, x_hat,
-            out.bits_y, out.bits_z, out,
-        )  # fmt: skip
+        return ImageOutput(**vars(out), latent=latent, x_hat=x_hat)
 
     def reconstruct(self, x: Tensor, quality: int | Tensor) -> Reconstruction:
         """As of `Codec`; every frame of a clip is a picture."""
@@ -231,12 +213,7 @@ class ImageCodec(Codec):
         header, payload = unpack_image(data, name)
         check_pixels(header, max_pixels, name)
         coder = self.picture_coder()
-        check_fingerprint(header, coder.fingerprint, name)
-        if header.quality >= self.quality_levels:
-            raise FormatError(
-                f"{name} asks for quality {header.quality}, but the loaded weights know only 0 to "
-                f"{self.quality_levels - 1}: load the weights it was written with."
-            )
+        self.check_made_for(header, coder.fingerprint, name)
         height, width = self.latent_size(header.height, header.width)
         check = ContentCheck(header.width, header.height, header.quality)
         verify = partial(check_content, header, name=name)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from glc_train.bitstream import ClipFormat, Damage, check_fingerprint, check_pixels, unpack_image
-from glc_train.codecs.protocol import DecodedFrame, FrameReport
+from glc_train.bitstream import ClipFormat, check_fingerprint, check_pixels, unpack_image
+from glc_train.codecs.protocol import DecodedFrame, FrameDecoder, FrameEncoder, FrameReport
 
 if TYPE_CHECKING:
     from glc_train.codecs.image import ImageCodec
 
 
-class PictureEncoder:
-    """Writes one picture, which is the whole file; see `FrameEncoder` and `Codec.encoder`."""
+class PictureEncoder(FrameEncoder):
+    """Writes one picture, which is the whole file; see `Codec.encoder`."""
 
     def __init__(self, codec: ImageCodec, quality: int, clip: ClipFormat, out: BinaryIO, reconstruct: bool) -> None:
         self.codec = codec
@@ -39,18 +38,9 @@ class PictureEncoder:
         shown = self.codec.decompress(result.data, max_pixels=None) if self.reconstruct else None
         return FrameReport(0, "intra", self.size, result.estimated_bits, result.ideal_bits, shown)
 
-    def __enter__(self) -> Self:
-        """The encoder itself."""
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing: a file has no end beyond its picture."""
-
-
-class PictureDecoder:
-    """Reads one picture; see `FrameDecoder` and `Codec.decoder`."""
+class PictureDecoder(FrameDecoder):
+    """Reads one picture; see `Codec.decoder`."""
 
     def __init__(self, codec: ImageCodec, source: BinaryIO, name: str, max_pixels: int | None) -> None:
         self._data = source.read()
@@ -59,7 +49,7 @@ class PictureDecoder:
         check_fingerprint(self.header, codec.fingerprint, name)
         self.codec = codec
         self.name = name
-        self.damages: list[Damage] = []
+        self.damages = []
         self.frames = 1
         self.size = len(self._data)
         self._first = 0

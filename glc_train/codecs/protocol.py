@@ -3,17 +3,25 @@
 import io
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import BinaryIO, ClassVar, Protocol, Self
+from typing import BinaryIO, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from glc_train.autoencoder import VQVAE
-from glc_train.bitstream import MAX_PIXELS, ClipFormat, Damage, FormatError, FrameKind, ImageHeader, VideoHeader
+from glc_train.bitstream import (
+    MAX_PIXELS,
+    ClipFormat,
+    Damage,
+    FormatError,
+    FrameKind,
+    ImageHeader,
+    VideoHeader,
+    check_fingerprint,
+)
 from glc_train.transform import ImageTransform, VideoTransform
 
 
@@ -60,57 +68,52 @@ class DecodedFrame:
     size: int
 
 
-class FrameEncoder(Protocol):
-    """Writes a file frame by frame, in a `with` statement; one that is left by an error stays without its end."""
+class FrameEncoder(ABC):
+    """Writes a file frame by frame, in a `with` statement; one that is left by an error stays without its end.
 
-    @property
-    def header(self) -> ClipFormat:
-        """What the file says of its frames."""
-        ...
+    Attributes:
+        header: what the file says of its frames.
+        size: bytes written so far.
+    """
 
-    @property
-    def size(self) -> int:
-        """Bytes written so far."""
-        ...
+    header: ClipFormat
+    size: int
 
+    @abstractmethod
     def write(self, picture: np.ndarray) -> FrameReport:
         """Codes the next frame, uint8 (H, W, 3). Raises ValueError where the file cannot hold it."""
-        ...
 
-    def __enter__(self) -> Self: ...
+    def close(self) -> None:  # noqa: B027 - most have none
+        """Writes the end of the file, if such files have one."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
 
 
-class FrameDecoder(Protocol):
-    """Reads a file: iterating it gives the frames that can be decoded, and fills `damages` with what was lost."""
+class FrameDecoder(ABC):
+    """Reads a file: iterating it gives the frames that can be decoded, and fills `damages` with what was lost.
 
-    @property
-    def header(self) -> ImageHeader | VideoHeader:
-        """What the file says of its frames."""
-        ...
+    Attributes:
+        header: what the file says of its frames.
+        damages: what was lost so far; complete when the iteration has ended.
+        frames: how many the file has; None until its end has been read.
+        size: bytes of the frames that were decoded so far.
+    """
 
-    @property
-    def damages(self) -> Sequence[Damage]:
-        """What was lost so far; complete when the iteration has ended."""
-        ...
+    header: ImageHeader | VideoHeader
+    damages: list[Damage]
+    frames: int | None
+    size: int
 
-    @property
-    def frames(self) -> int | None:
-        """How many the file has; None until its end has been read."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Bytes that were decoded so far."""
-        ...
-
+    @abstractmethod
     def seek(self, frame: int) -> None:
         """Makes the iteration begin at `frame`, 0 or later. Raises ValueError where a pipe has gone beyond it."""
-        ...
 
+    @abstractmethod
     def __iter__(self) -> Iterator[DecodedFrame]: ...
 
 
@@ -232,6 +235,15 @@ class Codec(nn.Module, ABC):
         Raises:
             FormatError: no such file, written with other weights, or of too large frames.
         """
+
+    def check_made_for(self, header: ImageHeader | VideoHeader, fingerprint: int, name: str) -> None:
+        """Raises FormatError where the file `name` was written with weights of another fingerprint than this one."""
+        check_fingerprint(header, fingerprint, name)
+        if header.quality >= self.quality_levels:
+            raise FormatError(
+                f"{name} asks for quality {header.quality}, but the loaded weights know only 0 to "
+                f"{self.quality_levels - 1}: load the weights it was written with."
+            )
 
     @property
     def summary(self) -> str:

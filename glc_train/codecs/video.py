@@ -17,15 +17,16 @@ from glc_train.codecs.gop import GOP, FrameState
 from glc_train.codecs.image import ImageCodec, ImageOutput, pad_to_multiple
 from glc_train.codecs.protocol import Codec, Reconstruction
 from glc_train.codecs.video_stream import VideoDecoder, VideoEncoder
-from glc_train.transform import GainTransform, ImageTransform, Rounding, VideoTransform
+from glc_train.transform import FrameContext, GainTransform, ImageTransform, Rounding, VideoTransform
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameOutput(ImageOutput):
-    """As of an image; `transform` is a `FrameTransformOutput` unless `intra`, and z_indices then (B, K, 1)."""
+    """As of an image, but unless `intra` as of `FrameTransformOutput`."""
 
     index: int
     intra: bool
+    frame_context: FrameContext | None = None
 
 
 def expand_rdoq(rdoq: Sequence[float], levels: int) -> tuple[float, ...]:
@@ -190,21 +191,7 @@ class VideoCodec(Codec):
         level = self.quality_indices(quality, x.shape[0])
         out = self.transform(latent, state.latent_hat, adaptor, level, rounding)
         x_hat = self.decode_latent(out.latent_hat)[..., : x.shape[-2], : x.shape[-1]]
-        return FrameOutput(
-            latent=latent,
-            y=out.y,
-            z_indices=out.z_indices,
-            symbols=out.symbols,
-            scales=out.scales,
-            y_hat=out.y_hat,
-            latent_hat=out.latent_hat,
-            x_hat=x_hat,
-            bits_y=out.bits_y,
-            bits_z=out.bits_z,
-            transform=out,
-            index=t,
-            intra=False,
-        )
+        return FrameOutput(**vars(out), latent=latent, x_hat=x_hat, index=t, intra=False)
 
     def forward(self, clip: Tensor, quality: int | Tensor, rounding: Rounding = "hard") -> tuple[FrameOutput, ...]:
         """Codes and decodes a clip without writing bytes; the gradient runs through all frames.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -22,13 +21,12 @@ from glc_train.bitstream import (
     VideoReader,
     VideoRecord,
     VideoWriter,
-    check_fingerprint,
     check_pixels,
 )
 from glc_train.codecs.exact_stream import StreamReport
 from glc_train.codecs.gop import GOP, FrameState
 from glc_train.codecs.image import decoded_picture, pad_to_multiple
-from glc_train.codecs.protocol import DecodedFrame, FrameReport
+from glc_train.codecs.protocol import DecodedFrame, FrameDecoder, FrameEncoder, FrameReport
 from glc_train.layers import FRACTION_BITS
 from glc_train.pixels import picture_to_tensor
 
@@ -90,22 +88,14 @@ class _Chain:
         return self._picture
 
 
-class VideoEncoder:
-    """Writes a clip frame by frame. Use it in a `with` statement, or call `close`.
+class VideoEncoder(FrameEncoder):
+    """Writes a clip frame by frame; see `Codec.encoder`. Use it in a `with` statement, or call `close`.
 
-    A frame that equals the one before in every pixel is written as two bytes that say so.
-
-    Args:
-        codec: what codes the frames.
-        quality: 0 to quality_levels - 1.
-        clip: size and frame rate of the clip, and what is kept for whoever writes it after decoding.
-        out: where to write; a pipe will do.
-        gop: which frame is coded how; None: the codec's.
-        reconstruct: whether `write` returns what a decoder will show. Costs a picture decoder for each frame.
-
-    Raises:
-        ValueError: a field of the header is out of range.
+    A frame that equals the one before in every pixel is written as two bytes that say so. `gop` says which frame is
+    coded how; None: the codec's.
     """
+
+    header: VideoHeader
 
     def __init__(
         self,
@@ -133,7 +123,7 @@ class VideoEncoder:
         self._last: np.ndarray | None = None
 
     @property
-    def size(self) -> int:
+    def size(self) -> int:  # type: ignore[override]  # its writer counts
         """Bytes written so far."""
         return self._writer.size
 
@@ -189,34 +179,11 @@ class VideoEncoder:
         """Writes the end record; the frames before can be decoded without it."""
         self._writer.close(self._chain.content)
 
-    def __enter__(self) -> VideoEncoder:
-        """The encoder itself."""
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Closes the stream, unless it was left by an error."""
-        if kind is None:
-            self.close()
+class VideoDecoder(FrameDecoder):
+    """Reads a clip; see `Codec.decoder`. A damaged frame is left out with those that need it: up to the next intra."""
 
-
-class VideoDecoder:
-    """Reads a clip: iterating it decodes frame after frame.
-
-    A frame that is damaged is left out, with those that need it: up to the next intra frame. `damages` says which, so
-    far; it is complete when the iteration has ended. `size`: bytes of the records that were decoded. `frames`: how many
-    the clip has, None until its end record has been read.
-
-    Args:
-        codec: what decodes the frames.
-        source: where to read; a pipe will do.
-        name: begins the messages, the file's path, say.
-        max_pixels: larger frames are refused before anything is allocated for them; None: there is no limit.
-
-    Raises:
-        FormatError: no such stream, written with other weights, or of too large frames.
-    """
+    header: VideoHeader
 
     def __init__(
         self, codec: VideoCodec, source: BinaryIO, name: str = "The file", max_pixels: int | None = MAX_PIXELS
@@ -224,15 +191,10 @@ class VideoDecoder:
         self._reader = VideoReader(source, name)
         self.header = self._reader.header
         check_pixels(self.header, max_pixels, name)
-        check_fingerprint(self.header, codec.fingerprint, name)
-        if self.header.quality >= codec.quality_levels:
-            raise FormatError(
-                f"{name} asks for quality {self.header.quality}, but the loaded weights know only 0 to "
-                f"{codec.quality_levels - 1}: load the weights it was written with."
-            )
+        codec.check_made_for(self.header, codec.fingerprint, name)
         self.codec = codec
-        self.damages: list[Damage] = []
-        self.frames: int | None = None
+        self.damages = []
+        self.frames = None
         self.size = self._reader.header_size
         self._chain = _Chain(codec, self.header)
         self._chain_start: int | None = None  # the intra frame that the chain began with; None: there is none

@@ -137,9 +137,7 @@ class KeepLast(Checkpoint):
         """Takes over the signals; Lightning, whose own handlers do not save, gives them back at the end."""
         self._signals.listen()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Saves when it is time."""
         assert isinstance(pl_module, Stage)
         late = self.minutes is not None and time.monotonic() - self._saved_at > 60 * self.minutes
@@ -161,17 +159,9 @@ class KeepLast(Checkpoint):
         if (trainer.should_stop or last_epoch) and pl_module.progress < 1.0 and not self._ended_by:
             self.save(trainer)
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Saves where a signal ends the process."""
-        _, ended_by = self._agree(False)
+        ended_by = self._agree(False)[1]
         if ended_by:
             self.save(trainer)
             self._say(trainer, ended_by)

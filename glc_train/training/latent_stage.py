@@ -49,15 +49,6 @@ def pixel_code_loss(
 
 
 @dataclass(frozen=True)
-class LatentLoss:
-    """Loss of a coded latent: scalar, its terms for the log, and bits per pixel (B,) without gradient."""
-
-    loss: Tensor
-    terms: dict[str, Tensor]
-    bpp: Tensor
-
-
-@dataclass(frozen=True)
 class FramePlace:
     """How frame t of a training clip is coded: its adaptor, `None` where a chain starts, and its weight."""
 
@@ -74,7 +65,8 @@ class CodedFrame:
         place: how it was coded.
         x, latent: (B, 3, H, W) and (B, N, h, w), original.
         latent_hat: (B, N, h, w), decoded.
-        loss: through the latent.
+        loss, terms: scalar through the latent, and its terms for the log.
+        bpp: (B,) bits per pixel, without gradient.
         z, z_indices: hyper vectors (n, Cz) without gradient and their indices.
     """
 
@@ -82,7 +74,9 @@ class CodedFrame:
     x: Tensor
     latent: Tensor
     latent_hat: Tensor
-    loss: LatentLoss
+    loss: Tensor
+    terms: dict[str, Tensor]
+    bpp: Tensor
     z: Tensor
     z_indices: Tensor
 
@@ -186,42 +180,28 @@ class LatentStage(Stage):
         drawn = draws.balanced(len(x), self.codec.quality_levels)
         quality = drawn.to(x.device, non_blocking=True)
         frames = self.code_frames(x, quality, draws)
-        bpp = mean(frame.loss.bpp for frame in frames)
+        bpp = mean(frame.bpp for frame in frames)
         indices, vectors = torch.cat([f.z_indices for f in frames]), torch.cat([f.z for f in frames])
-        terms = mean_terms([frame.loss.terms for frame in frames]) | self.quality_terms(drawn.tolist(), quality, bpp)
+        terms = mean_terms([frame.terms for frame in frames]) | self.quality_terms(drawn.tolist(), quality, bpp)
         return frames, terms, Coded(quality, bpp, indices, vectors)
 
     def losses(self, x: Tensor, draws: Draws) -> Losses:
         """Latent losses only."""
         frames, terms, seen = self.code(x, draws)
-        return Losses(terms, other=mean(frame.loss.loss for frame in frames), seen=seen)
+        return Losses(terms, other=mean(frame.loss for frame in frames), seen=seen)
 
     def coded_frame(
         self, out: TransformOutput, x: Tensor, latent: Tensor, quality: Tensor, variance: Tensor, place: FramePlace
     ) -> CodedFrame:
-        """A frame and its loss; arguments as in `CodedFrame` and `latent_loss`."""
-        loss = self.latent_loss(out, latent, quality, x.shape[-2] * x.shape[-1], variance, place.weight)
-        return CodedFrame(place, x, latent, out.latent_hat, loss, as_vectors(out.z), out.z_indices)
-
-    def latent_loss(
-        self,
-        out: TransformOutput,
-        latent: Tensor,
-        quality: Tensor,
-        pixels: int,
-        variance: Tensor,
-        weight: float = 1.0,
-    ) -> LatentLoss:
-        """Loss of one latent, of a picture or of a frame.
+        """A frame and its loss.
 
         Args:
             out: what the transform codec made of it.
-            latent: (B, N, h, w), of the original.
+            x, latent, place: see `CodedFrame`; the weight is that of the distortion (latent and code prediction).
             quality: (B,) int64.
-            pixels: of the picture.
             variance: see `latent_variance`.
-            weight: of the distortion (latent and code prediction).
         """
+        pixels, weight = x.shape[-2] * x.shape[-1], place.weight
         bpp_y, bpp_z = out.bits_y / pixels, out.bits_z / pixels
         priced = out.priced_bits_y / pixels + bpp_z
         weighted_rate = (self.rate(quality, self.train_step) * priced).mean()
@@ -247,7 +227,8 @@ class LatentStage(Stage):
             entropy, accuracy = self.predictor.loss(out.latent_hat, indices)
             loss = loss + weight * self.code_prediction * entropy
             terms |= {"loss/code_prediction": entropy.detach(), "code_accuracy": accuracy.detach()}
-        return LatentLoss(loss, terms, bpp_y.detach() + bpp_z.detach())
+        bpp = bpp_y.detach() + bpp_z.detach()
+        return CodedFrame(place, x, latent, out.latent_hat, loss, terms, bpp, as_vectors(out.z), out.z_indices)
 
     def quality_terms(self, drawn: Sequence[int], quality: Tensor, bpp: Tensor) -> dict[str, Tensor]:
         """For the log: λ of the shown qualities, and the mean of bpp (B,) of those drawn, as `quality` (B,) says."""

@@ -37,15 +37,7 @@ class Panel(Callback):
         """Forgets the last validation."""
         self._rows, self._drawn = [], 0
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
         """Takes up what `Stage.validation_step` has decoded."""
         if not trainer.is_global_zero:
             return

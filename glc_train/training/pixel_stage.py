@@ -158,7 +158,7 @@ class PixelStage(LatentStage):
         """Latent losses and pixel losses of pictures or clips."""
         with torch.set_grad_enabled(self.train_transform):
             frames, terms, seen = self.code(x, draws)
-        other = self.latent * mean(frame.loss.loss for frame in frames) if self.train_transform else None
+        other = self.latent * mean(frame.loss for frame in frames) if self.train_transform else None
         decoded = [self._decode(frame.latent_hat) for frame in frames]
         x_hat = torch.cat(decoded)
         pictures = []

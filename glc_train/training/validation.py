@@ -36,12 +36,9 @@ class Decoded:
 
 
 @dataclass(frozen=True)
-class Scored:
+class Scored(Decoded):
     """As `Decoded`, x_hat within [-1, 1], and (T,) PSNR in dB and LPIPS, `None` without its backbone."""
 
-    name: str
-    x_hat: Tensor
-    bpp: Tensor
     psnr: Tensor
     lpips: Tensor | None
 

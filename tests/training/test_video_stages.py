@@ -101,7 +101,7 @@ def test_a_late_frame_reaches_the_first_only_when_cascaded(cascaded: bool) -> No
     frames, _, _ = made.code(clips(4), Draws(0, 0))
     first = made.codec.transform.decoder.context_model.intra_adaptor.weight  # used by frame 1 alone
     for frame in frames:
-        (gradient,) = torch.autograd.grad(frame.loss.loss, first, retain_graph=True, allow_unused=True)
+        (gradient,) = torch.autograd.grad(frame.loss, first, retain_graph=True, allow_unused=True)
         reached = gradient is not None and float(gradient.abs().sum()) > 0
         assert reached == (cascaded or frame.place.t == 1), frame.place
 
