@@ -278,7 +278,7 @@ def load_dists(folder: Path | str | None = None, download: bool = True) -> nn.Mo
     return network.requires_grad_(False).eval()
 
 
-def main() -> int:
+def fetch_weights(_: object = None) -> int:
     """Fetch every trunk ahead of time and print where each was found; returns the exit code."""
     for net in _PLANS:
         try:
@@ -291,4 +291,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(fetch_weights())

@@ -7,6 +7,7 @@ import io
 import logging
 import math
 import os
+import pkgutil
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -17,33 +18,6 @@ from glc_train import __version__
 from glc_train.cli import data
 from glc_train.cli.errors import explain
 from glc_train.errors import is_for_user
-
-Command = Callable[[argparse.Namespace], int]
-# The functions below choose what does the work, and import it: PyTorch takes seconds that `glc --help` does not need.
-
-
-def _compress(args: argparse.Namespace) -> Command:
-    from glc_train.cli.compress import compress
-
-    return compress
-
-
-def _decompress(args: argparse.Namespace) -> Command:
-    from glc_train.cli.decompress import decompress
-
-    return decompress
-
-
-def _info(args: argparse.Namespace) -> Command:
-    from glc_train.cli.info import info
-
-    return info
-
-
-def _fetch_weights(args: argparse.Namespace) -> Command:
-    from glc_train import backbones
-
-    return lambda _: backbones.main()
 
 
 def _positive(text: str) -> float:
@@ -107,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="glc", description="Generative Latent Coding: pictures and clips to files and back."
     )
     parser.add_argument("--version", action="version", version=f"glc_train {__version__}")
+    # A command names what does its work, to be imported then: PyTorch takes seconds that `glc --help` does not need.
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     trusting, coding = _common_options()
@@ -126,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     compress.add_argument(
         "--fps", type=_rate, metavar="F", help="frames per second of a clip that does not say, or not right"
     )
-    compress.set_defaults(choose=_compress)
+    compress.set_defaults(does="glc_train.cli.compress:compress")
 
     decompress = commands.add_parser("decompress", parents=[coding], help="the way back")
     decompress.add_argument(
@@ -136,14 +111,14 @@ def _parser() -> argparse.ArgumentParser:
         "output", type=Path, metavar="OUT", help="a picture (.png keeps all) or a folder of them; a video"
     )
     decompress.add_argument("--start", type=int, default=0, metavar="FRAME", help="of a clip: the first frame, from 0")
-    decompress.set_defaults(choose=_decompress)
+    decompress.set_defaults(does="glc_train.cli.decompress:decompress")
 
     show = commands.add_parser("info", parents=[trusting], help="what .glc, .glcv and weights files hold")
     show.add_argument("files", type=Path, nargs="+", metavar="FILE", help=".glc, .glcv, .safetensors, .ckpt or .pth")
-    show.set_defaults(choose=_info)
+    show.set_defaults(does="glc_train.cli.info:info")
 
     fetch = commands.add_parser("fetch-weights", help="fetch the ImageNet weights of LPIPS and DISTS, for use offline")
-    fetch.set_defaults(choose=_fetch_weights)
+    fetch.set_defaults(does="glc_train.backbones:fetch_weights")
 
     data.add_commands(commands)
     return parser
@@ -166,9 +141,9 @@ def main(arguments: Sequence[str] | None = None, ready: Callable[[], None] = lam
     logging.basicConfig(format="glc: %(message)s")
     logging.getLogger("glc_train.precision").setLevel(logging.INFO)  # what was chosen, and why
     try:
-        command = args.choose(args)
+        command: Callable[[argparse.Namespace], int] = pkgutil.resolve_name(args.does)
         ready()
-        code: int = command(args)
+        code = command(args)
         print(end="", flush=True)  # does nothing where standard output was closed from the start
         return code
     except KeyboardInterrupt:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from glc_train.datasets import Manifest
 
 ROOT_VARIABLE = "GLC_DATA"
-Command = Callable[[argparse.Namespace], int]
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,13 +35,13 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     prepare.add_argument("--count", type=int, metavar="N", help="size of the sample, for a set that is drawn")
     prepare.add_argument("--seed", type=int, default=0, metavar="S", help="that it is drawn with; default: 0")
     prepare.add_argument("--jobs", type=int, default=8, metavar="N", help="downloads at once; default: 8")
-    prepare.set_defaults(choose=lambda _: _prepare)
+    prepare.set_defaults(does=f"{__name__}:_prepare")
 
     verify = ours.add_parser("verify", help="read all files of a prepared set and compare them with its manifest")
     verify.add_argument("folder", type=Path, metavar="DIR", help="with a manifest.json")
-    verify.set_defaults(choose=lambda _: _verify)
+    verify.set_defaults(does=f"{__name__}:_verify")
 
-    ours.add_parser("list", help="the public sets that can be prepared").set_defaults(choose=lambda _: _list)
+    ours.add_parser("list", help="the public sets that can be prepared").set_defaults(does=f"{__name__}:_list")
 
     shards.add_commands(ours)
 

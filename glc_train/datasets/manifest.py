@@ -13,7 +13,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from glc_train.datasets.errors import DataSetError
-from glc_train.files import write_text
+from glc_train.files import sha256_of, write_text
 
 MANIFEST = "manifest.json"
 _NAMED = 5  # of the problems, in a sentence
@@ -120,12 +120,6 @@ def read_manifest(folder: Path) -> Manifest:
     if manifest.counts != count_samples(manifest.files, manifest.frames):
         raise DataSetError(f"{path}: its counts are not those of its files; remove it and prepare the set again.")
     return manifest
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal. Raises: OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def record_files(

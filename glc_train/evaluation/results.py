@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import hashlib
 import io
 import json
 import math
@@ -204,12 +203,6 @@ def _distribution(results: Sequence[Result]) -> dict[str, Any]:
         return {"fid": None, "kid": None, "patches": None}
     originals, decoded = (np.concatenate(side) for side in zip(*features, strict=True))
     return asdict(compare_distributions(originals, decoded))
-
-
-def fingerprint(path: Path | str) -> str:
-    """SHA-256 of a file, in hexadecimal: which weights a result belongs to."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from glc_train.evaluation.measure import Bench
 from glc_train.evaluation.output import claim_folder
 from glc_train.evaluation.plots import write_picture_grid
 from glc_train.evaluation.report import write_report
-from glc_train.evaluation.results import CODEC, CodecResults, EvaluationError, LeftOut, Result, fingerprint
+from glc_train.evaluation.results import CODEC, CodecResults, EvaluationError, LeftOut, Result
 from glc_train.evaluation.sets import EvaluationSet, Item, progress_bar, readable
 from glc_train.evaluation.settings import EvaluationSettings, build, check_qualities
-from glc_train.files import discard
+from glc_train.files import discard, sha256_of
 from glc_train.metrics import PatchFeatures, PictureMetrics, check_patch_count, count_patches, load_inception
 from glc_train.processes import Failure, attempt, in_processes
 from glc_train.weights import load_any_codec, pretrained_weights
@@ -68,7 +68,7 @@ class Plan:
         """The bench of a process of its own."""
         torch.set_num_threads(threads)
         ckpt = self.settings.ckpt
-        if ckpt is None or fingerprint(ckpt) != self.weights_sha256:
+        if ckpt is None or sha256_of(ckpt) != self.weights_sha256:
             raise EvaluationError(f"{ckpt} has changed since the evaluation began: evaluate a copy of it.")
         return self.bench(self.load())
 

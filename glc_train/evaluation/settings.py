@@ -14,8 +14,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from glc_train.evaluation.results import EvaluationError, RunFacts, fingerprint
+from glc_train.evaluation.results import EvaluationError, RunFacts
 from glc_train.evaluation.sets import EvaluationSet
+from glc_train.files import sha256_of
 from glc_train.precision import AUTO, dtype_of, name_of
 
 Section = dict[str, Any]
@@ -92,7 +93,7 @@ class EvaluationSettings:
             dataset=data.name,
             data_sha256=getattr(data, "digest", None),
             checkpoint=self.ckpt,
-            weights_sha256=fingerprint(self.ckpt) if self.ckpt else None,
+            weights_sha256=sha256_of(self.ckpt) if self.ckpt else None,
             device=self.torch_device,
             dtype=name_of(dtype_of(self.dtype, self.torch_device)),
         )

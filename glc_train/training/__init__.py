@@ -4,10 +4,8 @@ from glc_train.training.checkpoint import KeepBest, KeepLast
 from glc_train.training.codebook import CodebookSettings, CodebookWatch
 from glc_train.training.distributed import Draws, GradientAveraging
 from glc_train.training.logs import LogError, read_curve
-from glc_train.training.model_card import TrainingFacts, write_model_card
 from glc_train.training.panel import Panel
 from glc_train.training.pixel_stage import PictureLoss, PixelStage
-from glc_train.training.prior import fit_z_prior
 from glc_train.training.progress_bar import StageProgressBar
 from glc_train.training.recipe import run_recipe
 from glc_train.training.schedule import WarmupCosine
@@ -42,18 +40,15 @@ __all__ = [
     "StageProgressBar",
     "StageSettings",
     "TrainingError",
-    "TrainingFacts",
     "TransformStage",
     "VideoPixelStage",
     "VideoStage",
     "WarmupCosine",
     "as_single_run",
     "claim_job_folder",
-    "fit_z_prior",
     "launchable",
     "read_curve",
     "read_objective",
     "run_recipe",
     "unwind",
-    "write_model_card",
 ]

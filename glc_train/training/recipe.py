@@ -26,7 +26,7 @@ from glc_train.training.compilation import compile_blocks
 from glc_train.training.epochs import RefuseEmptyEpochs
 from glc_train.training.latent_stage import LatentStage
 from glc_train.training.loggers import LogConfiguration, check_groups, forget_run, make_loggers, wandb_problem
-from glc_train.training.model_card import CARD, CONFIG, training_facts, write_model_card
+from glc_train.training.model_card import CARD, CONFIG, write_model_card
 from glc_train.training.monitors import SayUnlogged
 from glc_train.training.options import check_options
 from glc_train.training.plan import SayPlan, duration
@@ -334,7 +334,7 @@ def _export(stage: Stage, config: DictConfig, name: str, folder: Path, data: Any
     codes_z = stage.codebook_of == "transform" or isinstance(codec.transform, IndexTransform)
     if codes_z and config.prior_batches:
         fit_z_prior(codec.to(stage.device).eval(), data, config.prior_batches)
-    write_model_card(folder, training_facts(stage, stage.trainer, config, name, read_start(folder)))
+    write_model_card(folder, stage, config, name, read_start(folder))
     save_codec(codec, stage.codec_config, folder / EXPORT, training=predictors)
     facts = {
         "stage": type(stage).__name__,

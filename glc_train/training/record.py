@@ -1,11 +1,10 @@
 """What a stage started from and how far it came, in files beside its weights."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from glc_train.files import write_text
+from glc_train.files import sha256_of, write_text
 from glc_train.training.stage import StageSettings, TrainingError
 
 EXPORT = "weights.safetensors"  # what every stage ends with
@@ -13,15 +12,9 @@ START = "start.json"
 SUMMARY = "summary.json"
 
 
-def sha256(path: Path) -> str:
-    """Hash of a file. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def write_start(folder: Path, weights: Path | None) -> None:
     """Notes which weights the stage in `folder` starts from, as they are now."""
-    record = {"weights": None} if weights is None else {"weights": str(weights), "sha256": sha256(weights)}
+    record = {"weights": None} if weights is None else {"weights": str(weights), "sha256": sha256_of(weights)}
     write_text(folder / START, json.dumps(record, indent=1) + "\n")
 
 
@@ -62,7 +55,7 @@ def check_start(folder: Path, weights: Path | None, will_change: bool) -> None:
         TrainingError: says which, and what to do.
     """
     record = read_start(folder)
-    if record and weights is not None and (will_change or sha256(weights) != record.get("sha256")):
+    if record and weights is not None and (will_change or sha256_of(weights) != record.get("sha256")):
         began = f"started from {record['weights'] or 'fresh weights'}"
         now = "which this run trains further" if will_change else f"and {weights} now is something else"
         raise TrainingError(
@@ -80,7 +73,7 @@ def check_start(folder: Path, weights: Path | None, will_change: bool) -> None:
 
 def _check_unchanged(folder: Path, record: dict[str, Any]) -> None:
     parent = Path(record.get("weights") or "")
-    if parent.is_file() and sha256(parent) != record["sha256"]:
+    if parent.is_file() and sha256_of(parent) != record["sha256"]:
         raise TrainingError(
             f"{folder} started from {parent}, which has changed since: move that folder away to train the stage anew"
         )

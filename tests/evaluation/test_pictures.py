@@ -22,7 +22,7 @@ from glc_train.evaluation import (
     run_evaluation,
 )
 from glc_train.evaluation import results as results_module
-from glc_train.evaluation.results import fingerprint, write_text
+from glc_train.files import sha256_of, write_text
 from glc_train.precision import choose, name_of
 from glc_train.weights import WeightsError, build_codec, save_codec
 from tests.evaluation.fake_codec import ReportingCodec
@@ -136,7 +136,7 @@ def test_without_a_checkpoint_the_installed_weights_are_measured(
     run_evaluation(EvaluationSettings(**vars(settings) | {"ckpt": None, "baselines": {}, "qualities": [0]}))
     facts = json.loads((Path(str(settings.out)) / "results.json").read_text())
     assert facts["checkpoint"] == str(weights)
-    assert facts["weights_sha256"] == fingerprint(str(weights))
+    assert facts["weights_sha256"] == sha256_of(str(weights))
     monkeypatch.setattr(glc_train.weights, "PRETRAINED", tmp_path / "none")
     with pytest.raises(WeightsError, match="carries no weights: name an export"):
         run_evaluation(EvaluationSettings(**vars(settings) | {"ckpt": None}))
@@ -205,6 +205,6 @@ def test_every_data_set_composes(repository: Path, name: str, expected: int | No
         assert load_published(published)
 
 
-def test_a_fingerprint_is_the_sha256_of_the_file(tmp_path: Path) -> None:
+def test_the_sha256_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
-    assert fingerprint(tmp_path / "a") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert sha256_of(tmp_path / "a") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
