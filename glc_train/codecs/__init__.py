@@ -18,6 +18,7 @@ from glc_train.codecs.protocol import (
     Reconstruction,
     compress_clip,
     decompress_clip,
+    shown_levels,
     spread_qualities,
 )
 from glc_train.codecs.video import FrameOutput, VideoCodec, expand_quality, expand_rdoq
@@ -46,5 +47,6 @@ __all__ = [
     "expand_quality",
     "expand_rdoq",
     "pad_to_multiple",
+    "shown_levels",
     "spread_qualities",
 ]

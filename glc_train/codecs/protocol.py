@@ -130,16 +130,23 @@ def spread_qualities(levels: int, count: int = 4) -> list[int]:
     return sorted({round(k * (levels - 1) / max(1, count - 1)) for k in range(count)})
 
 
+def shown_levels(levels: int) -> list[int]:
+    """The qualities that are logged, shown and evaluated by default: all up to eight, else `spread_qualities`."""
+    return list(range(levels)) if levels <= 8 else spread_qualities(levels)
+
+
 class Codec(nn.Module, ABC):
     """A codec with its weights. Pictures are (B, 3, H, W) and clips (B, T, 3, H, W), in [-1, 1], of any size.
 
     Attributes:
         suffix: of its files, with the dot.
+        takes_clips: whether it codes clips; else pictures alone.
         autoencoder, transform: of the conditional frames where there are any.
         compute_dtype: in which the auto-encoders compute, float32 or bfloat16; weights stay float32.
     """
 
     suffix: ClassVar[str]
+    takes_clips: ClassVar[bool] = False
     autoencoder: VQVAE
     transform: ImageTransform | VideoTransform
     compute_dtype: torch.dtype

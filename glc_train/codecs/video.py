@@ -84,6 +84,7 @@ class VideoCodec(Codec):
     """
 
     suffix = ".glcv"
+    takes_clips = True
     transform: VideoTransform
 
     def __init__(

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from glc_train.codecs import ClipFormat, Codec, VideoCodec
+from glc_train.codecs import ClipFormat, Codec
 from glc_train.evaluation.results import EvaluationError
 from glc_train.evaluation.sets import Item
 from glc_train.files import replacing, write_bytes
@@ -39,6 +39,7 @@ class FileCodec(Protocol):
 
     Attributes:
         suffix: of its files, with the dot.
+        takes_clips: if it has this, and it is false: that it codes single pictures only.
     """
 
     suffix: str
@@ -70,6 +71,7 @@ class PictureFiles:
 
     def __init__(self, codec: PictureCodec) -> None:
         self.codec: Any = codec
+        self.takes_clips = False
         self.suffix: str = getattr(codec, "suffix", ".glc")
 
     def encode(self, item: Item, level: int, path: Path) -> Encoded:
@@ -93,7 +95,7 @@ class GLCFiles:
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
-        self.suffix = codec.suffix
+        self.suffix, self.takes_clips = codec.suffix, codec.takes_clips
 
     def encode(self, item: Item, level: int, path: Path) -> Encoded:
         """See `FileCodec`."""
@@ -133,10 +135,3 @@ def through_files(codec: Any) -> FileCodec:
     if isinstance(codec, Codec):
         return GLCFiles(codec)
     return PictureFiles(codec) if hasattr(codec, "compress") else codec
-
-
-def codes_clips(codec: FileCodec) -> bool:
-    """Whether it takes more than single pictures."""
-    if isinstance(codec, GLCFiles):
-        return isinstance(codec.codec, VideoCodec)
-    return not isinstance(codec, PictureFiles)

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from glc_train.codecs import Codec, spread_qualities
-from glc_train.evaluation.codecs import codes_clips, through_files
+from glc_train.codecs import Codec, shown_levels
+from glc_train.evaluation.codecs import through_files
 from glc_train.evaluation.curves import load_published
 from glc_train.evaluation.measure import Bench
 from glc_train.evaluation.output import claim_folder
@@ -52,11 +52,9 @@ class Plan:
         period = getattr(getattr(codec, "gop", None), "intra_period", None)
         baselines = {name: build(f"baselines.{name}", each, intra_period=period) for name, each in sections.items()}
         network = None if settings.inception is None else load_inception(settings.inception)
-        levels = codec.quality_levels
-        default = range(levels) if levels <= 8 else spread_qualities(levels)
         return Bench(
             codec=through_files(codec),
-            qualities=tuple(default if settings.qualities is None else settings.qualities),
+            qualities=settings.qualities if settings.qualities is not None else shown_levels(codec.quality_levels),
             out=self.out,
             metrics=PictureMetrics(metrics, device),
             baselines={name: through_files(each) for name, each in baselines.items()},
@@ -77,7 +75,9 @@ def _check_fit(bench: Bench, items: Sequence[Item], data: EvaluationSet, setting
     """Refuses before the work what cannot work. Raises EvaluationError."""
     if all(item.still for item in items):
         return
-    single = [n for n, each in {CODEC: bench.codec, **bench.baselines}.items() if not codes_clips(each)]
+    single = [
+        n for n, each in {CODEC: bench.codec, **bench.baselines}.items() if not getattr(each, "takes_clips", True)
+    ]
     if CODEC in single:
         raise EvaluationError(f"{settings.ckpt} holds an image codec: {data.name} has clips, which need a video codec.")
     if single:

@@ -3,8 +3,6 @@
 from glc_train.metrics.fidelity import ms_ssim, psnr
 from glc_train.metrics.inception import Inception2015, load_inception
 from glc_train.metrics.patches import (
-    EXPECTED_PATCHES,
-    DistributionScores,
     PatchFeatures,
     check_patch_count,
     compare_distributions,
@@ -16,11 +14,9 @@ from glc_train.metrics.pictures import SMALLEST_SIDES, TITLES, Metric, PictureMe
 
 __all__ = [
     "DISTS",
-    "EXPECTED_PATCHES",
     "LPIPS",
     "SMALLEST_SIDES",
     "TITLES",
-    "DistributionScores",
     "Inception2015",
     "Metric",
     "PatchFeatures",

@@ -1,7 +1,7 @@
 """Muon: momentum whose singular values are all made one (Jordan et al. 2024)."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,13 +56,8 @@ class Muon(torch.optim.Optimizer):
         if any(is_sharded(p) for p in parameters):
             raise ValueError("Muon needs whole matrices and trains no sharded parameters: set muon_lr=null")
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step; parameters without a gradient stay."""
         loss = None
         if closure is not None:

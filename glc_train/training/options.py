@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from hydra.utils import get_object
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -14,6 +13,7 @@ from pydantic.errors import PydanticUserError
 
 from glc_train.training.section import check_section, parameters_of
 from glc_train.training.stage import StageSettings, TrainingError
+from glc_train.training.trainer import class_named
 
 _OURS = "glc_train."  # classes of others may take more than their annotations say
 _LIST_WANTED = {"is_instance_of", "list_type", "sequence_str", "tuple_type"}
@@ -58,7 +58,7 @@ def check_options(config: DictConfig) -> None:
         check_section(section, str(name), config.data)
     _check_accelerator((values.get("trainer") or {}).get("accelerator"))
     for path, section in _sections(values, ""):
-        parameters = parameters_of(_found(path, section["_target_"]))
+        parameters = parameters_of(class_named(f"{path}_target_", section["_target_"]))
         annotations = {name: p.annotation for name, p in parameters.items() if p.annotation is not p.empty}
         for name in section.keys() & annotations.keys():
             _check(path + name, section[name], annotations[name])
@@ -74,14 +74,6 @@ def _sections(values: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield path, values
     for name, value in values.items():
         yield from _sections(value, f"{path}{name}.")
-
-
-def _found(path: str, target: str) -> type:
-    try:
-        found: type = get_object(target)
-    except (ImportError, ValueError) as error:
-        raise TrainingError(f"{path}_target_={target}: {str(error).splitlines()[0]}") from error
-    return found
 
 
 def _check(option: str, value: Any, annotation: Any) -> None:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from glc_train.codecs import Codec
 from glc_train.data import ClipDataModule, PictureDataModule
 from glc_train.training.stage import Stage, StageSettings, TrainingError
-from glc_train.training.trainer import fill, make
+from glc_train.training.trainer import class_named, fill, make
 
 STARTS = ("weights", "checkpoint")
 _OF_RECIPE = ("_target_", "start", "val_every")
@@ -43,10 +43,7 @@ def stage_class(section: DictConfig, name: str) -> type[Stage]:
     Raises:
         TrainingError: there is none, or it is no stage.
     """
-    try:
-        found = get_object(section._target_)
-    except (ImportError, ValueError) as error:
-        raise TrainingError(f"stages.{name}._target_={section._target_}: {str(error).splitlines()[0]}") from error
+    found = class_named(f"stages.{name}._target_", section._target_)
     if not (inspect.isclass(found) and issubclass(found, Stage)):
         raise TrainingError(
             f"stages.{name}._target_={section._target_} is no stage: give a subclass of {Stage.__name__}"

@@ -22,9 +22,10 @@ from rich.table import Table
 from yaml import YAMLError
 
 from glc_train.files import replacing, write_text
+from glc_train.metrics import TITLES
 from glc_train.training.logs import LogError, read_curves
 
-_PANELS = {"lpips": "LPIPS (AlexNet) ↓", "psnr": "PSNR (dB) ↑"}
+_PANELS = ("lpips", "psnr")
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def draw(jobs: Sequence[SweepJob], path: Path) -> bool:
             label = ", ".join(f"{key.split('.')[-1]}={job.overrides.get(key, '')}" for key in keys)
             if points := _points(job, metric):
                 axes.plot(*zip(*points, strict=True), "o-", label=f"{job.name}: {label}")
-        axes.set(xlabel="bits per pixel (estimate)", title=_PANELS[metric])
+        axes.set(xlabel="bits per pixel (estimate)", title=TITLES[metric])
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
     with replacing(path) as temporary:

@@ -56,6 +56,14 @@ def make(config: Mapping[Any, Any], **arguments: Any) -> Any:
         raise TrainingError(str(error.__cause__ or error).splitlines()[0]) from error
 
 
+def class_named(option: str, target: str) -> Any:
+    """What `target` names. Raises TrainingError, naming the `option` that has it, where that is not there."""
+    try:
+        return get_object(target)
+    except (ImportError, ValueError) as error:
+        raise TrainingError(f"{option}={target}: {str(error).splitlines()[0]}") from error
+
+
 def configuration_problem(error: Exception) -> str | None:
     """Lightning's sentence about arguments that do not go together; None for other errors."""
     return str(error).splitlines()[0] if isinstance(error, MisconfigurationException) else None
@@ -77,10 +85,7 @@ def entries(config: DictConfig, group: str) -> dict[str, DictConfig]:
     for name, entry in found.items():
         if not OmegaConf.is_dict(entry) or "_target_" not in entry:
             raise TrainingError(f"{group}.{name} names no class: give +{group}.{name}._target_=CLASS")
-        try:
-            parameters = inspect.signature(get_object(entry._target_)).parameters
-        except (ImportError, ValueError) as error:
-            raise TrainingError(f"{group}.{name}._target_={entry._target_}: {str(error).splitlines()[0]}") from error
+        parameters = inspect.signature(class_named(f"{group}.{name}._target_", entry._target_)).parameters
         if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
             continue
         for argument in map(str, entry):

@@ -12,7 +12,7 @@ from torch.utils.data import DistributedSampler
 from torchmetrics import MeanMetric
 
 from glc_train.backbones import BackboneError
-from glc_train.codecs import spread_qualities
+from glc_train.codecs import shown_levels
 from glc_train.metrics import LPIPS, psnr
 from glc_train.training.distributed import largest
 from glc_train.weights import Codec
@@ -41,11 +41,6 @@ class Scored(Decoded):
 
     psnr: Tensor
     lpips: Tensor | None
-
-
-def shown_levels(levels: int) -> list[int]:
-    """Quality indices that logs and panels show: all up to eight, else four from the lowest to the highest."""
-    return list(range(levels)) if levels <= 8 else spread_qualities(levels)
 
 
 def decode_at_qualities(codec: Codec, x: Tensor) -> list[Decoded]:
