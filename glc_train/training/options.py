@@ -15,7 +15,7 @@ from glc_train.training.section import check_section, parameters_of
 from glc_train.training.stage import StageSettings, TrainingError
 from glc_train.training.trainer import class_named
 
-_OURS = "glc_train."  # classes of others may take more than their annotations say
+_CHECKED = ("glc_train.", "lightning.")  # classes of others may take more than their annotations say
 _LIST_WANTED = {"is_instance_of", "list_type", "sequence_str", "tuple_type"}
 _TEXT_WANTED = {"path_type", "string_type"}
 # Options that no class is made of, so that no annotation speaks of them.
@@ -34,7 +34,7 @@ _OF_STAGE: dict[str, Any] = dict.fromkeys(("crop_size", "batch_size", "frames", 
 
 
 def check_options(config: DictConfig) -> None:
-    """Holds the values of a configuration against the annotations of the classes of ours that `_target_` names.
+    """Holds the values of a configuration against the annotations of the classes of `_target_`: ours, Lightning's.
 
     Raises:
         TrainingError: names the first option that has no value or one of the wrong kind, and what to give instead.
@@ -60,17 +60,19 @@ def check_options(config: DictConfig) -> None:
     for path, section in _sections(values, ""):
         parameters = parameters_of(class_named(f"{path}_target_", section["_target_"]))
         annotations = {name: p.annotation for name, p in parameters.items() if p.annotation is not p.empty}
+        if path == "trainer.":  # null: not given; `trainer_precision` knows more words than Lightning
+            section = {name: value for name, value in section.items() if value is not None and name != "precision"}
         for name in section.keys() & annotations.keys():
             _check(path + name, section[name], annotations[name])
 
 
 def _sections(values: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Paths (with a dot at the end) and contents of all sections that name a class of ours."""
+    """Paths (with a dot at the end) and contents of all sections that name a class to be checked."""
     if isinstance(values, list):
         values = dict(enumerate(values))
     if not isinstance(values, dict):
         return
-    if str(values.get("_target_")).startswith(_OURS):
+    if str(values.get("_target_")).startswith(_CHECKED):
         yield path, values
     for name, value in values.items():
         yield from _sections(value, f"{path}{name}.")

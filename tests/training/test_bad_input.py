@@ -45,6 +45,10 @@ from tests.training_harness import ROOT, composed, curve_overrides, tiny_overrid
         (["data.train._target_=glc_train.data.Nothing"], ["data.train._target_", "glc_train.data.Nothing"]),
         (["trainer=gpu"], ["trainer.accelerator=gpu", "trainer=cpu"]),
         (["trainer.devices=0"], ["0"]),
+        (["trainer.max_epochs=few"], ["trainer.max_epochs=few", "integer"]),
+        (["trainer.log_every_n_steps=often"], ["trainer.log_every_n_steps=often", "integer"]),
+        (["trainer.deterministic=perhaps"], ["trainer.deterministic=perhaps"]),
+        (["callbacks.summary.max_depth=deep"], ["callbacks.summary.max_depth=deep", "integer"]),
     ],
 )
 def test_one_sentence(override: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
