@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
+from moto.server import ThreadedMotoServer
 
 from tests.data.shards.shard_files import number_shards
 from tests.data.shards.store import serve
@@ -20,13 +22,25 @@ PICTURES, STEPS, BATCH = 48, 12, 8  # two passes
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """Options of training from a web server."""
+@pytest.fixture(scope="module", params=["http", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """Options of training from a web server, or from an object store that speaks as S3 does."""
     folder = tmp_path_factory.mktemp("store")
     number_shards(folder, PICTURES)
-    with serve(folder / "shards") as served:
-        yield [f"data.train.root={served.url}"]
+    if request.param == "http":
+        with serve(folder / "shards") as served:
+            yield [f"data.train.root={served.url}"]
+        return
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    system = fsspec.filesystem("s3", key="name", secret="word", client_kwargs={"endpoint_url": url})
+    system.mkdir("bucket")
+    system.put(f"{folder}/shards", "bucket", recursive=True)
+    account = f"{{key: name, secret: word, client_kwargs: {{endpoint_url: '{url}'}}}}"
+    yield ["data.train.root=s3://bucket/shards", f"data.train.reading.storage={account}"]
+    server.stop()
 
 
 class Run:
