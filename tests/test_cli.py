@@ -374,5 +374,5 @@ def test_packaged_weights_are_the_default(
 
 
 def test_fetch_weights_runs_the_fetcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbones, "main", lambda: 7)
+    monkeypatch.setattr(backbones, "fetch_weights", lambda _: 7)
     assert glc("fetch-weights") == 7
