@@ -64,12 +64,10 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(function, *arguments).result()
 
 
-def memory_of(process: BaseProcess) -> dict[str, int] | None:
-    """Megabytes that a process has to itself, and with what it shares; None where there is no such file."""
+def own_megabytes(process: BaseProcess) -> int | None:
+    """Memory that a process has written to, in megabytes, without files that it reads; None where that is not told."""
     try:
-        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
+        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
     except OSError:
         return None
-    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
-    private = sum(size for key, size in kilobytes.items() if key in ("Private_Clean", "Private_Dirty"))
-    return {"private_mb": private // 1024, "resident_mb": kilobytes["Rss"] // 1024}
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("Private_Dirty:")), None)

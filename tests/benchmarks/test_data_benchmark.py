@@ -8,6 +8,7 @@ import torch
 
 from benchmarks import data as benchmark
 from benchmarks.data_sets import Files, make_clips, make_large_index, make_pictures
+from benchmarks.measures import apart
 from glc_train.data import ShardCrops, ShardIndex
 
 SMALL = [
@@ -34,7 +35,7 @@ def test_everything_is_measured_and_recorded(tmp_path: Path, capsys: pytest.Capt
         assert set(figures["per_second"]) - {"encoded"} == {"folder", "shards", "pillow", "webdataset"}
     large = record["results"]["large"]
     assert large["samples"] == 5000
-    assert large["worker"]["private_mb"] <= large["worker"]["resident_mb"]
+    assert large["worker_mb_beyond_its_imports"] <= large["worker_mb"]
     assert "a second of a core" in capsys.readouterr().out
 
 
@@ -60,6 +61,16 @@ def test_the_large_index_reads_from_real_shards(pictures: Files, tmp_path: Path)
     assert len(ShardIndex(str(index))) == 500
     source = ShardCrops(str(index), crop_size=256, seed=0)
     assert all(source.sample(place).shape == (3, 256, 256) for place in (0, 499, 10**6))
+
+
+@pytest.mark.slow
+def test_a_loader_of_ten_million_samples_is_small_and_finds_any_of_them_at_once(
+    pictures: Files, tmp_path: Path
+) -> None:
+    figures = apart(benchmark.large, make_large_index(tmp_path, pictures.encoded, 10_000, 1000), 16)
+    assert figures["samples"] == 10_000_000
+    assert figures["worker_mb_beyond_its_imports"] < 300
+    assert figures["milliseconds_to_a_crop_anywhere"]["median"] < 50
 
 
 @pytest.mark.slow
