@@ -151,6 +151,7 @@ def waiting(files: Files, options: argparse.Namespace) -> dict[str, Any]:
 
 def large(index: Path, batch_size: int) -> dict[str, Any]:
     """Start, memory and random access with an index of many samples, in a process that has done nothing else."""
+    multiprocessing.set_start_method("fork", force=True)  # as loaders of a training are started on Linux
     source = partial(ShardCrops, str(index))
     before = own_megabytes(multiprocessing.current_process())
     start = time.perf_counter()
