@@ -153,7 +153,6 @@ def large(index: Path, batch_size: int) -> dict[str, Any]:
     """Start, memory and random access with an index of many samples, in a process that has done nothing else."""
     multiprocessing.set_start_method("fork", force=True)  # as loaders of a training are started on Linux
     source = partial(ShardCrops, str(index))
-    before = own_megabytes(multiprocessing.current_process())
     start = time.perf_counter()
     module = PictureDataModule(source, CROP, batch_size, num_workers=1)
     iterator = iter(module.train_dataloader())
@@ -176,9 +175,7 @@ def large(index: Path, batch_size: int) -> dict[str, Any]:
         "samples": samples,
         "index_mb": index.stat().st_size // 10**6,
         "seconds_to_the_first_batches": started,
-        # some kernels count as a process's own what it has from the one that it was forked from
         "worker_mb": memory,
-        "worker_mb_beyond_its_imports": None if memory is None or before is None else memory - before,
         "milliseconds_to_a_crop_anywhere": spread(seeks),
     }
 

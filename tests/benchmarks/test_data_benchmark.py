@@ -35,7 +35,7 @@ def test_everything_is_measured_and_recorded(tmp_path: Path, capsys: pytest.Capt
         assert set(figures["per_second"]) - {"encoded"} == {"folder", "shards", "pillow", "webdataset"}
     large = record["results"]["large"]
     assert large["samples"] == 5000
-    assert large["worker_mb_beyond_its_imports"] <= large["worker_mb"]
+    assert large["worker_mb"] > 0
     assert "a second of a core" in capsys.readouterr().out
 
 
@@ -69,7 +69,7 @@ def test_a_loader_of_ten_million_samples_is_small_and_finds_any_of_them_at_once(
 ) -> None:
     figures = apart(benchmark.large, make_large_index(tmp_path, pictures.encoded, 10_000, 1000), 16)
     assert figures["samples"] == 10_000_000
-    assert figures["worker_mb_beyond_its_imports"] < 300
+    assert figures["worker_mb"] < 300
     assert figures["milliseconds_to_a_crop_anywhere"]["median"] < 50
 
 
