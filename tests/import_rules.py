@@ -56,7 +56,7 @@ RULES: dict[str, Rule] = {
     "training": Rule(
         _units(
             "layers autoencoder transform codecs losses data metrics backbones weights"
-            " files pickles pixels provenance precision interruption glc_train"
+            " errors files pickles pixels provenance precision interruption glc_train"
         )
     ),
     "evaluation": Rule(

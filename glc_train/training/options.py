@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from hydra.utils import get_object
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -16,6 +17,7 @@ from glc_train.training.stage import StageSettings, TrainingError
 from glc_train.training.trainer import class_named
 
 _CHECKED = ("glc_train.", "lightning.")  # classes of others may take more than their annotations say
+_ELSEWHERE = ("model.", "trainer.")  # where another sentence says what may be there
 _LIST_WANTED = {"is_instance_of", "list_type", "sequence_str", "tuple_type"}
 _TEXT_WANTED = {"path_type", "string_type"}
 # Options that no class is made of, so that no annotation speaks of them.
@@ -45,6 +47,10 @@ def check_options(config: DictConfig) -> None:
         options = " ".join(f"{option}=VALUE" for option in missing)
         raise TrainingError(f"{', '.join(missing)} has no value: give {options}")
     values = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    sections = list(_sections(values, ""))
+    for path, section in sections:
+        if not path.startswith(_ELSEWHERE):
+            class_named(f"{path}_target_", section["_target_"])
     of_stages = {
         f"stages.{stage}.{name}": _OF_STAGE[name]
         for stage, own in values["stages"].items()
@@ -57,8 +63,10 @@ def check_options(config: DictConfig) -> None:
     for name, section in config.stages.items():
         check_section(section, str(name), config.data)
     _check_accelerator((values.get("trainer") or {}).get("accelerator"))
-    for path, section in _sections(values, ""):
-        parameters = parameters_of(class_named(f"{path}_target_", section["_target_"]))
+    for path, section in sections:
+        if not section["_target_"].startswith(_CHECKED):
+            continue
+        parameters = parameters_of(get_object(section["_target_"]))
         annotations = {name: p.annotation for name, p in parameters.items() if p.annotation is not p.empty}
         if path == "trainer.":  # null: not given; `trainer_precision` knows more words than Lightning
             section = {name: value for name, value in section.items() if value is not None and name != "precision"}
@@ -67,12 +75,12 @@ def check_options(config: DictConfig) -> None:
 
 
 def _sections(values: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Paths (with a dot at the end) and contents of all sections that name a class to be checked."""
+    """Paths (with a dot at the end) and contents of all sections that name a class."""
     if isinstance(values, list):
         values = dict(enumerate(values))
     if not isinstance(values, dict):
         return
-    if str(values.get("_target_")).startswith(_CHECKED):
+    if isinstance(values.get("_target_"), str):
         yield path, values
     for name, value in values.items():
         yield from _sections(value, f"{path}{name}.")

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from traceback import walk_tb
 from typing import Any, cast
 
 import lightning
@@ -14,6 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
+from glc_train.errors import is_for_user
 from glc_train.training.checkpoint import WholeFiles
 from glc_train.training.distributed import GradientAveraging
 from glc_train.training.sharding import Sharding
@@ -47,13 +49,25 @@ _STRATEGIES = {"ddp": GradientAveraging, "fsdp": Sharding}
 def make(config: Mapping[Any, Any], **arguments: Any) -> Any:
     """Instantiates a configuration; what its constructor refuses comes out as one sentence.
 
+    A mistake in a class, such as one of the user's own, keeps its traceback.
+
     Raises:
         TrainingError: with that sentence.
     """
     try:
         return instantiate(config, _partial_=True)(**arguments)
     except (InstantiationException, MisconfigurationException) as error:
-        raise TrainingError(str(error.__cause__ or error).splitlines()[0]) from error
+        cause = error.__cause__ or error
+        if not (is_for_user(cause) or _is_of_configuration(cause)):
+            raise
+        raise TrainingError(str(cause).splitlines()[0]) from error
+
+
+def _is_of_configuration(error: BaseException) -> bool:
+    """Whether it tells of arguments: raised by Lightning, or by the call of a constructor and not inside it."""
+    frames = list(walk_tb(error.__traceback__))
+    where = frames[-1][0].f_globals.get("__name__", "") if frames else ""
+    return isinstance(error, MisconfigurationException) or where.partition(".")[0] in ("hydra", "lightning")
 
 
 def class_named(option: str, target: str) -> Any:

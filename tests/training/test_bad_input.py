@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
 from glc_train.training import TrainingError, run_recipe
@@ -17,6 +18,8 @@ from tests.training_harness import ROOT, composed, curve_overrides, tiny_overrid
     [
         (["run=[joint]"], ["stage joint", "init_from"]),
         (["run=[polish]"], ["polish", "autoencoder, transform, joint"]),
+        (["stages.autoencoder.picture._target_=own_los.Bug"], ["stages.autoencoder.picture._target_=own_los.Bug"]),
+        (["data.train._target_=nowhere.Crops"], ["data.train._target_=nowhere.Crops"]),
         (["init_from=/nowhere/weights.ckpt"], ["/nowhere/weights.ckpt"]),
         (["data=folder", "data.train.root=/nowhere"], ["/nowhere"]),
         (["model.autoencoder.groups=8", "model.autoencoder.widths=[30,48,64]"], ["widths", "30"]),
@@ -62,6 +65,20 @@ def test_one_sentence(override: list[str], words: list[str], tmp_path: Path, mon
     for word in words:
         assert word in message
     assert not list((tmp_path / "out").rglob("*.ckpt"))
+
+
+class Broken:
+    """A loss of a user's own with a mistake in it."""
+
+    def __init__(self) -> None:
+        raise KeyError("boom")
+
+
+def test_a_mistake_in_a_class_of_ones_own_keeps_its_traceback(tmp_path: Path) -> None:
+    target = f"{__name__}.{Broken.__name__}"
+    with pytest.raises(InstantiationException) as caught:
+        train([*curve_overrides(tmp_path, 1), "run=[autoencoder]", f"stages.autoencoder.picture._target_={target}"])
+    assert isinstance(caught.value.__cause__, KeyError)
 
 
 @pytest.mark.parametrize(
