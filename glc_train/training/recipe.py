@@ -305,8 +305,11 @@ def _load_predictors(stage: Stage, weights: Path) -> None:
     """A stage goes on with the code predictors that are in the weights."""
     for name, predictor in _predictors(stage).items():
         state = read_training_state(weights, name)
-        if state:
+        shapes = [{key: value.shape for key, value in each.items()} for each in (state, predictor.state_dict())]
+        if state and shapes[0] == shapes[1]:
             load_strictly(predictor, state, f"{name} in {weights}")
+        elif state:
+            log.warning("the %s in %s has other sizes than this stage's: it starts untrained", name, weights)
         else:
             log.info("%s holds no %s: it starts untrained", weights, name)
 

@@ -161,7 +161,7 @@ def test_bytes_alone_can_be_evaluated(settings: EvaluationSettings) -> None:
 
 def test_four_qualities_are_those_of_the_protocol(settings: EvaluationSettings) -> None:
     plan = Plan(replace(settings, qualities=None))
-    assert plan.bench(plan.load()).qualities == (0, 21, 42, 63)
+    assert plan.bench(plan.load()).qualities == [0, 21, 42, 63]
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,15 @@ def test_predictors_travel_in_the_export(trained: Path, tmp_path: Path) -> None:
     assert not any(name.startswith(("training", "predictor")) for name in load_codec(copy).state_dict())
 
 
+def test_a_predictor_of_other_sizes_starts_untrained(
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where a stage is added to the list, with the predictor of its kind and not that of the stage before."""
+    start = trained / "transform" / EXPORT
+    train(overrides(tmp_path / "out", "run=[joint]", f"init_from={start}", "stages.joint.predictor.width=24"))
+    assert f"the predictor in {start} has other sizes than this stage's: it starts untrained" in caplog.text
+
+
 def test_a_stage_may_take_over_the_whole_state_of_the_one_before(tmp_path: Path) -> None:
     """Two stages, the second from the checkpoint of the first, are one stage with a change of losses on its way."""
     common = [*curve_overrides(tmp_path, 6), "run=[autoencoder]"]
