@@ -86,16 +86,21 @@ class JpegParts:
         first = np.minimum(first, whole - count)
         if first[0] < 0 or rows[-1] * across + columns > whole * self._interval:  # the last interval is a short one
             return None
+        tail = codes[markers[-1] + 2 if len(markers) else 0 :].tobytes()
+        last = len(codes) - len(tail) + tail.find(_END)
+        if _END not in tail:
+            return None
+        codes = codes[: last + 2].copy()
+        codes[last + 1] = _RESTART  # every interval ends with a marker, the last of the file too
         starts, ends = np.append(0, markers + 2), np.append(markers + 2, len(codes))
         part = np.concatenate([codes[starts[k] : ends[k + count - 1]] for k in first])
         between = _restarts(part)
-        if len(between) not in (len(rows) * count, len(rows) * count - 1):
+        if len(between) != len(rows) * count:
             return None
         part[between + 1] = _restart_codes(len(between))
         size = (len(rows) * _BLOCK).to_bytes(2, "big") + (count * self._interval * _BLOCK).to_bytes(2, "big")
         head = self.data[: self._height_at] + size + self.data[self._height_at + 4 : self._scan_at]
-        end = int(between[-1]) if len(between) == len(rows) * count else len(part)
-        picture = decode_plain_jpeg(head + part[:end].tobytes() + _END)
+        picture = decode_plain_jpeg(head + part[: between[-1]].tobytes() + _END)
         if picture is None:
             return None
         offsets = (np.array(rows) * across + column - first * self._interval) * _BLOCK

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -36,6 +36,7 @@ def jpeg(picture: Any = PICTURE, mode: str = "RGB", **options: Any) -> bytes:
 
 
 @settings(max_examples=60, deadline=None)
+@example(side=(121, 129), mode="RGB", blocks=16, rows=(0, 121), columns=(16, 9))  # the last interval in a middle row
 @given(
     side=st.tuples(st.integers(1, 150), st.integers(1, 203)),
     mode=st.sampled_from(["RGB", "L"]),
