@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from glc_train.data.clips import VIDEO_SUFFIXES
 from glc_train.data.pictures import SUFFIXES, PathLike
 from glc_train.data.shards.index import Member
 from glc_train.data.shards.reader import Files
-from glc_train.data.shards.stream import ShardStream
+from glc_train.data.shards.stream import ShardSource, ShardStream
 from glc_train.data.source import sample_generator
 
 
-class ShardClips:
+class ShardClips(ShardSource):
     """Endless random crops of the clips in WebDataset shards (a `CropSource` of clips).
 
     A clip is a sample with one video file, or one with pictures, in natural order. All clips come once in each pass,
@@ -52,28 +52,7 @@ class ShardClips:
         """
         self._cuts = ClipCuts(crop_size, frames, strides, reverse, flip, scale_range, scale_probability, short_side)
         self._short_side = short_side
-        self.seed = seed
-        self._stream = ShardStream(root, seed, _clip, reading)
-
-    def sample(self, index: int) -> Tensor:
-        """Return sample number `index` >= 0: uint8 (frames, 3, crop_size, crop_size).
-
-        Raises: ShardError if too many clips are bad, or the shards cannot be reached.
-        """
-        return self._stream.read(index, lambda files: self._cut(files, index))
-
-    def name(self, index: int) -> str:
-        """Shard and first file that sample `index` is cut from (or its replacement, if that cannot be used)."""
-        return self._stream.name(index)
-
-    def follow(self, indices: Iterable[int]) -> None:
-        """Fetch beforehand what the samples `indices` are cut from, in this order."""
-        self._stream.follow(indices)
-
-    @property
-    def samples_per_pass(self) -> int:
-        """Number of clips."""
-        return len(self._stream)
+        super().__init__(ShardStream(root, seed, _clip, reading), seed)
 
     def _cut(self, files: Files, index: int) -> Tensor:
         with tempfile.TemporaryDirectory(prefix="glc_train-") as folder:  # FFmpeg's libraries read files

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,11 @@ from glc_train.data.crops import RandomCrops
 from glc_train.data.pictures import SUFFIXES, PathLike
 from glc_train.data.shards.index import Member
 from glc_train.data.shards.reader import Files
-from glc_train.data.shards.stream import ShardStream
+from glc_train.data.shards.stream import ShardSource, ShardStream
 from glc_train.data.source import sample_generator
 
 
-class ShardCrops:
+class ShardCrops(ShardSource):
     """Endless random crops of the pictures in WebDataset shards (a `CropSource`).
 
     All pictures come once in each pass, shuffled over shards and within windows of them. Sample number i depends on
@@ -45,28 +45,7 @@ class ShardCrops:
         Raises: ShardError, ValueError for numbers out of range.
         """
         self._crops = RandomCrops(crop_size, flip, scale_range, scale_probability, min_side)
-        self.seed = seed
-        self._stream = ShardStream(root, seed, _picture, reading)
-
-    def sample(self, index: int) -> Tensor:
-        """Return crop number `index` >= 0: uint8 (3, crop_size, crop_size).
-
-        Raises: ShardError if too many samples are bad, or the shards cannot be reached.
-        """
-        return self._stream.read(index, lambda files: self._cut(files, index))
-
-    def name(self, index: int) -> str:
-        """Shard and file that crop number `index` is cut from (or its replacement, if that cannot be used)."""
-        return self._stream.name(index)
-
-    def follow(self, indices: Iterable[int]) -> None:
-        """Fetch beforehand what the crops `indices` are cut from, in this order."""
-        self._stream.follow(indices)
-
-    @property
-    def samples_per_pass(self) -> int:
-        """Number of pictures."""
-        return len(self._stream)
+        super().__init__(ShardStream(root, seed, _picture, reading), seed)
 
     def _cut(self, files: Files, index: int) -> Tensor:
         ((suffix, data),) = files.items()

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 import numpy as np
+from torch import Tensor
 
 from glc_train.data.clip_info import ClipError
 from glc_train.data.file_passes import Passes, shared_flags
@@ -98,6 +99,42 @@ class ShardStream:
     def name(self, place: int) -> str:
         """Name of the sample at `place`, in messages."""
         return self._reader.name(self._order[place])
+
+
+class ShardSource:
+    """Endless samples from shards (a `CropSource`); a subclass cuts them out of the files of a sample.
+
+    Args:
+        stream: of the files.
+        seed: of all that is drawn.
+    """
+
+    def __init__(self, stream: ShardStream, seed: int) -> None:
+        self.seed = seed
+        self._stream = stream
+
+    def sample(self, index: int) -> Tensor:
+        """Return sample number `index` >= 0, uint8.
+
+        Raises: ShardError if too many samples are bad, or the shards cannot be reached.
+        """
+        return self._stream.read(index, lambda files: self._cut(files, index))
+
+    def name(self, index: int) -> str:
+        """Shard and first file that sample `index` is cut from (or its replacement, if that cannot be used)."""
+        return self._stream.name(index)
+
+    def follow(self, indices: Iterable[int]) -> None:
+        """Fetch beforehand what the samples `indices` are cut from, in this order."""
+        self._stream.follow(indices)
+
+    @property
+    def samples_per_pass(self) -> int:
+        """Number of samples that the shards hold."""
+        return len(self._stream)
+
+    def _cut(self, files: Files, index: int) -> Tensor:
+        raise NotImplementedError
 
 
 class _SamplePasses(Passes):
