@@ -29,6 +29,9 @@ TRIES = 8
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 16.0  # seconds
 _WORTH_RETRYING = (408, 425, 429)  # of the HTTP answers 400 to 499
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+# A forked worker must never close a file system of its parent: the two share the kernel's list of awaited connections,
+# so that closing one there would leave the parent waiting for an answer for ever. Kept here, none is collected.
+_kept: dict[int, Any] = {}
 
 
 def local_path(url: str) -> Path | None:
@@ -46,10 +49,12 @@ def joined(base: str, name: str) -> str:
 def filesystem(url: str, storage: Storage = None) -> tuple[Any, str]:
     """Return fsspec's file system for an address, and its name there. Raises: ShardError if it knows none."""
     try:
-        return cast(tuple[Any, str], url_to_fs(url, **(storage or {})))
+        system, name = url_to_fs(url, **(storage or {}))
     except (ImportError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise ShardError(f"{printable(url)}: this kind of address cannot be opened ({reason}).") from error
+    _kept[id(system)] = system
+    return system, name
 
 
 def listed(place: str, storage: Storage = None) -> list[str]:

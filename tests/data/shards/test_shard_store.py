@@ -1,10 +1,12 @@
 """Shards from a web server: each node fetches its share, what breaks off is tried again, the cache is sound."""
 
+import gc
 import logging
 import multiprocessing
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,18 @@ def test_each_node_fetches_only_its_share(tmp_path: Path, nodes: int, workers: i
     one = CropBatches(source(tmp_path / "shards"), batch_size=4 * ranks)
     for number, batch in enumerate(zip(*seen, strict=True)):
         assert torch.equal(torch.cat(batch), one.batch(number))
+
+
+def test_a_worker_leaves_the_connections_of_its_parent_alone(store: Store) -> None:
+    url = f"{store.url}/shard-000000.tar"
+    wanted = addresses.read_part(url, 0, 9)
+    for _ in range(2):
+        worker = multiprocessing.get_context("fork").Process(target=gc.collect)
+        worker.start()
+        worker.join(20)
+        assert worker.exitcode == 0
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(addresses.read_part, url, 0, 9).result(timeout=20) == wanted
 
 
 def test_mid_pass_nothing_that_went_before_is_fetched(store: Store, tmp_path: Path) -> None:
