@@ -1,9 +1,9 @@
 """What README.md and docs/ say holds: commands run or at least parse, tables and links agree with the project.
 
 A fenced block after the line `<!-- test, makes FILE ... -->` is run as it stands, in a copy of the checkout with an
-untrained tiny codec as `outputs/demo/weights.safetensors` and a small `photo.png`; the files named (patterns) must then
-exist and open. `<!-- test: slow, makes ... -->` is the same among the slow tests, `<!-- test: slow, training, makes ...
--->` where the weights of LPIPS are at hand.
+untrained tiny codec as `outputs/demo/weights.safetensors`, a small `photo.png` and a `FOLDER` of small JPEGs; the files
+named (patterns) must then exist and open. `<!-- test: slow, makes ... -->` is the same among the slow tests,
+`<!-- test: slow, training, makes ... -->` where the weights of LPIPS are at hand.
 """
 
 import csv
@@ -118,6 +118,8 @@ def checkout(tmp_path: Path) -> Path:
     config: Any = OmegaConf.to_container(OmegaConf.load(REPOSITORY / "conf/model/tiny.yaml"))
     save_codec(build_codec(config), config, tmp_path / "outputs/demo/weights.safetensors")
     write_picture(tmp_path / "photo.png", render_picture(64, 90, 1))
+    for number in range(8):
+        write_picture(tmp_path / f"FOLDER/{number}.jpg", render_picture(64, 90, number))
     return tmp_path
 
 
