@@ -15,7 +15,7 @@ AVX2_TESTS := tests/test_precision.py tests/test_cli_precision.py tests/training
 # Those that are run once more with the oldest packages that pyproject.toml allows: they import all, train all stages,
 # write and read files, pictures, clips, logs and checkpoints.
 LOWEST_TESTS := tests/test_imports.py tests/test_backbones.py tests/bitstream tests/layers tests/metrics \
-	tests/codecs/test_image_files.py tests/codecs/test_video_codec.py tests/data/test_pictures.py tests/data/test_raw_video.py \
+	tests/codecs/test_image_files.py tests/codecs/test_video_codec.py tests/media/test_pictures.py tests/media/test_raw_video.py \
 	tests/evaluation/test_measure.py tests/training/test_golden_curves.py tests/training/test_loggers.py \
 	tests/training/test_profiler.py
 

@@ -9,20 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from glc_train.data import (
-    ClipEncoder,
-    ClipInfo,
-    PictureEncoder,
-    ShardIndex,
-    packaged_pictures,
-    read_picture,
-    render_clip,
-    write_clip,
-    write_shards,
-)
-from glc_train.data.pictures import Picture
+from glc_train.data import ClipEncoder, PictureEncoder, ShardIndex, packaged_pictures, render_clip, write_shards
 from glc_train.data.shards.index import ShardRecord, write_index
 from glc_train.files import write_bytes
+from glc_train.media import ClipInfo, read_picture, write_clip
+from glc_train.media.pictures import Picture
 
 SHORT_SIDE, QUALITY = 512, 95  # of the JPEGs
 CLIP_SIZE, CLIP_FRAMES = (256, 448), 32  # the rows and columns of Vimeo-90k, a segment of `glc data shard --clips`

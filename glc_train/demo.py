@@ -28,9 +28,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from glc_train.codecs import ImageCodec
-from glc_train.data import packaged_pictures, read_picture, write_panel, write_picture
+from glc_train.data import packaged_pictures, write_panel
 from glc_train.errors import is_for_user
 from glc_train.evaluation import PillowBaseline
+from glc_train.media import read_picture, write_picture
 from glc_train.metrics import LPIPS, PictureMetrics, psnr
 from glc_train.training import run_recipe, unwind
 from glc_train.weights import load_codec, pretrained_weights

@@ -50,20 +50,23 @@ RULES: dict[str, Rule] = {
     "precision": Rule(frozenset(), only=frozenset({"torch"})),
     "losses": Rule(_units("layers autoencoder backbones")),
     "metrics": Rule(_units("backbones pickles pixels")),
-    "data": Rule(_units("files pixels")),
-    "datasets": Rule(_units("files data"), never=FRAMEWORKS),
+    "media": Rule(_units("files"), only=frozenset({"numpy", "PIL", "av", "simplejpeg"})),
+    "data": Rule(_units("files media pixels")),
+    "datasets": Rule(_units("files media"), never=FRAMEWORKS),
     "weights": Rule(_units("layers autoencoder transform codecs files pickles precision")),
     "training": Rule(
         _units(
-            "layers autoencoder transform codecs losses data metrics backbones weights"
+            "layers autoencoder transform codecs losses media data metrics backbones weights"
             " errors files pickles pixels provenance precision interruption glc_train"
         )
     ),
     "evaluation": Rule(
-        _units("codecs metrics data datasets backbones weights errors files processes provenance precision glc_train")
+        _units(
+            "codecs metrics media data datasets backbones weights errors files processes provenance precision glc_train"
+        )
     ),
-    "cli": Rule(_units("codecs bitstream data datasets weights backbones errors files precision glc_train")),
-    "demo": Rule(_units("codecs data errors evaluation interruption metrics training weights")),
+    "cli": Rule(_units("codecs bitstream media data datasets weights backbones errors files precision glc_train")),
+    "demo": Rule(_units("codecs media data errors evaluation interruption metrics training weights")),
     "glc_train": Rule(_units("codecs weights")),
     "__main__": Rule(_units("cli interruption"), only=frozenset()),
 }

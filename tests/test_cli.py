@@ -18,7 +18,8 @@ import glc_train.weights
 from glc_train import backbones, cli, load_codec, precision, save_codec
 from glc_train.bitstream import unpack_image
 from glc_train.codecs import ImageCodec
-from glc_train.data import read_picture, render_picture, write_picture
+from glc_train.data import render_picture
+from glc_train.media import read_picture, write_picture
 from glc_train.weights import build_codec
 
 SIDE = 96

@@ -18,9 +18,10 @@ from glc_train import cli
 from glc_train.bitstream import ClipFormat, VideoReader
 from glc_train.cli import files
 from glc_train.codecs import GOP, VideoCodec, VideoDecoder, VideoEncoder, compress_clip, decompress_clip
-from glc_train.data import ClipInfo, open_clip, render_picture, write_clip, write_picture
+from glc_train.data import render_picture
+from glc_train.media import ClipInfo, open_clip, write_clip, write_picture
 from glc_train.weights import build_video, load_video, save_codec
-from tests.data.clip_files import drop_ts_packet, encode, noise
+from tests.media.clip_files import drop_ts_packet, encode, noise
 
 FRAMES = 6
 INFO = ClipInfo(width=60, height=40, fps=Fraction(30000, 1001), matrix="bt601", full_range=False)

@@ -22,7 +22,8 @@ from glc_train.bitstream import ClipFormat, VideoReader
 from glc_train.cli.errors import CommandError
 from glc_train.cli.files import distinct_names
 from glc_train.codecs import VideoCodec, compress_clip
-from glc_train.data import ClipInfo, find_pictures, render_picture, write_clip, write_picture
+from glc_train.data import render_picture
+from glc_train.media import ClipInfo, find_pictures, write_clip, write_picture
 from glc_train.weights import build_codec, build_video, load_video
 from tests.full_disk import full_disk
 

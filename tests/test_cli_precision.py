@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from glc_train import cli, precision
-from glc_train.data import read_picture, render_picture, write_picture
+from glc_train.data import render_picture
+from glc_train.media import read_picture, write_picture
 from tests.test_cli import save_tiny
 
 

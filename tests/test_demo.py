@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from glc_train import demo, load_codec
 from glc_train.backbones import BackboneError, find_backbone
-from glc_train.data import read_picture
+from glc_train.media import read_picture
 from glc_train.training.options import check_options
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,11 +13,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from glc_train import save_codec
-from glc_train.data import ClipInfo, write_clip, write_picture
-from glc_train.data.pictures import SUFFIXES
 from glc_train.evaluation.curves import Curve
 from glc_train.evaluation.plots import plot_rate_distortion
 from glc_train.files import discard, replacing, write_bytes, write_text
+from glc_train.media import ClipInfo, write_clip, write_picture
+from glc_train.media.pictures import SUFFIXES
 from glc_train.weights import build_codec
 from tests.full_disk import full_disk
 

@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 from glc_train import cli
 from glc_train.autoencoder import VQVAE
 from glc_train.codecs import ImageCodec
-from glc_train.data import render_picture, write_picture
+from glc_train.data import render_picture
+from glc_train.media import write_picture
 from glc_train.transform import ImageTransform, VideoTransform
 from glc_train.weights import (
     WeightsError,

@@ -28,7 +28,8 @@ from torch.distributed.run import get_args_parser
 from glc_train import load_codec, save_codec
 from glc_train.backbones import BackboneError, find_backbone
 from glc_train.cli import _parser
-from glc_train.data import read_picture, render_picture, write_picture
+from glc_train.data import render_picture
+from glc_train.media import read_picture, write_picture
 from glc_train.weights import build_codec
 from tests.import_rules import RULES
 

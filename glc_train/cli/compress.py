@@ -20,8 +20,8 @@ from glc_train.cli.errors import CommandError
 from glc_train.cli.files import Job, check_new, chosen_quality, load, plan, remarks, whole_file
 from glc_train.cli.jobs import PIPE, Clock, Done, frame_bar, run_jobs
 from glc_train.codecs import Codec, ImageCodec, VideoCodec
-from glc_train.data import FoundFiles, open_clip, read_picture, search_pictures
-from glc_train.data.clips import frame_files
+from glc_train.media import FoundFiles, open_clip, read_picture, search_pictures
+from glc_train.media.clips import frame_files
 
 Frames = Iterable[np.ndarray]
 

@@ -17,8 +17,8 @@ from glc_train.cli.errors import CommandError
 from glc_train.cli.files import Job, check_new, is_clip, load, plan
 from glc_train.cli.jobs import PIPE, Clock, Done, frame_bar, run_jobs
 from glc_train.codecs import Codec, FrameDecoder, ImageCodec, VideoCodec
-from glc_train.data import ClipInfo, FoundFiles, find_files, write_clip, write_picture
-from glc_train.data.pictures import SUFFIXES
+from glc_train.media import ClipInfo, FoundFiles, find_files, write_clip, write_picture
+from glc_train.media.pictures import SUFFIXES
 
 MAX_FILL = 10_000
 """A gap of more lost frames than this is not filled: no damage leaves one, but a forger might."""

@@ -18,8 +18,8 @@ import torch
 from glc_train.bitstream import KIND_VIDEO, kind_of
 from glc_train.cli.errors import CommandError
 from glc_train.codecs import Codec, VideoCodec
-from glc_train.data import FoundFiles
 from glc_train.files import replacing
+from glc_train.media import FoundFiles
 from glc_train.weights import load_codec, load_video
 
 

@@ -24,7 +24,7 @@ from rich.progress import (
 
 from glc_train.cli.errors import CommandError, failure
 from glc_train.cli.files import Job
-from glc_train.data import ClipError, FoundFiles, PictureError
+from glc_train.media import ClipError, FoundFiles, PictureError
 from glc_train.weights import WeightsError
 
 PIPE = Path("-")

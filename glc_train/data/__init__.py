@@ -1,16 +1,12 @@
-"""Pictures and clips in, tensors out: reading and writing, sources of training crops and the LightningDataModules."""
+"""Pictures and clips in, tensors out: sources of training crops, shards and the LightningDataModules."""
 
-from glc_train.data.clip_info import ClipError, ClipInfo
 from glc_train.data.clip_module import ClipDataModule, ValClip
 from glc_train.data.clip_rendered import RenderedClips, render_clip
 from glc_train.data.clip_sources import FolderClips, find_clips
-from glc_train.data.clip_writer import ClipWriter, write_clip
-from glc_train.data.clips import ClipReader, open_clip
 from glc_train.data.folder import FolderCrops
 from glc_train.data.module import CropBatches, PictureDataModule, StreamDataModule, ValPicture
 from glc_train.data.packaged import PackagedCrops, packaged_pictures
 from glc_train.data.panel import draw_panel, write_panel
-from glc_train.data.pictures import PictureError, find_pictures, read_picture, search_pictures, write_picture
 from glc_train.data.rendered import RenderedCrops, render_picture
 from glc_train.data.shards.clips import ShardClips
 from glc_train.data.shards.errors import ShardError
@@ -20,7 +16,11 @@ from glc_train.data.shards.samples import ClipEncoder, PictureEncoder
 from glc_train.data.shards.scanning import index_shards
 from glc_train.data.shards.writing import WrittenShard, write_shards
 from glc_train.data.source import CropSource, MixedCrops
-from glc_train.data.walk import FoundFiles, Reason, find_files
+from glc_train.media.clip_info import ClipError, ClipInfo
+from glc_train.media.clip_writer import ClipWriter, write_clip
+from glc_train.media.clips import ClipReader, open_clip
+from glc_train.media.pictures import PictureError, find_pictures, read_picture, search_pictures, write_picture
+from glc_train.media.walk import FoundFiles, Reason, find_files
 
 __all__ = [
     "ClipDataModule",

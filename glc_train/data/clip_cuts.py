@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glc_train.data.clip_info import ClipError
 from glc_train.data.clip_store import ClipStore
 from glc_train.data.crops import RandomCrops
+from glc_train.media.clip_info import ClipError
 
 
 class ClipCuts:

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from glc_train.data.clip_info import ClipError
 from glc_train.data.clip_rendered import render_clip
 from glc_train.data.clip_sources import find_clips
-from glc_train.data.clips import open_clip
 from glc_train.data.file_passes import first_readable
 from glc_train.data.module import VAL_MULTIPLE, StreamDataModule, check_val_max_side, val_window
-from glc_train.data.pictures import PathLike
 from glc_train.data.source import CropSource, SourceFactory
+from glc_train.media.clip_info import ClipError
+from glc_train.media.clips import open_clip
+from glc_train.media.pictures import PathLike
 from glc_train.pixels import to_signed
 
 logger = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from glc_train.data.pictures import Picture
 from glc_train.data.rendered import PictureRounds, draw_scene, outlines
 from glc_train.data.source import sample_generator
+from glc_train.media.pictures import Picture
 
 Matrix3 = npt.NDArray[np.float64]
 

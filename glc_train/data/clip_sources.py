@@ -11,13 +11,13 @@ from pathlib import Path
 from torch import Tensor
 
 from glc_train.data.clip_cuts import ClipCuts
-from glc_train.data.clip_info import ClipError, natural_key
 from glc_train.data.clip_store import ClipStore
-from glc_train.data.clips import VIDEO_SUFFIXES
 from glc_train.data.file_passes import FilePasses
-from glc_train.data.pictures import SUFFIXES, PathLike
 from glc_train.data.source import sample_generator
-from glc_train.data.walk import find_files
+from glc_train.media.clip_info import ClipError, natural_key
+from glc_train.media.clips import VIDEO_SUFFIXES
+from glc_train.media.pictures import SUFFIXES, PathLike
+from glc_train.media.walk import find_files
 
 logger = logging.getLogger(__name__)
 

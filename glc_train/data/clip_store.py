@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from glc_train.data.clip_colour import Colours
-from glc_train.data.clip_info import ClipError, ClipInfo
-from glc_train.data.clips import frame_files, open_clip, read_frame
 from glc_train.data.file_passes import DecodedCache
-from glc_train.data.pictures import Picture
-from glc_train.data.timeline import timeline_of
-from glc_train.data.video_file import VideoFile, checked_picture
+from glc_train.media.clip_colour import Colours
+from glc_train.media.clip_info import ClipError, ClipInfo
+from glc_train.media.clips import frame_files, open_clip, read_frame
+from glc_train.media.pictures import Picture
+from glc_train.media.timeline import timeline_of
+from glc_train.media.video_file import VideoFile, checked_picture
 
 
 @dataclass(frozen=True)

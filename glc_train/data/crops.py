@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from glc_train.data.jpeg_part import JpegParts
-from glc_train.data.pictures import Picture, decode_picture
+from glc_train.media.pictures import Picture, decode_picture
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch import Tensor
 from glc_train.data.crops import RandomCrops
 from glc_train.data.file_passes import DecodedCache, FilePasses
 from glc_train.data.jpeg_part import JpegParts
-from glc_train.data.pictures import PathLike, Picture, PictureError, find_pictures, read_picture
 from glc_train.data.source import sample_generator
+from glc_train.media.pictures import PathLike, Picture, PictureError, find_pictures, read_picture
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from glc_train.data.pictures import Picture, decode_plain_jpeg
+from glc_train.media.pictures import Picture, decode_plain_jpeg
 
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 _HUFFMAN = (0xC0, 0xC1)  # frames of one scan: baseline and extended

@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 
 from glc_train.data.file_passes import first_readable, shared_flags
 from glc_train.data.packaged import packaged_pictures
-from glc_train.data.pictures import PathLike, PictureError, find_pictures, read_picture
 from glc_train.data.source import CropSource, SourceFactory, check_ranks, follow, name_of
+from glc_train.media.pictures import PathLike, PictureError, find_pictures, read_picture
 from glc_train.pixels import to_signed
 
 logger = logging.getLogger(__name__)

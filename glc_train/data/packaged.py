@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from glc_train.data.folder import FolderCrops
-from glc_train.data.pictures import PictureError
+from glc_train.media.pictures import PictureError
 
 Split = Literal["train", "test"]
 

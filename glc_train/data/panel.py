@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from glc_train.data.pictures import write_picture
+from glc_train.media.pictures import write_picture
 
 _CAPTION_HEIGHT = 22
 _GAP = 6

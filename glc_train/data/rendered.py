@@ -17,8 +17,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
-from glc_train.data.pictures import Picture
 from glc_train.data.source import sample_generator
+from glc_train.media.pictures import Picture
 
 Floats = npt.NDArray[np.float32]
 

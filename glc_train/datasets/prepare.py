@@ -273,7 +273,7 @@ class _Preparation:
 
     def _store(self, raw: Pick) -> None:
         """Convert a raw sequence to a lossless clip."""
-        from glc_train.data.raw_video import store_raw_video  # takes seconds
+        from glc_train.media.raw_video import store_raw_video  # takes seconds
 
         video, unpacked = self._data.video, self._downloads / "raw.yuv"
         assert video

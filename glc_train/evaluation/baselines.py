@@ -14,11 +14,11 @@ import av
 import numpy as np
 from PIL import Image, features
 
-from glc_train.data.clip_colour import Colours
 from glc_train.evaluation.codecs import Encoded, EncodedFrame
 from glc_train.evaluation.results import EvaluationError
 from glc_train.evaluation.sets import Item
 from glc_train.files import write_bytes
+from glc_train.media.clip_colour import Colours
 
 # Format -> the options that spend the fewest bits, and the range of its quality setting.
 BASELINE_FORMATS: dict[str, tuple[dict[str, object], range]] = {

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from glc_train.data import write_picture
 from glc_train.errors import is_for_user
 from glc_train.evaluation.codecs import Encoded, FileCodec
 from glc_train.evaluation.plots import write_side_by_side
 from glc_train.evaluation.results import CODEC, EvaluationError, FrameResult, Result, mean
 from glc_train.evaluation.sets import Item, Still
+from glc_train.media import write_picture
 from glc_train.metrics import PatchFeatures, PictureMetrics
 
 

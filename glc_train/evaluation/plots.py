@@ -10,12 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from glc_train.data import read_picture, write_clip, write_panel
-from glc_train.data.clip_info import ClipInfo
+from glc_train.data import write_panel
 from glc_train.evaluation.curves import Curve, metrics_of
 from glc_train.evaluation.results import CODEC, CodecResults, EvaluationError, Result, finite
 from glc_train.evaluation.sets import Item
 from glc_train.files import printable, replacing
+from glc_train.media import read_picture, write_clip
+from glc_train.media.clip_info import ClipInfo
 from glc_train.metrics import TITLES
 
 _LABEL_HEIGHT = 16

@@ -14,12 +14,13 @@ from typing import ClassVar
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from glc_train.data import find_clips, find_pictures, open_clip, packaged_pictures, read_picture
-from glc_train.data.clip_info import DEFAULT_FPS, ClipInfo
+from glc_train.data import find_clips, packaged_pictures
 from glc_train.datasets import Manifest, check_folder
 from glc_train.errors import is_for_user
 from glc_train.evaluation.results import EvaluationError, LeftOut
 from glc_train.files import printable
+from glc_train.media import find_pictures, open_clip, read_picture
+from glc_train.media.clip_info import DEFAULT_FPS, ClipInfo
 
 
 @dataclass(frozen=True)

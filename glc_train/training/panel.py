@@ -11,7 +11,7 @@ from torch import Tensor
 
 from glc_train.codecs import spread_qualities
 from glc_train.data import draw_panel
-from glc_train.data.pictures import write_picture
+from glc_train.media.pictures import write_picture
 from glc_train.pixels import tensor_to_picture
 from glc_train.training.stage import Stage
 from glc_train.training.validation import Scored

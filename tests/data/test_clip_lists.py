@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from glc_train.data import ClipError, find_clips
+from glc_train.data import find_clips
+from glc_train.media import ClipError
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])

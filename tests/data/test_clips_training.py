@@ -18,20 +18,18 @@ from torch import Tensor
 from glc_train.data import (
     ClipDataModule,
     ClipEncoder,
-    ClipError,
     FolderClips,
     MixedCrops,
     RenderedClips,
     find_clips,
-    open_clip,
     render_clip,
-    write_picture,
     write_shards,
 )
 from glc_train.data import clip_store as store_module
 from glc_train.data.clip_store import ClipStore
-from glc_train.data.video_file import VideoFile
-from tests.data.clip_files import encode, grey, noise
+from glc_train.media import ClipError, open_clip, write_picture
+from glc_train.media.video_file import VideoFile
+from tests.media.clip_files import encode, grey, noise
 
 LENGTH = 30
 EVERY_EIGHT = {"x264-params": "keyint=8:min-keyint=8:scenecut=0"}  # key frames 0, 8, 16, 24

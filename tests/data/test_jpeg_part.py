@@ -10,19 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from glc_train.data import (
-    CropSource,
-    FolderCrops,
-    PictureEncoder,
-    PictureError,
-    ShardCrops,
-    render_picture,
-    write_shards,
-)
+from glc_train.data import CropSource, FolderCrops, PictureEncoder, ShardCrops, render_picture, write_shards
 from glc_train.data import jpeg_part as module
 from glc_train.data.crops import RandomCrops
 from glc_train.data.jpeg_part import JpegParts
-from glc_train.data.pictures import decode_picture, decode_plain_jpeg, write_picture
+from glc_train.media import PictureError
+from glc_train.media.pictures import decode_picture, decode_plain_jpeg, write_picture
 
 PICTURE = render_picture(150, 203, seed=1)
 

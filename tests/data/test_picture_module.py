@@ -22,12 +22,11 @@ from glc_train.data import (
     PackagedCrops,
     PictureDataModule,
     PictureEncoder,
-    PictureError,
     RenderedCrops,
     ShardCrops,
-    write_picture,
     write_shards,
 )
+from glc_train.media import PictureError, write_picture
 
 
 @pytest.fixture

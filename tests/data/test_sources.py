@@ -20,14 +20,12 @@ from glc_train.data import (
     FolderCrops,
     MixedCrops,
     PackagedCrops,
-    PictureError,
     RenderedCrops,
     packaged_pictures,
-    read_picture,
     render_picture,
-    write_picture,
 )
 from glc_train.data import folder as folder_module
+from glc_train.media import PictureError, read_picture, write_picture
 from glc_train.pixels import to_signed
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glc_train.data import open_clip
 from glc_train.datasets import SETS, DataSetError, prepare
 from glc_train.datasets.catalogue import RawVideo, Source
 from glc_train.datasets.picking import draw, raw_format
+from glc_train.media import open_clip
 from tests.datasets.small_sets import Shrink, contents, fast, picture, zipped
 from tests.datasets.test_archives import pack
 from tests.datasets.web import Web

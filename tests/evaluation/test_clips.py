@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from glc_train.codecs import VideoDecoder
-from glc_train.data import ClipError, ClipInfo, open_clip, write_clip
 from glc_train.evaluation import Clip, Clips, EvaluationError, EvaluationSettings, Result, X26xBaseline, run_evaluation
 from glc_train.evaluation.measure import Bench
 from glc_train.evaluation.run import Plan
+from glc_train.media import ClipError, ClipInfo, open_clip, write_clip
 from glc_train.weights import build_video, load_video, save_codec
 from tests.evaluation.sections import clips, metrics, pillow, x26x
 from tests.moving_clips import moving_clip

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from glc_train.data import read_picture, write_picture
 from glc_train.evaluation import EvaluationError, Pictures, PillowBaseline, Result
 from glc_train.evaluation.codecs import through_files
 from glc_train.evaluation.measure import Bench
 from glc_train.evaluation.results import mean_of
 from glc_train.evaluation.sets import readable
+from glc_train.media import read_picture, write_picture
 from glc_train.metrics import PatchFeatures, PictureMetrics, count_patches, ms_ssim, psnr
 from glc_train.metrics.pictures import to_tensor
 from tests.evaluation.fake_codec import DamagedCodec, FakeCodec, ReportingCodec, ShrinkingCodec

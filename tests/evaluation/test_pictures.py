@@ -12,7 +12,6 @@ from PIL import Image
 
 import glc_train.weights
 from glc_train.autoencoder import VQVAE
-from glc_train.data import write_picture
 from glc_train.evaluation import (
     Curve,
     EvaluationSettings,
@@ -23,6 +22,7 @@ from glc_train.evaluation import (
 )
 from glc_train.evaluation import results as results_module
 from glc_train.files import sha256_of, write_text
+from glc_train.media import write_picture
 from glc_train.precision import choose, name_of
 from glc_train.weights import WeightsError, build_codec, save_codec
 from tests.evaluation.fake_codec import ReportingCodec

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from glc_train.data import write_picture
 from glc_train.datasets import SETS, DataSetError, Manifest
 from glc_train.datasets.manifest import count_samples, record_files, write_manifest
 from glc_train.evaluation import EvaluationSettings, load_published, run_evaluation
 from glc_train.evaluation.results import EvaluationError
+from glc_train.media import write_picture
 from tests.evaluation.fake_codec import FakeCodec
 from tests.evaluation.sections import metrics
 from tests.metrics.rendered import render

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from glc_train.data import write_picture
+from glc_train.media import write_picture
 from glc_train.training import TrainingError
 from glc_train.training.options import check_options
 from tests.metrics.rendered import render

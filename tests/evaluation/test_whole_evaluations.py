@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from glc_train import interruption
-from glc_train.data import write_picture
 from glc_train.evaluation import EvaluationError, EvaluationSettings, run_evaluation
+from glc_train.media import write_picture
 from glc_train.metrics import PictureMetrics
 from tests.evaluation.fake_codec import FakeCodec, FakeResult, ReportingCodec
 from tests.evaluation.sections import metrics, pictures, pillow

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
-from glc_train.data import read_picture
+from glc_train.media import read_picture
 from glc_train.metrics import DISTS, LPIPS, PictureMetrics, ms_ssim, psnr
 from glc_train.metrics.pictures import to_tensor
 from tests.metrics.rendered import coarsen, render

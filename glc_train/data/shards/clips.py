@@ -10,14 +10,14 @@ from typing import Any
 from torch import Tensor
 
 from glc_train.data.clip_cuts import ClipCuts
-from glc_train.data.clip_info import ClipError
 from glc_train.data.clip_store import ClipStore
-from glc_train.data.clips import VIDEO_SUFFIXES
-from glc_train.data.pictures import SUFFIXES, PathLike
 from glc_train.data.shards.index import Member
 from glc_train.data.shards.reader import Files
 from glc_train.data.shards.stream import ShardSource, ShardStream
 from glc_train.data.source import sample_generator
+from glc_train.media.clip_info import ClipError
+from glc_train.media.clips import VIDEO_SUFFIXES
+from glc_train.media.pictures import SUFFIXES, PathLike
 
 
 class ShardClips(ShardSource):

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from glc_train.data.crops import RandomCrops
-from glc_train.data.pictures import SUFFIXES, PathLike
 from glc_train.data.shards.index import Member
 from glc_train.data.shards.reader import Files
 from glc_train.data.shards.stream import ShardSource, ShardStream
 from glc_train.data.source import sample_generator
+from glc_train.media.pictures import SUFFIXES, PathLike
 
 
 class ShardCrops(ShardSource):

@@ -12,12 +12,12 @@ from typing import Literal, Protocol
 import numpy as np
 from PIL import Image
 
-from glc_train.data.clip_info import ClipError
 from glc_train.data.clip_sources import find_clips
 from glc_train.data.clip_store import ClipStore
-from glc_train.data.clip_writer import DEFAULT_CRF, write_clip
-from glc_train.data.clips import frame_files, open_clip
-from glc_train.data.pictures import PathLike, Picture, decode_picture, encode_picture, find_pictures
+from glc_train.media.clip_info import ClipError
+from glc_train.media.clip_writer import DEFAULT_CRF, write_clip
+from glc_train.media.clips import frame_files, open_clip
+from glc_train.media.pictures import PathLike, Picture, decode_picture, encode_picture, find_pictures
 
 _LONGEST_STEM = 60
 

@@ -10,11 +10,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeVar
 
-from glc_train.data.pictures import PathLike
 from glc_train.data.shards.addresses import Storage, listed, local_path, open_file, retried
 from glc_train.data.shards.errors import ShardError
 from glc_train.data.shards.index import INDEX_NAME, Member, ShardIndex, ShardRecord, shard_record, write_index
 from glc_train.files import printable
+from glc_train.media.pictures import PathLike
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")

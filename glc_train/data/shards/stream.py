@@ -11,9 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-from glc_train.data.clip_info import ClipError
 from glc_train.data.file_passes import Passes, shared_flags
-from glc_train.data.pictures import PathLike, PictureError
 from glc_train.data.shards.addresses import joined
 from glc_train.data.shards.errors import BadSampleError, ShardError
 from glc_train.data.shards.index import INDEX_NAME, Member, ShardIndex
@@ -21,6 +19,8 @@ from glc_train.data.shards.lookahead import Lookahead
 from glc_train.data.shards.order import ShardOrder
 from glc_train.data.shards.reader import Files, SampleReader, ShardReading
 from glc_train.files import printable
+from glc_train.media.clip_info import ClipError
+from glc_train.media.pictures import PathLike, PictureError
 
 logger = logging.getLogger(__name__)
 

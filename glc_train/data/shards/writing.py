@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from glc_train.data.clip_info import ClipError
-from glc_train.data.pictures import PathLike, PictureError
 from glc_train.data.shards.errors import ShardError
 from glc_train.data.shards.index import INDEX_NAME, ShardIndex, ShardRecord, write_index
 from glc_train.data.shards.samples import Encoder, Item
 from glc_train.data.shards.scanning import in_processes, index_shard
 from glc_train.files import discard, replacing, write_text
+from glc_train.media.clip_info import ClipError
+from glc_train.media.pictures import PathLike, PictureError
 
 _PLAN_NAME = ".plan.json"  # in a folder whose shards are not all written
 _LOCK_NAME = ".lock"

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from glc_train.data import PictureEncoder, ShardIndex, write_picture, write_shards
+from glc_train.data import PictureEncoder, ShardIndex, write_shards
+from glc_train.media import write_picture
 
 
 def write_numbers(folder: Path, count: int, side: int = 16) -> Path:

@@ -11,8 +11,9 @@ import webdataset
 from torch import Tensor
 
 from glc_train.cli import main as glc
-from glc_train.data import ClipEncoder, MixedCrops, RenderedClips, ShardClips, ShardIndex, write_picture, write_shards
-from tests.data.clip_files import encode, grey
+from glc_train.data import ClipEncoder, MixedCrops, RenderedClips, ShardClips, ShardIndex, write_shards
+from glc_train.media import write_picture
+from tests.media.clip_files import encode, grey
 
 
 def levels(sample: Tensor) -> list[int]:

@@ -10,15 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glc_train.cli import main as glc
-from glc_train.data import (
-    PictureEncoder,
-    PictureError,
-    ShardError,
-    ShardIndex,
-    index_shards,
-    write_shards,
-)
-from glc_train.data.pictures import decode_picture
+from glc_train.data import PictureEncoder, ShardError, ShardIndex, index_shards, write_shards
+from glc_train.media import PictureError
+from glc_train.media.pictures import decode_picture
 from tests.data.shards.shard_files import number_shards, tar_of, write_numbers
 
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from glc_train.data import PictureError, find_pictures, read_picture, write_picture
-from glc_train.data import pictures as module
+from glc_train.media import PictureError, find_pictures, read_picture, write_picture
+from glc_train.media import pictures as module
 
 
 def gradient(height: int = 24, width: int = 40) -> np.ndarray:

@@ -10,10 +10,10 @@ from typing import Any, cast
 import av
 import numpy as np
 
-from glc_train.data.clip_colour import MATRIX_TAG, Colours, planes_of
-from glc_train.data.clip_info import ClipError, ClipInfo
-from glc_train.data.pictures import Picture
 from glc_train.files import replacing
+from glc_train.media.clip_colour import MATRIX_TAG, Colours, planes_of
+from glc_train.media.clip_info import ClipError, ClipInfo
+from glc_train.media.pictures import Picture
 
 # FFV1 version 3: every frame by itself, in slices that are coded side by side and have a checksum each
 _FFV1 = {"level": "3", "g": "1", "slices": "16", "slicecrc": "1"}

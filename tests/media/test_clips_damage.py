@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glc_train.data import ClipError, FolderClips, open_clip
-from glc_train.data.clip_colour import Colours
-from glc_train.data.clip_damage import Damage
-from glc_train.data.video_file import VideoFile
-from tests.data.clip_files import PATCH, TS_PACKET, centres, drop_ts_packet, encode, noise, patches
+from glc_train.data import FolderClips
+from glc_train.media import ClipError, open_clip
+from glc_train.media.clip_colour import Colours
+from glc_train.media.clip_damage import Damage
+from glc_train.media.video_file import VideoFile
+from tests.media.clip_files import PATCH, TS_PACKET, centres, drop_ts_packet, encode, noise, patches
 
 COUNT = 40
 

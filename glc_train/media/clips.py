@@ -13,13 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from glc_train.data.clip_info import DEFAULT_FPS, ClipError, ClipInfo, natural_key
-from glc_train.data.clip_writer import ClipWriter, write_clip
-from glc_train.data.pictures import PathLike, Picture, PictureError, read_picture, search_pictures
-from glc_train.data.raw_video import RawFrames
-from glc_train.data.video_file import VideoFrames
-from glc_train.data.walk import FoundFiles
-from glc_train.data.y4m import check_y4m_length, y4m_matrix
+from glc_train.media.clip_info import DEFAULT_FPS, ClipError, ClipInfo, natural_key
+from glc_train.media.clip_writer import ClipWriter, write_clip
+from glc_train.media.pictures import PathLike, Picture, PictureError, read_picture, search_pictures
+from glc_train.media.raw_video import RawFrames
+from glc_train.media.video_file import VideoFrames
+from glc_train.media.walk import FoundFiles
+from glc_train.media.y4m import check_y4m_length, y4m_matrix
 
 __all__ = [
     "VIDEO_SUFFIXES",

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from glc_train.data.clip_info import Matrix
-from glc_train.data.pictures import Picture
+from glc_train.media.clip_info import Matrix
+from glc_train.media.pictures import Picture
 
 _FLAGS = (
     Interpolation.BICUBIC

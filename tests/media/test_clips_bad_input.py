@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glc_train.data import ClipError, ClipInfo, open_clip, write_clip, write_picture
-from tests.data.clip_files import HEIGHT, WIDTH, encode, grey, noise, patches
+from glc_train.media import ClipError, ClipInfo, open_clip, write_clip, write_picture
+from tests.media.clip_files import HEIGHT, WIDTH, encode, grey, noise, patches
 
 
 def read(path: Path) -> list[np.ndarray]:

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from glc_train.data.walk import FoundFiles, find_files
 from glc_train.files import write_bytes
+from glc_train.media.walk import FoundFiles, find_files
 
 try:  # 1.7 times as fast as Pillow on JPEG, with the same pixels; everything works without it
     import simplejpeg

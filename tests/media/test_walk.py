@@ -8,18 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glc_train.data import (
-    ClipError,
-    PictureError,
-    Reason,
-    find_clips,
-    find_files,
-    find_pictures,
-    open_clip,
-    write_picture,
-)
-from glc_train.data.clips import frame_files
-from tests.data.clip_files import grey
+from glc_train.data import find_clips
+from glc_train.media import ClipError, PictureError, Reason, find_files, find_pictures, open_clip, write_picture
+from glc_train.media.clips import frame_files
+from tests.media.clip_files import grey
 
 
 def make(root: Path, *names: str) -> None:

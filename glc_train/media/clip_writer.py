@@ -10,11 +10,11 @@ from typing import Any, Protocol, Self, cast
 import av
 import numpy as np
 
-from glc_train.data.clip_colour import MATRIX_TAG, Colours
-from glc_train.data.clip_info import ClipError, ClipInfo
-from glc_train.data.pictures import PathLike, Picture, PictureError, write_picture
-from glc_train.data.y4m import Y4mWriter
 from glc_train.files import replacing
+from glc_train.media.clip_colour import MATRIX_TAG, Colours
+from glc_train.media.clip_info import ClipError, ClipInfo
+from glc_train.media.pictures import PathLike, Picture, PictureError, write_picture
+from glc_train.media.y4m import Y4mWriter
 
 DEFAULT_CRF = 10.0
 # suffix -> (encoder, its options)

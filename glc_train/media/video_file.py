@@ -13,11 +13,11 @@ from typing import Any, Self
 import av
 from av.stream import Disposition
 
-from glc_train.data.clip_colour import Colours, is_full_range, is_rgb, tagged_matrix
-from glc_train.data.clip_damage import Damage
-from glc_train.data.clip_info import ClipError, ClipInfo, Matrix
-from glc_train.data.pictures import Picture
-from glc_train.data.timeline import Timeline, shows_a_frame, timeline_of
+from glc_train.media.clip_colour import Colours, is_full_range, is_rgb, tagged_matrix
+from glc_train.media.clip_damage import Damage
+from glc_train.media.clip_info import ClipError, ClipInfo, Matrix
+from glc_train.media.pictures import Picture
+from glc_train.media.timeline import Timeline, shows_a_frame, timeline_of
 
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics, ITU-T H.273 table 3
 _SMALLEST_HD = 720  # rows from which players take untagged video as BT.709

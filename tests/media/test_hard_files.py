@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glc_train.data import ClipError, PictureError, find_clips, open_clip, read_picture
+from glc_train.data import find_clips
+from glc_train.media import ClipError, PictureError, open_clip, read_picture
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import av
 import numpy as np
 import pytest
 
-from glc_train.data import ClipError, open_clip
-from glc_train.data.clip_colour import planes_of
-from glc_train.data.raw_video import store_raw_video
+from glc_train.media import ClipError, open_clip
+from glc_train.media.clip_colour import planes_of
+from glc_train.media.raw_video import store_raw_video
 
 WIDTH, HEIGHT, FRAMES = 96, 64, 5
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import av
 
-from glc_train.data.timeline import shows_a_frame
+from glc_train.media.timeline import shows_a_frame
 
 
 class Damage:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import av
 
-from glc_train.data.clip_colour import Colours, planes_of
-from glc_train.data.clip_info import ClipError, ClipInfo, Matrix
-from glc_train.data.pictures import Picture
+from glc_train.media.clip_colour import Colours, planes_of
+from glc_train.media.clip_info import ClipError, ClipInfo, Matrix
+from glc_train.media.pictures import Picture
 
 _LONGEST_LINE = 256
 _FRAME = b"FRAME\n"

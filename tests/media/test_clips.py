@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from glc_train.data import ClipError, ClipInfo, open_clip, write_clip, write_picture
-from tests.data.clip_files import HEIGHT, WIDTH, centres, colours, encode, grey, noise, patches
+from glc_train.media import ClipError, ClipInfo, open_clip, write_clip, write_picture
+from tests.media.clip_files import HEIGHT, WIDTH, centres, colours, encode, grey, noise, patches
 
 WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}  # of red and blue in luma, ITU-R BT.601 and BT.709
 ODD = (95, 127)
