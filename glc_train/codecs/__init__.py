@@ -1,6 +1,7 @@
 """The stations assembled: picture ⇄ file."""
 
 from glc_train.bitstream import ClipFormat
+from glc_train.codecs.bit_account import BitAccount, accounting
 from glc_train.codecs.gop import GOP, FrameState
 from glc_train.codecs.image import (
     CompressResult,
@@ -26,6 +27,7 @@ from glc_train.codecs.video_stream import VideoDecoder, VideoEncoder
 
 __all__ = [
     "GOP",
+    "BitAccount",
     "ClipFormat",
     "ClipResult",
     "Codec",
@@ -42,6 +44,7 @@ __all__ = [
     "VideoCodec",
     "VideoDecoder",
     "VideoEncoder",
+    "accounting",
     "compress_clip",
     "decompress_clip",
     "expand_quality",

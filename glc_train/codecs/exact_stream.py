@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from glc_train.bitstream import CategoricalTable, ContentCheck, GaussianTables, SymbolReader, SymbolWriter
+from glc_train.codecs.bit_account import current_account
 from glc_train.layers import FRACTION_BITS, FiniteScalarQuantiser, VectorQuantiser, exact_copy, snap
 from glc_train.transform import (
     FactorisedGaussian,
@@ -78,6 +79,8 @@ class _Write(_FileStep):
         self.target = target
         self.ideal_bits = 0.0
         self.estimated_bits = 0.0
+        self.passes = 0
+        self.account = current_account()
 
     def code(self, mean: Tensor, where: Tensor, scale: Tensor, index: np.ndarray) -> np.ndarray:
         chosen = choose_symbols(self.target[where] - mean[where], scale[where], self.rdoq)
@@ -85,8 +88,12 @@ class _Write(_FileStep):
             raise ValueError("the networks gave values that no symbol can hold: the weights are damaged or diverged")
         symbols = chosen.cpu().numpy().astype(np.int32)
         self.writer.write_gaussian(symbols, index, self.tables)
-        self.ideal_bits += self.tables.ideal_bits(symbols, index)
-        self.estimated_bits += float(gaussian_bits(chosen, scale[where]).double().sum())
+        ideal, estimated = self.tables.ideal_bits(symbols, index), gaussian_bits(chosen, scale[where])
+        self.ideal_bits += ideal
+        self.estimated_bits += float(estimated.double().sum())
+        if self.account is not None:
+            self.account.add_pass(self.passes, ideal, symbols, estimated, where)
+        self.passes += 1
         return symbols
 
 
@@ -209,6 +216,8 @@ class ExactSymbols:
         y_hat = decode_y(prior, step)
         ideal = ideal_z + step.ideal_bits
         payload = writer.finish(self.implied)
+        if step.account is not None:
+            step.account.add_frame(len(payload), ideal_z)
         return StreamReport(payload, check.digest(), step.estimated_bits, ideal_z, ideal, y_hat)
 
     def read(
@@ -344,8 +353,10 @@ class ExactIndexCoder(_PictureCoder):
         """Codes a latent (1, N, h, w); there is one quality."""
         writer, check = SymbolWriter(), check or ContentCheck()
         indices = self.transform.z_quantiser.nearest(self.transform.encode(latent, quality).z)
-        bits = self.map.write(indices, writer, check)
-        return StreamReport(writer.finish(), check.digest(), 0.0, bits, bits, self.map.lookup(indices))
+        bits, payload = self.map.write(indices, writer, check), writer.finish()
+        if (account := current_account()) is not None:
+            account.add_frame(len(payload), bits)
+        return StreamReport(payload, check.digest(), 0.0, bits, bits, self.map.lookup(indices))
 
     def read_symbols(
         self, payload: bytes, height: int, width: int, device: torch.device, check: ContentCheck

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from glc_train.codecs import ClipFormat, Codec
+from glc_train.codecs import BitAccount, ClipFormat, Codec, accounting
 from glc_train.evaluation.results import EvaluationError
 from glc_train.evaluation.sets import Item
 from glc_train.files import replacing, write_bytes
@@ -28,10 +28,15 @@ class EncodedFrame:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Frames of a written file, and the seconds that the encoder took for all of them."""
+    """Frames of a written file, the seconds that the encoder took for all of them, and where the bits went.
+
+    `account`: where the codec tells; its places lie `cell` pixels apart.
+    """
 
     frames: tuple[EncodedFrame, ...]
     seconds: float
+    account: BitAccount | None = None
+    cell: int = 0
 
 
 class FileCodec(Protocol):
@@ -109,6 +114,7 @@ class GLCFiles:
         )
         reports, seconds = [], 0.0
         with (
+            accounting() as account,
             replacing(path) as temporary,
             open(temporary, "wb") as file,
             self.codec.encoder(level, clip, file) as encoder,
@@ -118,7 +124,7 @@ class GLCFiles:
                 report = encoder.write(frame)
                 seconds += time.perf_counter() - start
                 reports.append(EncodedFrame(report.kind, report.size, report.estimated_bits, report.ideal_bits))
-        return Encoded(tuple(reports), seconds)
+        return Encoded(tuple(reports), seconds, account, self.codec.autoencoder.factor)
 
     def decode(self, path: Path) -> Iterator[np.ndarray]:
         """See `FileCodec`. Raises EvaluationError where the file is damaged."""

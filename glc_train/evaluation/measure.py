@@ -12,6 +12,7 @@ import numpy as np
 
 from glc_train.errors import is_for_user
 from glc_train.evaluation.codecs import Encoded, FileCodec
+from glc_train.evaluation.details import DETAILS, write_details
 from glc_train.evaluation.plots import write_side_by_side
 from glc_train.evaluation.results import CODEC, EvaluationError, FrameResult, Result, mean
 from glc_train.evaluation.sets import Item, Still
@@ -92,6 +93,7 @@ class Bench:
             if not is_for_user(error):
                 raise
             raise EvaluationError(f"{item.name} at quality {quality} with {name}: {error}") from error
+        write_details(self._folder(name) / DETAILS / f"q{quality}" / f"{item.name}.json", encoded, file.stat().st_size)
         count = len(frames)
         pixels = count * height * width
 

@@ -15,7 +15,8 @@ from glc_train.files import discard, write_text
 SETTINGS = "settings.json"
 RESULTS = "results.json"
 _WRITTEN = (
-    RESULTS, "results.csv", "rate_distortion.png", "pictures.png", "files", "decoded", "baselines", "frames", "clips"
+    RESULTS, "results.csv", "report.html", "rate_distortion.png", "pictures.png", "files", "decoded", "details",
+    "originals", "baselines", "frames", "clips",
 )  # fmt: skip
 _WITHOUT_EFFECT = ("ckpt", "trusted", "out", "overwrite", "strict", "progress", "workers")  # on the results
 _LONGEST_NAME = 100
