@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from glc_train import load_codec
+from tests.data.shards.shard_files import number_shards
 from tests.training_harness import ROOT, logged, tiny_image, tiny_overrides, train
 
 PARTS = {
@@ -25,6 +26,8 @@ EFFECTS: dict[str, Callable[[Path], object]] = {
     "my_loss": lambda out: logged(out / "autoencoder", "train/loss/charbonnier"),
     "my_stage": lambda out: logged(out / "autoencoder", "train/loss/edges"),
     "my_data": lambda out: "my_data.Noise" in (out / "model_card.md").read_text(),
+    "my_shards": lambda out: "my_shards.Shards" in (out / "model_card.md").read_text(),
+    "my_callback": lambda out: len(logged(out / "autoencoder", "train/brightness")) == 2,
     "my_network": lambda out: load_codec(out / "weights.safetensors", trusted=["my_network.Deeper"]),
 }
 
@@ -48,6 +51,9 @@ def test_every_part_is_short() -> None:
 @pytest.mark.parametrize("name", EFFECTS)
 def test_a_part_of_training(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides = written(name, tmp_path, monkeypatch)
+    if name == "my_shards":
+        number_shards(tmp_path, 8)
+        (tmp_path / "shards").rename("SHARDS")
     out = tmp_path / "outputs" / name
     small = [o for o in tiny_overrides(out, 2, ["autoencoder"]) if not o.startswith("data.val_")]
     train(

@@ -9,9 +9,10 @@ from glc_train.training.pixel_stage import PictureLoss, PixelStage
 from glc_train.training.progress_bar import StageProgressBar
 from glc_train.training.recipe import run_recipe
 from glc_train.training.schedule import WarmupCosine
+from glc_train.training.settings import StageSettings
 from glc_train.training.sharding import Sharding
 from glc_train.training.signals import Interrupted, unwind
-from glc_train.training.stage import Losses, Stage, StageSettings, TrainingError
+from glc_train.training.stage import Losses, Stage, TrainingError
 from glc_train.training.stages import AutoencoderStage, JointStage, TransformStage
 from glc_train.training.sweep_job import as_single_run, claim_job_folder, launchable, read_objective
 from glc_train.training.validation import Decoded, Scored

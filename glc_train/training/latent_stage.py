@@ -15,7 +15,8 @@ from glc_train.codecs import shown_levels
 from glc_train.losses import Adversary, CodePredictor, RateWeights
 from glc_train.training.codebook import CodebookSettings, CodebookWatch
 from glc_train.training.distributed import Draws, all_sum
-from glc_train.training.stage import Losses, Stage, StageSettings, mean_terms
+from glc_train.training.settings import StageSettings
+from glc_train.training.stage import Losses, Stage, mean_terms
 from glc_train.transform import Rounding, TransformOutput
 from glc_train.weights import Codec
 

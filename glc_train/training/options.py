@@ -13,7 +13,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from glc_train.training.section import check_section, parameters_of
-from glc_train.training.stage import StageSettings, TrainingError
+from glc_train.training.settings import StageSettings
+from glc_train.training.stage import TrainingError
 from glc_train.training.trainer import class_named
 
 _CHECKED = ("glc_train.", "lightning.")  # classes of others may take more than their annotations say

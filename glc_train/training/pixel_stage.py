@@ -12,7 +12,7 @@ from glc_train.losses import CodePredictor, PerceptualLoss, without_margin
 from glc_train.metrics import psnr
 from glc_train.training.distributed import Draws
 from glc_train.training.latent_stage import LatentStage, mean, pixel_code_loss
-from glc_train.training.stage import Losses, mean_terms
+from glc_train.training.stage import Losses, TrainingError, mean_terms
 
 VGG_SIDE = 16  # pixels that the four poolings of VGG16 make one
 
@@ -87,6 +87,21 @@ class PictureLoss:
             terms["loss/lpips_vgg"] = vgg.detach()
             total = total + self.vgg * vgg
         return total, terms
+
+
+def picture_loss(loss: Any, x_hat: Tensor, x: Tensor, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
+    """Scalar and terms for the log of `loss`, a `PictureLoss` or the user's own; a scalar alone is its one term.
+
+    Raises:
+        TrainingError: it gives something else.
+    """
+    found = loss(x_hat, x, draws)
+    total, terms = (found, {"loss/picture": found.detach()}) if isinstance(found, Tensor) else found
+    if total.numel() != 1:
+        raise TrainingError(
+            f"{type(loss).__name__} gives a loss of shape {tuple(total.shape)}: give a scalar, such as its mean"
+        )
+    return total.squeeze(), dict(terms)
 
 
 class PixelStage(LatentStage):
@@ -164,7 +179,7 @@ class PixelStage(LatentStage):
         pictures = []
         # Through the joined tensor, so that the pictures' gradient can be taken there.
         for frame, picture in zip(frames, x_hat.chunk(len(frames)), strict=True):
-            loss, frame_terms = self.picture(picture, frame.x, draws)
+            loss, frame_terms = picture_loss(self.picture, picture, frame.x, draws)
             pictures.append((frame.place.weight * loss, frame_terms))
         terms |= mean_terms([each for _, each in pictures])
         if self.pixel_predictor is not None:

@@ -9,7 +9,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
-from glc_train.training.stage import Stage, StageSettings
+from glc_train.training.settings import StageSettings
+from glc_train.training.stage import Stage
 
 log = logging.getLogger(__name__)
 MANY_STEPS = 50_000  # hours on a GPU, days to weeks on a processor

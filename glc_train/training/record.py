@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from glc_train.files import sha256_of, write_text
-from glc_train.training.stage import StageSettings, TrainingError
+from glc_train.training.settings import StageSettings
+from glc_train.training.stage import TrainingError
 
 EXPORT = "weights.safetensors"  # what every stage ends with
 START = "start.json"

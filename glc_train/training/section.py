@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from glc_train.codecs import Codec
 from glc_train.data import ClipDataModule, PictureDataModule
-from glc_train.training.stage import Stage, StageSettings, TrainingError
+from glc_train.training.settings import StageSettings
+from glc_train.training.stage import Stage, TrainingError
 from glc_train.training.trainer import class_named, fill, make
 
 STARTS = ("weights", "checkpoint")

@@ -4,12 +4,13 @@ import copy
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.profiler import record_function
@@ -19,74 +20,18 @@ from glc_train.losses import Adversary
 from glc_train.training.averaging import GradientAverage
 from glc_train.training.distributed import Draws, all_mean, numbers_from_rank_zero
 from glc_train.training.muon import Muon, matrices
-from glc_train.training.optimisers import adamw, step_unless
-from glc_train.training.schedule import WarmupCosine
+from glc_train.training.optimisers import adamw, given_options, scale_rates, step_unless
+from glc_train.training.settings import StageSettings
 from glc_train.training.sharding import is_sharded, local, shard, total_norm
 from glc_train.training.validation import ValidatedModule
 from glc_train.weights import CHECKPOINT_CONFIG, Codec
 
-MuonFor = Literal["all", "autoencoder"]
 _OPTIMISERS = "optimisers"  # key of their names in a checkpoint
 _COUNTERS = "counters"  # key of a stage's counters there
 
 
 class TrainingError(RuntimeError):
     """Training cannot start or go on; says why and what to do."""
-
-
-@dataclass(frozen=True)
-class StageSettings:
-    """Settings that every stage has.
-
-    Attributes:
-        steps: training steps of the stage.
-        minutes: if set, the stage also ends after this many minutes of training (resumed time included), with the
-            schedules reaching their end then; such a run cannot be repeated exactly.
-        until: share of steps or minutes after which the stage ends, wherever its schedules stand then.
-        lr, weight_decay, betas: of AdamW.
-        muon_lr: if set, the weights of linear layers and convolutions are trained by `Muon` with this rate, all else by
-            AdamW: more progress per step, for about 40% more time on a CPU.
-        muon_for: whose weights `Muon` trains: of every part, or of the auto-encoder alone.
-        gradient_clip_val: largest norm of the gradient.
-        accumulate: batches that make one training step. The data module gives them as one, and they go through the
-            networks one after the other.
-        checkpoint_activations: recompute the auto-encoder's activations in the backward pass, to save memory.
-        ema_decay: of the averaged weights that validation and export use; ramped up from 0 over the first steps.
-        max_bad_steps: so many steps in a row whose loss or gradient is not finite stop the run. Looked at once in as
-            many steps, because a GPU has to be waited for.
-        seed: of everything that training draws.
-        schedule: factor of the learning rate.
-
-    Raises:
-        ValueError: `muon_for` is neither of its two values, or `until` no share.
-    """
-
-    steps: int
-    minutes: float | None = None
-    until: float = 1.0
-    lr: float = 1e-4
-    muon_lr: float | None = None
-    muon_for: MuonFor = "all"
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.99)
-    gradient_clip_val: float = 1.0
-    accumulate: int = 1
-    checkpoint_activations: bool = False
-    ema_decay: float = 0.999
-    max_bad_steps: int = 50
-    seed: int = 0
-    schedule: WarmupCosine = field(default_factory=WarmupCosine)
-
-    def __post_init__(self) -> None:
-        if self.muon_for not in get_args(MuonFor):
-            raise ValueError(f"muon_for must be {' or '.join(get_args(MuonFor))}, not {self.muon_for}")
-        if not 0 < self.until <= 1:
-            raise ValueError(f"until must be above 0 and at most 1, not {self.until}")
-
-    def share_done(self, steps: int, seconds: float) -> float:
-        """Share of the steps or of the minutes that is done, whichever is greater; 1 is all of them."""
-        of_time = seconds / 60 / self.minutes if self.minutes else 0.0
-        return max(steps / self.steps, of_time)
 
 
 @dataclass(frozen=True)
@@ -152,6 +97,7 @@ class Stage(ValidatedModule):
         self.register_buffer("bad_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("bad_in_a_row", torch.zeros((), dtype=torch.int64), persistent=False)
         self._clock: float | None = None
+        self._given: list[dict[str, Any]] = []
 
     bad_steps: Tensor
     bad_in_a_row: Tensor
@@ -200,7 +146,11 @@ class Stage(ValidatedModule):
             averaged.copy_(current)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW for the codec, with `muon_lr` also Muon, and with an adversary AdamW for the discriminator."""
+        """AdamW for the codec, with `muon_lr` also Muon, and with an adversary AdamW for the discriminator.
+
+        A subclass may give others. Those of the discriminator, if there is one, are the last. The stage's schedule
+        multiplies the learning rates that they are made with.
+        """
         s = self.settings
         parts = self.trained_modules() if s.muon_for == "all" else [self.codec.autoencoder]
         weights = [] if s.muon_lr is None else matrices(parts)
@@ -214,6 +164,29 @@ class Stage(ValidatedModule):
         if self.adversary is not None:
             optimisers.append(adamw(list(self.adversary.parameters()), self.adversary.lr, (0.5, 0.9), 0.0))
         return optimisers
+
+    def on_fit_start(self) -> None:
+        """Notes how the optimisers were made, before a checkpoint changes them.
+
+        Raises:
+            TrainingError: they cannot serve.
+        """
+        optimisers = self._all_optimisers()
+        self._given = given_options(optimisers)
+        if self.lr_schedulers():
+            raise TrainingError(
+                f"{type(self).__name__}.configure_optimizers gives a scheduler of the learning rate: the stage has its "
+                "own, see its option `schedule`; give optimisers alone"
+            )
+        if self.adversary is not None and len(optimisers) < 2:
+            raise TrainingError(
+                f"{type(self).__name__}.configure_optimizers gives {len(optimisers)} optimiser, and the discriminator "
+                "needs one of its own: give it as the last, or set adversary=null"
+            )
+
+    def _all_optimisers(self) -> list[LightningOptimizer]:
+        optimisers = self.optimizers()
+        return list(optimisers) if isinstance(optimisers, list) else [optimisers]
 
     @property
     def perceptual_networks(self) -> list[nn.Module]:
@@ -268,19 +241,16 @@ class Stage(ValidatedModule):
 
     def _optimise(self, step: int, against: bool) -> dict[str, Tensor]:
         """Steps the optimisers; returns what there is to log."""
-        optimisers = self.optimizers()
-        optimisers = list(optimisers) if isinstance(optimisers, list) else [optimisers]
+        optimisers = self._all_optimisers()
         factor = self.settings.schedule(step, self.progress * self.settings.until)
-        rates = [self.settings.lr, self.settings.muon_lr, None if self.adversary is None else self.adversary.lr]
-        for optimiser, lr in zip(optimisers, (lr for lr in rates if lr is not None), strict=True):
-            for group in optimiser.param_groups:
-                group["lr"] = lr * factor
+        scale_rates(optimisers, self._given, factor)
+        lr = torch.as_tensor(optimisers[0].param_groups[0]["lr"], dtype=torch.float32)
         discriminator = [] if self.adversary is None else [optimisers.pop()]
         norm = self._clip_and_step(optimisers, self._averages[0])
         self._count_bad(~torch.isfinite(norm))
         terms = {
             "grad_norm": norm,
-            "lr": torch.tensor(self.settings.lr * factor),
+            "lr": lr,
             "skipped_steps": self.bad_steps.float(),
         }
         if against:
@@ -374,8 +344,8 @@ class Stage(ValidatedModule):
         if saved != self._optimiser_names:
             raise TrainingError(
                 f"the checkpoint was written with {' and '.join(saved)}, this run trains with "
-                f"{' and '.join(self._optimiser_names)}: give muon_lr, muon_for and adversary as before, or "
-                "another name= (or out=)"
+                f"{' and '.join(self._optimiser_names)}: give muon_lr, muon_for and adversary (or _target_) as before, "
+                "or another name= (or out=)"
             )
         counters = checkpoint.get(_COUNTERS) or self._earlier_counters(checkpoint.get("state_dict", {}))
         self.train_step, self.seconds, self.fresh = (counters[name] for name in ("train_step", "seconds", "fresh"))
@@ -389,7 +359,10 @@ class Stage(ValidatedModule):
 
     @property
     def _optimiser_names(self) -> list[str]:
-        """As `configure_optimizers` makes them."""
+        """As `configure_optimizers` makes them; those of a subclass by its name."""
+        maker = next(kind for kind in type(self).mro() if "configure_optimizers" in vars(kind))
+        if maker is not Stage:
+            return [f"the optimisers of {maker.__name__}"]
         muon = [] if self.settings.muon_lr is None else [f"Muon (muon_for={self.settings.muon_for})"]
         return ["AdamW", *muon, *([] if self.adversary is None else ["AdamW of the discriminator"])]
 

@@ -11,8 +11,9 @@ from glc_train.losses import Adversary
 from glc_train.training.codebook import CodebookSettings, CodebookWatch
 from glc_train.training.distributed import Draws
 from glc_train.training.latent_stage import CodedFrame, FramePlace, LatentStage, as_vectors, latent_variance
-from glc_train.training.pixel_stage import PictureLoss, PixelStage
-from glc_train.training.stage import Losses, Stage, StageSettings
+from glc_train.training.pixel_stage import PictureLoss, PixelStage, picture_loss
+from glc_train.training.settings import StageSettings
+from glc_train.training.stage import Losses, Stage
 from glc_train.training.validation import Decoded, decode_at_qualities, decode_indices
 from glc_train.transform import ImageTransform, TransformOutput
 
@@ -76,7 +77,7 @@ class AutoencoderStage(Stage):
             drawn = draws.uniform(len(x), 1, 1, 1) < self.quantised_share
             chosen &= drawn.to(x.device, non_blocking=True)
         x_hat = model.decoder(torch.where(chosen, quantised.straight_through, latent))
-        picture, terms = self.picture(x_hat, x, draws)
+        picture, terms = picture_loss(self.picture, x_hat, x, draws)
         attracted = torch.where(chosen, latent, quantised.vectors.detach())
         quantiser = self.codebook.loss(attracted, quantised.vectors, model.quantiser)
         terms |= {
