@@ -7,7 +7,9 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -49,6 +51,17 @@ def hardware(device: str = "cpu") -> str:
     except OSError:
         pass  # not Linux
     return f"{names[0]} ({platform.machine()}), {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Version of Python, of PyTorch with its build, and of those packages that are installed."""
+    found = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def now() -> str:

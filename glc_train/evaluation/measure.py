@@ -17,7 +17,15 @@ from glc_train.evaluation.plots import write_side_by_side
 from glc_train.evaluation.results import CODEC, EvaluationError, FrameResult, Result, mean
 from glc_train.evaluation.sets import Item, Still
 from glc_train.media import write_picture
-from glc_train.metrics import PatchFeatures, PictureMetrics
+from glc_train.metrics import (
+    MetricSource,
+    PatchFeatures,
+    PictureMetrics,
+    distribution_sources,
+    flicker,
+    signed_error,
+    source_of,
+)
 
 
 @dataclass
@@ -62,6 +70,11 @@ class Bench:
         if self.save_pictures and not item.still:
             self._show(item, results)
         return results
+
+    def sources(self) -> dict[str, MetricSource]:
+        """Where the metrics come from, by the names of their figures."""
+        distributions = {} if self.features is None else distribution_sources(self.features)
+        return {**self.metrics.sources(), "flicker": source_of(flicker), **distributions}
 
     def _warm_up(self, item: Item) -> None:
         """Codes a corner of the item."""
@@ -139,9 +152,8 @@ class Bench:
                 if self.save_pictures:
                     write_picture(keep, decoded)
             else:
-                features, error = None, _signed_error(original, decoded)
-                change = None if before is None else np.sqrt(np.mean((error - before) ** 2, dtype=np.float64))
-                scores["flicker"], before = None if change is None else float(change), error
+                features, error = None, signed_error(original, decoded)
+                scores["flicker"], before = None if before is None else flicker(error, before), error
             results.append(FrameResult(frame.kind, frame.bytes, scores, features))
             self.advance()
         if next(decoded_frames, None) is not None:
@@ -161,7 +173,3 @@ class Bench:
         folder = self.out / "clips"
         folder.mkdir(parents=True, exist_ok=True)
         write_side_by_side(folder / f"{item.name}.mp4", item.info(), columns)
-
-
-def _signed_error(original: np.ndarray, decoded: np.ndarray) -> np.ndarray:
-    return (decoded.astype(np.float32) - original.astype(np.float32)) / 255

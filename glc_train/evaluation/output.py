@@ -14,8 +14,9 @@ from glc_train.files import discard, write_text
 
 SETTINGS = "settings.json"
 RESULTS = "results.json"
+TIMINGS = "timings.json"
 _WRITTEN = (
-    RESULTS, "results.csv", "report.html", "rate_distortion.png", "pictures.png", "files", "decoded", "details",
+    RESULTS, TIMINGS, "results.csv", "report.html", "rate_distortion.png", "pictures.png", "files", "decoded", "details",
     "originals", "baselines", "frames", "clips",
 )  # fmt: skip
 _WITHOUT_EFFECT = ("ckpt", "trusted", "out", "overwrite", "strict", "progress", "workers")  # on the results

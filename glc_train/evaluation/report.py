@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,28 +11,23 @@ from rich.console import Console
 from rich.table import Table
 
 from glc_train.evaluation.curves import Curve, as_curve, compare, metrics_of
-from glc_train.evaluation.output import RESULTS
+from glc_train.evaluation.gaps import FIGURES, explain_gaps, metric_facts
+from glc_train.evaluation.output import RESULTS, TIMINGS
 from glc_train.evaluation.plots import plot_over_frames, plot_rate_distortion
-from glc_train.evaluation.results import CodecResults, RunFacts, write_csv, write_json
+from glc_train.evaluation.results import CodecResults, RunFacts, write_csv, write_json, write_timings
 from glc_train.files import printable
-from glc_train.metrics import SMALLEST_SIDES
 
-_COLUMNS = {
-    "bpp": "bpp", "kbps": "kbit/s", "estimated_bpp": "estimate", "ideal_bpp": "ideal bpp", "psnr": "PSNR",
-    "ms_ssim": "MS-SSIM", "lpips": "LPIPS", "dists": "DISTS", "fid": "FID", "encode_seconds": "encode s",
-    "decode_seconds": "decode s",
-}  # fmt: skip
+_COLUMNS = FIGURES | {"encode_seconds": "encode s", "decode_seconds": "decode s"}
 _NOT_IN_TABLE = ("ideal_bpp", "rate_gap", "kid", "patches")
 _NARROWEST = 130  # characters; fewer would cut the numbers
-_SHOWN = 5  # names in one sentence
 
 
 def write_report(out: Path, facts: RunFacts, results: Sequence[CodecResults], published: Sequence[Curve]) -> None:
-    """Write `results.json`, `results.csv` and plots, and print what they say.
+    """Write `results.json`, `timings.json`, `results.csv` and plots, and print what they say.
 
     Args:
         out: folder.
-        facts: of the run, with what was left out.
+        facts: of the run, with the sources of metrics and what was left out.
         results: of the codec, then of each baseline, with something in them.
         published: curves to compare with.
     """
@@ -42,8 +36,10 @@ def write_report(out: Path, facts: RunFacts, results: Sequence[CodecResults], pu
     title = f"{facts.dataset}, {len(names)} {noun}"
     curves = [as_curve(each) for each in results]
     bd_rates = compare(curves[0], [*published, *curves[1:]])
-    facts = replace(facts, notes=tuple(explain_gaps(results)))
+    metrics = metric_facts(facts.metrics, results)
+    facts = replace(facts, metrics=metrics, notes=tuple(explain_gaps(results, metrics)))
     write_json(out / RESULTS, facts, results, bd_rates)
+    write_timings(out / TIMINGS, facts, results)
     write_csv(out / "results.csv", results)
     if metrics_of(curves):  # bytes alone can be evaluated too
         plot_rate_distortion(curves, published, out / "rate_distortion.png", title)
@@ -64,13 +60,13 @@ def write_report(out: Path, facts: RunFacts, results: Sequence[CodecResults], pu
 
 def _print_means(results: Sequence[CodecResults], title: str) -> Console:
     """Prints what each codec has at each quality, columns without any value left out; returns where to print more."""
-    means = [(each.codec, mean) for each in results for mean in each.means]
-    found = dict.fromkeys(name for _, mean in means for name, value in mean.figures.items() if value is not None)
+    means = [(each.codec, mean.quality, {**mean.figures, **mean.seconds}) for each in results for mean in each.means]
+    found = dict.fromkeys(name for *_, figures in means for name, value in figures.items() if value is not None)
     used = [name for name in found if name not in _NOT_IN_TABLE]
     table = Table("codec", "q", *(_COLUMNS.get(name, name) for name in used), title=title)
-    for codec, mean in means:
-        values = (mean.figures[name] for name in used)
-        table.add_row(codec, str(mean.quality), *("-" if v is None else f"{v:.4f}" for v in values))
+    for codec, quality, figures in means:
+        values = (figures[name] for name in used)
+        table.add_row(codec, str(quality), *("-" if v is None else f"{v:.4f}" for v in values))
     console = Console(width=max(Console().width, _NARROWEST), highlight=False)
     console.print(table)
     return console
@@ -86,47 +82,3 @@ def _print_bd_rates(console: Console, bd_rates: Sequence[dict[str, Any]]) -> Non
             console.print(f"BD-rate at equal {what}: {entry['percent']:+.1f}% (overlap {100 * entry['share']:.0f}%)")
     if refused:
         console.print(f"No BD-rate for {', '.join(refused)}: results.json says why.")
-
-
-def explain_gaps(codecs: Sequence[CodecResults]) -> list[str]:
-    """One sentence for each metric that some picture or clip lacks, and for all figures that are not finite."""
-    return [*_not_computed(codecs[0]), *(note for each in codecs for note in _not_finite(each))]
-
-
-def _not_computed(results: CodecResults) -> list[str]:
-    names = dict.fromkeys(result.name for result in results.results)
-    notes = []
-    for metric in results.results[0].scores:
-        lacking = list(dict.fromkeys(result.name for result in results.results if result.scores[metric] is None))
-        if lacking and metric != "flicker":
-            side = SMALLEST_SIDES.get(metric)
-            share = f"{len(lacking)} of {len(names)}"
-            without = f"it cannot be computed for {share}"
-            small = f"it takes {side} pixels on each side, which {share} do not have"
-            why = without if side is None else small
-            notes.append(f"No mean {_COLUMNS.get(metric, metric)}: {why} ({_listed(lacking)}).")
-    return notes
-
-
-def _not_finite(results: CodecResults) -> list[str]:
-    notes = []
-    for figure in results.results[0].figures():
-        values = {f"{each.name} q{each.quality}": each.figures()[figure] for each in results.results}
-        bad = [name for name, value in values.items() if value is not None and not math.isfinite(value)]
-        if bad:
-            lossless = ", as it is of equal pictures" if figure == "psnr" else ""
-            title = _COLUMNS.get(figure, figure)
-            notes.append(
-                f"{title} of {results.codec} is not finite{lossless}: null for {_listed(bad)}, and in the means."
-            )
-    bad = [f"q{m.quality}" for m in results.means if m.figures.get("patches") is not None and m.figures["fid"] is None]
-    if bad:
-        notes.append(
-            f"No FID of {results.codec} for {_listed(bad)}: fewer than two patches, or features that are not finite."
-        )
-    return notes
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(map(printable, names[:_SHOWN])) + (f" and {more} more" if more > 0 else "")

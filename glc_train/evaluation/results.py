@@ -7,25 +7,29 @@ import functools
 import io
 import json
 import math
-import os
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from glc_train import provenance
 from glc_train.files import write_text
-from glc_train.metrics import compare_distributions
+from glc_train.metrics import MetricSource, compare_distributions
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CODEC = "GLC"
 """Name of the codec under test in the results."""
 STANDARD_SCORES = ("psnr", "ms_ssim", "lpips", "dists")
 """Columns that all results have, empty where the metric was not asked for; those of other metrics follow."""
+
+
+_PACKAGES = (
+    "glc_train", "torchvision", "torchmetrics", "lpips", "DISTS_pytorch", "constriction", "numpy", "scipy",
+    "pillow", "simplejpeg", "av",
+)  # fmt: skip
+"""Those whose versions can change a result."""
 
 
 class EvaluationError(ValueError):
@@ -96,20 +100,24 @@ class Result:
             "ideal_bpp": self.ideal_bpp,
             **dict.fromkeys(STANDARD_SCORES),
             **self.scores,
-            "encode_seconds": self.encode_seconds,
-            "decode_seconds": self.decode_seconds,
         }
+
+    def seconds(self) -> dict[str, float]:
+        """What is averaged too, but differs from run to run."""
+        return {"encode_seconds": self.encode_seconds, "decode_seconds": self.decode_seconds}
+
+    def key(self) -> dict[str, Any]:
+        """Which picture or clip it is of, at which quality."""
+        return {"picture" if self.fps is None else "sequence": self.name, "quality": self.quality}
 
     def row(self) -> dict[str, Any]:
         """Columns of `results.csv`."""
-        still = self.fps is None
         return {
             "codec": self.codec,
-            "picture" if still else "sequence": self.name,
-            "quality": self.quality,
+            **self.key(),
             "height": self.height,
             "width": self.width,
-            **({} if still else {"frames": len(self.frames), "fps": self.fps}),
+            **({} if self.fps is None else {"frames": len(self.frames), "fps": self.fps}),
             "bytes": self.bytes,
             **{name: finite(value) for name, value in self.figures().items()},
         }
@@ -135,12 +143,14 @@ class Means:
         figures: by name, as `Result.figures`, each `None` unless all have the value, and a finite one. Of pictures also
             `rate_gap`, mean bpp over mean estimated bpp, less 1, and `fid`, `kid`, `patches` over all patches.
         scores: names of those figures that a curve over the rate has.
+        seconds: means of `Result.seconds`, by name.
     """
 
     quality: int
     count: int
     figures: Mapping[str, float | None]
     scores: tuple[str, ...]
+    seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -172,6 +182,13 @@ class CodecResults:
             clips.setdefault(result.name, {})[str(result.quality)] = result.as_dict()
         return {"means": means, count: clips}
 
+    def timings(self) -> dict[str, Any]:
+        """For `timings.json`: seconds per frame; means, and of each picture or clip."""
+        return {
+            "means": [{"quality": each.quality, **each.seconds} for each in self.means],
+            "pictures" if self.stills else "sequences": [each.key() | each.seconds() for each in self.results],
+        }
+
 
 def finite(value: float | None) -> float | None:
     """The value; `None` where it is infinite or NaN, which neither JSON nor a mean can hold."""
@@ -194,7 +211,8 @@ def mean_of(results: Sequence[Result]) -> Means:
         figures["rate_gap"] = bpp / estimated - 1 if bpp is not None and estimated else None
         figures |= _distribution(results)
         scores += ("fid",)
-    return Means(results[0].quality, len(results), figures, scores)
+    seconds = {name: sum(each.seconds()[name] for each in results) / len(results) for name in results[0].seconds()}
+    return Means(results[0].quality, len(results), figures, scores, seconds)
 
 
 def _distribution(results: Sequence[Result]) -> dict[str, Any]:
@@ -214,10 +232,40 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class RunFacts:
-    """What made a result: enough to make it again. `left_out` and `notes` say what is missing in it, and why.
+class Gap:
+    """Why some figures of a metric are `null`: those of the codec, of these (picture or clip, quality).
 
-    `data_sha256` stands for all files of a prepared set; `None` of a folder of the user's.
+    FID and KID, of all pictures together, have None for the picture.
+    """
+
+    codec: str
+    reason: str
+    results: tuple[tuple[str | None, int], ...]
+
+
+@dataclass(frozen=True)
+class MetricFacts(MetricSource):
+    """A metric in `results.json`.
+
+    Attributes:
+        reason: why it has no figure at all; None: it has some.
+        missing: those that it lacks where it has others.
+    """
+
+    reason: str | None = None
+    missing: tuple[Gap, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What made a result: enough to make it again, and the same each time.
+
+    Attributes:
+        data_sha256: stands for all files of a prepared set; None of a folder of the user's.
+        hardware: the device in words.
+        packages: versions by name.
+        metrics: by the names of their figures.
+        left_out, notes: what is missing, and why.
     """
 
     dataset: str
@@ -226,11 +274,11 @@ class RunFacts:
     weights_sha256: str | None = None
     device: str = "cpu"
     dtype: str = "float32"
+    hardware: str = ""
     command: str = field(default_factory=provenance.command)
     commit: str | None = field(default_factory=provenance.commit)
-    date: str = field(default_factory=provenance.now)
-    torch: str = str(torch.__version__)
-    machine: str = field(default_factory=lambda: f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores")
+    packages: Mapping[str, str] = field(default_factory=lambda: provenance.versions(_PACKAGES))
+    metrics: Mapping[str, MetricSource] = field(default_factory=dict)
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -243,6 +291,16 @@ def write_json(path: Path, facts: RunFacts, codecs: Sequence[CodecResults], bd_r
         "codecs": {each.codec: each.as_dict() for each in codecs},
         "bd_rates": list(bd_rates),
     }
+    _write(path, content)
+
+
+def write_timings(path: Path, facts: RunFacts, codecs: Sequence[CodecResults]) -> None:
+    """Write `timings.json`, which holds all that differs when the same command runs again."""
+    timings = {each.codec: each.timings() for each in codecs}
+    _write(path, {"schema": SCHEMA_VERSION, "date": provenance.now(), "hardware": facts.hardware, "codecs": timings})
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 

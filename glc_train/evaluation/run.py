@@ -149,7 +149,8 @@ def run_evaluation(settings: EvaluationSettings, codec: Any = None) -> list[Code
         discard(leftover)
     results = [CodecResults(name, tuple(r for r in measured if r.codec == name)) for name in (CODEC, *bench.baselines)]
     if measured:
-        write_report(out, replace(facts, left_out=(*left_out, *failed)), results, published)
+        facts = replace(facts, metrics=bench.sources(), left_out=(*left_out, *failed))
+        write_report(out, facts, results, published)
         if settings.save_pictures and results[0].stills:
             known = {result.name for result in measured}
             write_picture_grid([i for i in items if i.name in known], results[0], out / "decoded", out / "pictures.png")

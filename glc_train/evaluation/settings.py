@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
+from glc_train import provenance
 from glc_train.evaluation.results import EvaluationError, RunFacts
 from glc_train.evaluation.sets import EvaluationSet
 from glc_train.files import sha256_of
@@ -95,6 +96,7 @@ class EvaluationSettings:
             checkpoint=self.ckpt,
             weights_sha256=sha256_of(self.ckpt) if self.ckpt else None,
             device=self.torch_device,
+            hardware=provenance.hardware(self.torch_device),
             dtype=name_of(dtype_of(self.dtype, self.torch_device)),
         )
 

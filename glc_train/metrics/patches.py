@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
+
+from glc_train.metrics.sources import MetricSource, source_of
 
 # At patch size 256. Kodak: 24 pictures of 768 x 512; too few for FID, so its published script uses 64.
 EXPECTED_PATCHES: dict[tuple[str, int], int] = {
@@ -104,6 +106,17 @@ class PatchFeatures:
             values: Tensor = self.network(torch.from_numpy(block).to(self.device))
             blocks.append(values.reshape(len(block), -1).float().cpu().numpy())
         return np.concatenate(blocks)
+
+
+def distribution_sources(features: PatchFeatures) -> dict[str, MetricSource]:
+    """Where FID and KID of these features come from; the weights are those of the network."""
+    network = source_of(features.network)
+    return {
+        name: replace(
+            source_of(kind), target=f"{kind.__name__} of {network.target}", weights_sha256=network.weights_sha256
+        )
+        for name, kind in {"fid": FrechetInceptionDistance, "kid": KernelInceptionDistance}.items()
+    }
 
 
 def compare_distributions(originals: np.ndarray, decoded: np.ndarray) -> DistributionScores:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ SMALLEST_SIDE = 32  # the trunks halve a picture four to five times
 
 class _Perceptual(nn.Module):
     network: nn.Module
+    package: ClassVar[str]  # that computes it
     signed: bool  # whether the network takes [-1, 1]
 
     @torch.no_grad()
@@ -35,7 +36,7 @@ class LPIPS(_Perceptual):
     Raises `BackboneError` where the trunk's ImageNet weights cannot be found.
     """
 
-    signed = True
+    package, signed = "lpips", True
 
     def __init__(self, net: Literal["alex", "vgg"] = "alex", folder: Path | str | None = None) -> None:
         super().__init__()
@@ -48,7 +49,7 @@ class DISTS(_Perceptual):
     Raises `BackboneError` where the trunk's ImageNet weights cannot be found.
     """
 
-    signed = False
+    package, signed = "DISTS_pytorch", False
 
     def __init__(self, folder: Path | str | None = None) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ from torchmetrics import Metric as TorchMetric
 
 from glc_train.metrics.fidelity import MS_SSIM_SMALLEST_SIDE
 from glc_train.metrics.perceptual import SMALLEST_SIDE
+from glc_train.metrics.sources import MetricSource, source_of
 
 Metric = Callable[[Tensor, Tensor], Tensor | None]
 """Original and decoded picture, (1, 3, H, W) in [0, 1] → one number, or `None` where it cannot be computed.
@@ -53,6 +54,10 @@ class PictureMetrics:
             name: metric.to(self.device).eval() if isinstance(metric, nn.Module) else metric
             for name, metric in metrics.items()
         }
+
+    def sources(self) -> dict[str, MetricSource]:
+        """Where each metric comes from, by name."""
+        return {name: source_of(metric) for name, metric in self.metrics.items()}
 
     @torch.no_grad()
     def measure(self, original: np.ndarray, decoded: np.ndarray) -> dict[str, float | None]:

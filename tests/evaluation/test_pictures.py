@@ -2,15 +2,18 @@ import csv
 import json
 import re
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
 import glc_train.weights
+from glc_train import files
 from glc_train.autoencoder import VQVAE
 from glc_train.evaluation import (
     Curve,
@@ -20,7 +23,6 @@ from glc_train.evaluation import (
     plot_rate_distortion,
     run_evaluation,
 )
-from glc_train.evaluation import results as results_module
 from glc_train.files import sha256_of, write_text
 from glc_train.media import write_picture
 from glc_train.precision import choose, name_of
@@ -30,14 +32,8 @@ from tests.evaluation.sections import metrics, pictures, pillow
 from tests.metrics.rendered import render
 from tests.training_harness import tiny_image
 
-COLUMNS = (
-    "codec picture quality height width bytes bpp estimated_bpp ideal_bpp psnr ms_ssim lpips dists encode_seconds"
-    " decode_seconds"
-)
-MEANS = (
-    "quality pictures bpp estimated_bpp ideal_bpp rate_gap psnr ms_ssim lpips dists encode_seconds decode_seconds fid"
-    " kid patches"
-)
+COLUMNS = "codec picture quality height width bytes bpp estimated_bpp ideal_bpp psnr ms_ssim lpips dists"
+MEANS = "quality pictures bpp estimated_bpp ideal_bpp rate_gap psnr ms_ssim lpips dists fid kid patches"
 
 
 @pytest.fixture
@@ -63,11 +59,19 @@ def test_the_report_is_complete(settings: EvaluationSettings, capsys: pytest.Cap
     run_evaluation(settings, ReportingCodec())
     out = Path(str(settings.out))
     content = json.loads((out / "results.json").read_text())
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     assert content["weights_sha256"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert content["dataset"] == "folder"
     assert content["dtype"] == name_of(choose("cpu").dtype)
-    assert {"command", "commit", "date", "device", "dtype", "torch", "machine", "checkpoint"} <= set(content)
+    assert {"command", "commit", "device", "dtype", "hardware", "packages", "checkpoint"} <= set(content)
+    assert content["packages"]["torch"] == torch.__version__
+    package = {"package": "glc_train", "version": version("glc_train")}
+    assert (
+        content["metrics"]["psnr"].items()
+        >= ({"reason": None, "missing": [], "weights_sha256": None} | package).items()
+    )
+    assert content["metrics"]["lpips"]["reason"] == "it is not among metrics="
+    assert content["metrics"]["fid"]["reason"].startswith("inception= was not given")
     assert set(content["codecs"]) == {"GLC", "webp"}
     for codec in content["codecs"].values():
         assert {" ".join(p) for p in codec["pictures"]} == {COLUMNS}
@@ -75,6 +79,13 @@ def test_the_report_is_complete(settings: EvaluationSettings, capsys: pytest.Cap
         assert len(codec["pictures"]) == 6
         assert codec["pictures"][0]["lpips"] is None
     assert [entry["metric"] for entry in content["bd_rates"]] == ["psnr"]
+    timings = json.loads((out / "timings.json").read_text())
+    for codec in timings["codecs"].values():
+        assert [set(m) for m in codec["means"]] == [{"quality", "encode_seconds", "decode_seconds"}] * 3
+        assert [(p["picture"], p["quality"]) for p in codec["pictures"]] == [
+            (f"p{n}", q) for n in (0, 1) for q in range(3)
+        ]
+        assert all(p["encode_seconds"] > 0 for p in codec["pictures"])
     rows = list(csv.DictReader((out / "results.csv").open()))
     assert len(rows) == 12
     assert " ".join(rows[0]) == COLUMNS
@@ -95,7 +106,7 @@ def test_no_file_is_left_half_written(tmp_path: Path, monkeypatch: pytest.Monkey
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(results_module.os, "replace", fail)
+    monkeypatch.setattr(files.os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_text(target, "new")
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]

@@ -140,7 +140,7 @@ def test_unreadable_pictures_end_a_strict_evaluation(
 def test_missing_columns_are_explained(settings: EvaluationSettings, capsys: pytest.CaptureFixture[str]) -> None:
     write_picture("pictures/large.png", render(176, 180))
     run_evaluation(replace(settings, metrics=metrics("psnr", "ms_ssim"), out="out"), FakeCodec())
-    note = "No mean MS-SSIM: it takes 176 pixels on each side, which 3 of 4 do not have (p0, p1, p2)."
+    note = "MS-SSIM of GLC is null for p0 q0, p1 q0, p2 q0, and in the means: it takes 176 pixels on each side."
     assert results_of("out")["notes"] == [note]
     assert note in capsys.readouterr().out
 
@@ -175,12 +175,17 @@ def test_figures_that_are_not_finite_are_named(
     content = results_of("out")
     assert [p["psnr"] for p in content["codecs"]["GLC"]["pictures"]] == [None, 30.0, 30.0]
     assert content["notes"] == [
-        "estimate of GLC is not finite: null for p1 q0, and in the means.",
-        "PSNR of GLC is not finite, as it is of equal pictures: null for p0 q0, and in the means.",
-        "LPIPS of GLC is not finite: null for p0 q0, p1 q0, p2 q0, and in the means.",
+        "No LPIPS: it is not finite.",
+        "PSNR of GLC is null for p0 q0, and in the means: it is not finite, as it is of equal pictures.",
+        "estimate of GLC is null for p1 q0, and in the means: it is not finite.",
     ]
     assert "nan" not in Path("out/results.csv").read_text()
-    assert "LPIPS of GLC is not finite" in capsys.readouterr().out
+    assert content["metrics"]["lpips"]["reason"] == "it is not finite"
+    missing = content["metrics"]["psnr"]["missing"]
+    assert missing == [
+        {"codec": "GLC", "reason": "it is not finite, as it is of equal pictures", "results": [["p0", 0]]}
+    ]
+    assert "No LPIPS: it is not finite." in capsys.readouterr().out
 
 
 @pytest.fixture
