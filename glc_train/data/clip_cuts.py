@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from glc_train.data.clip_store import ClipStore
-from glc_train.data.crops import RandomCrops
+from glc_train.data.crops import RandomCrops, channels_first
 from glc_train.media.clip_info import ClipError
 
 
@@ -62,7 +61,6 @@ class ClipCuts:
         pictures = store.frames(path, range(first, first + (self._frames - 1) * stride + 1, stride))
         height, width = pictures[0].shape[:2]
         crop = self._crops.draw(height, width, random)
-        cut = np.stack([crop.cut(picture) for picture in pictures])
         if self._reverse and backwards < 0.5:
-            cut = cut[::-1]
-        return torch.from_numpy(np.ascontiguousarray(cut.transpose(0, 3, 1, 2)))
+            pictures.reverse()
+        return channels_first(np.stack([crop.cut(picture) for picture in pictures]))

@@ -6,11 +6,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from glc_train.data.crops import RandomCrops
+from glc_train.data.crops import RandomCrops, channels_first
 from glc_train.data.file_passes import DecodedCache, FilePasses
 from glc_train.data.jpeg_part import JpegParts
 from glc_train.data.source import sample_generator
@@ -61,7 +59,7 @@ class FolderCrops:
         Raises: PictureError if no picture at all can be read.
         """
         crop = self._passes.read(index, lambda path: self._cut(path, index))
-        return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))
+        return channels_first(crop)
 
     def name(self, index: int) -> str:
         """File that crop number `index` is cut from (or its replacement, if that cannot be read)."""

@@ -1,11 +1,14 @@
-"""The part of a JPEG that a crop needs, decoded without the rest of the file, where restart markers allow it.
+"""The part of a JPEG that a crop needs, decoded with as little as possible of the rest of the file.
 
 Huffman codes have no places that decoding can start from but after restart markers (ITU-T T.81, section E.1.4). Those
 intervals between markers that hold the wanted blocks make a JPEG of their own: the same header with another size.
+Without such markers the rows below the crop are left out, in the same way.
 """
 
 from __future__ import annotations
 
+import io
+import warnings
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,16 +19,17 @@ from PIL import Image
 from glc_train.media.pictures import Picture, decode_plain_jpeg
 
 _START, _END = b"\xff\xd8", b"\xff\xd9"
+_ORIENTATION = 274  # tag of EXIF
 _HUFFMAN = (0xC0, 0xC1)  # frames of one scan: baseline and extended
 _OTHER_FRAMES = (0xC2, 0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
-_SCAN, _INTERVAL, _EXIF = 0xDA, 0xDD, 0xE1
+_SCAN, _INTERVAL, _APP1 = 0xDA, 0xDD, 0xE1
 _RESTART, _RESTARTS = 0xD0, 8  # markers RST0 to RST7 take turns
 _BLOCK = 8  # pixels
 
 
 @dataclass(frozen=True)
 class JpegParts:
-    """A JPEG of short restart intervals, grey or with chroma of full size, whose blocks do not depend on each other.
+    """A JPEG of one Huffman-coded scan, grey or of three components, that does not have to be turned upright.
 
     Attributes:
         height, width: of the picture, in pixels.
@@ -37,34 +41,39 @@ class JpegParts:
     data: bytes
     _height_at: int  # place of the height in the data, before the width
     _scan_at: int  # place of the coded blocks
-    _interval: int  # blocks between markers, at most a row
+    _tall: int  # rows of pixels to one of the coarsest component
+    _interval: int  # blocks between markers, at most a row; 0: blocks depend on each other
 
     @classmethod
     def of(cls, data: bytes) -> Self | None:
         """Read the header of a picture file; `None` for one that is no such JPEG, or that has to be turned upright."""
         if not data.startswith(_START):
             return None
-        height_at = interval = components = 0
+        height_at = interval = 0
+        sampling, tagged = b"", False
         place = len(_START)
         while place + 4 <= len(data) and data[place] == 0xFF:
             kind, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
             content = data[place + 4 : place + 2 + length]
-            if kind in _OTHER_FRAMES or (kind == _EXIF and content.startswith(b"Exif")):
+            if kind in _OTHER_FRAMES:
                 return None
             if kind in _HUFFMAN and len(content) > 5:
-                height_at, components = place + 5, content[5]
-                if components not in (1, 3) or set(content[7::3]) != {0x11}:
+                height_at, sampling = place + 5, content[7::3]
+                if len(sampling) != content[5] or len(sampling) not in (1, 3):
                     return None
             elif kind == _INTERVAL:
                 interval = int.from_bytes(content, "big")
+            elif kind == _APP1:
+                tagged = True
             elif kind == _SCAN:
-                if not height_at or not content or content[0] != components:
+                if not height_at or not content or content[0] != len(sampling) or (tagged and not _is_upright(data)):
                     return None
                 height, width = (int.from_bytes(data[k : k + 2], "big") for k in (height_at, height_at + 2))
-                fits = 0 < height * width <= (Image.MAX_IMAGE_PIXELS or height * width)
-                if not fits or not 0 < interval <= -(-width // _BLOCK):
+                if not 0 < height * width <= (Image.MAX_IMAGE_PIXELS or height * width):
                     return None
-                return cls(height, width, data, height_at, place + 2 + length, interval)
+                apart = set(sampling) == {0x11} and interval <= -(-width // _BLOCK)
+                tall = max(factors & 15 for factors in sampling)
+                return cls(height, width, data, height_at, place + 2 + length, tall, interval if apart else 0)
             place += 2 + length
         return None
 
@@ -72,8 +81,27 @@ class JpegParts:
         """Decode rows `top` to `bottom` of columns `left` to `right`, with the pixels that the whole picture has there.
 
         Returns: row and column of the first pixel, and uint8 (rows, columns, 3) RGB, at least what was asked for;
-            `None` if the file is damaged, or only this way of reading it finds fault with it.
+            `None` if the file is damaged, or not for the fast decoder.
         """
+        part = self._intervals(top, left, bottom, right) if self._interval else None
+        return self._upper(bottom) if part is None else part
+
+    def _upper(self, bottom: int) -> tuple[int, int, Picture] | None:
+        """Decode the rows above `bottom` of all columns."""
+        if self.data.rfind(_END) < self._scan_at:  # cut short: not even what is left of it is used
+            return None
+        # chroma is interpolated between its rows: one more than lies in the crop
+        height = min(bottom + 2 * self._tall, self.height)
+        # what lies below is a harmless defect to the decoder; others, harmless or not, have the pixels of the whole
+        picture = decode_plain_jpeg(self._with_size(height, self.width, self.data[self._scan_at :]), strict=False)
+        return None if picture is None else (0, 0, picture)
+
+    def _with_size(self, height: int, width: int, codes: bytes) -> bytes:
+        size = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+        return b"".join((self.data[: self._height_at], size, self.data[self._height_at + 4 : self._scan_at], codes))
+
+    def _intervals(self, top: int, left: int, bottom: int, right: int) -> tuple[int, int, Picture] | None:
+        """Decode the intervals between restart markers that hold these pixels."""
         across, down = -(-self.width // _BLOCK), -(-self.height // _BLOCK)
         codes = np.frombuffer(self.data, np.uint8)[self._scan_at :]
         markers = _restarts(codes)
@@ -98,15 +126,24 @@ class JpegParts:
         if len(between) != len(rows) * count:
             return None
         part[between + 1] = _restart_codes(len(between))
-        size = (len(rows) * _BLOCK).to_bytes(2, "big") + (count * self._interval * _BLOCK).to_bytes(2, "big")
-        head = self.data[: self._height_at] + size + self.data[self._height_at + 4 : self._scan_at]
-        picture = decode_plain_jpeg(head + part[: between[-1]].tobytes() + _END)
+        codes_of_part = part[: between[-1]].tobytes() + _END
+        picture = decode_plain_jpeg(self._with_size(len(rows) * _BLOCK, count * self._interval * _BLOCK, codes_of_part))
         if picture is None:
             return None
         offsets = (np.array(rows) * across + column - first * self._interval) * _BLOCK
         wide = (columns - column) * _BLOCK
         strips = [picture[_BLOCK * k : _BLOCK * (k + 1), at : at + wide] for k, at in enumerate(offsets.tolist())]
         return rows[0] * _BLOCK, column * _BLOCK, np.concatenate(strips)
+
+
+def _is_upright(data: bytes) -> bool:
+    """Whether EXIF or XMP, if they can be read, leave the picture as it is stored."""
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as image:
+            warnings.simplefilter("error")
+            return bool(image.getexif().get(_ORIENTATION, 1) == 1)
+    except Exception:  # said better where it is read as a picture
+        return False
 
 
 def _restarts(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:

@@ -19,6 +19,7 @@ from lightning.fabric.utilities.data import suggested_max_num_workers
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
+from glc_train.data.crops import stacked
 from glc_train.data.file_passes import first_readable, shared_flags
 from glc_train.data.packaged import packaged_pictures
 from glc_train.data.source import CropSource, SourceFactory, check_ranks, follow, name_of
@@ -72,7 +73,7 @@ class CropBatches(IterableDataset[Tensor]):
             follow(self.source, ())
 
     def _samples(self, first: int) -> Tensor:
-        return torch.stack([self.source.sample(first + i) for i in range(self.batch_size)])
+        return stacked(map(self.source.sample, range(first, first + self.batch_size)), self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ class StreamDataModule(lightning.LightningDataModule):
             self._move_to(self._next_sample + self.batch_size * self.trainer.world_size)
         if not isinstance(batch, Tensor) or batch.dtype != torch.uint8:
             return batch
-        signed = to_signed(batch)
+        signed = to_signed(batch.contiguous())
         return signed if self.trainer is None else self.trainer.precision_plugin.convert_input(signed)
 
     def last_batch_names(self) -> list[str]:

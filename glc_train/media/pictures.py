@@ -167,12 +167,15 @@ def _decode(path: Path | str, data: bytes | None) -> Picture:
     return np.require(_oriented(pixels, orientation), requirements=["C", "W"])
 
 
-def decode_plain_jpeg(data: bytes) -> Picture | None:
-    """Decode an RGB or grey JPEG, not turned upright; `None` where Pillow has to do it, or to say what is wrong."""
+def decode_plain_jpeg(data: bytes, strict: bool = True) -> Picture | None:
+    """Decode an RGB or grey JPEG, not turned upright; `None` where Pillow has to do it, or to say what is wrong.
+
+    strict: take defects that the decoder can do with as well for something that Pillow has to judge.
+    """
     if simplejpeg is None:
         return None
     try:
-        return np.asarray(simplejpeg.decode_jpeg(data, "RGB"), dtype=np.uint8)
+        return np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=strict), dtype=np.uint8)
     except ValueError:  # strict about harmless defects too: let Pillow judge the file
         return None
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from glc_train.data.crops import RandomCrops
+from glc_train.data.crops import RandomCrops, channels_first
 from glc_train.data.shards.index import Member
 from glc_train.data.shards.reader import Files
 from glc_train.data.shards.stream import ShardSource, ShardStream
@@ -50,7 +48,7 @@ class ShardCrops(ShardSource):
     def _cut(self, files: Files, index: int) -> Tensor:
         ((suffix, data),) = files.items()
         crop = self._crops.cut_from(data, suffix, sample_generator(self.seed, "shard crop", index))
-        return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))
+        return channels_first(crop)
 
 
 def _picture(members: Sequence[Member]) -> list[Member]:
