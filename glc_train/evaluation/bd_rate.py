@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import Akima1DInterpolator, PchipInterpolator
+
+Method = Literal["pchip", "akima"]
+"""Interpolation between a curve's points, piecewise cubic; PCHIP never leaves the range of two neighbours."""
+_INTERPOLATORS: dict[str, Any] = {"pchip": PchipInterpolator, "akima": Akima1DInterpolator}
 
 
 class BDRateError(ValueError):
@@ -48,16 +53,20 @@ def bd_rate(
     anchor_values: Sequence[float],
     test_rates: Sequence[float],
     test_values: Sequence[float],
+    method: Method = "pchip",
 ) -> BDRate:
-    """Bjøntegaard difference over log rate, piecewise cubic (PCHIP), integrated over the overlap of the metric.
+    """Bjøntegaard difference over log rate, piecewise cubic, integrated over the overlap of the metric.
 
     Args:
         anchor_rates, test_rates: bits per pixel, at least two points each, in any order.
         anchor_values, test_values: the metric at these rates; rising (PSNR) or falling (LPIPS) with rate.
+        method: "pchip" or "akima".
 
     Raises:
         BDRateError: the curves do not overlap, run in opposite directions, or are not monotonic.
     """
+    if method not in get_args(Method):
+        raise ValueError(f"A BD-rate is interpolated by {' or '.join(get_args(Method))}, not {method}.")
     anchor_rate, anchor_value = _by_metric(anchor_rates, anchor_values, "anchor's")
     test_rate, test_value = _by_metric(test_rates, test_values, "tested")
     if (anchor_rate[-1] > anchor_rate[0]) != (test_rate[-1] > test_rate[0]):
@@ -68,8 +77,8 @@ def bd_rate(
             f"The curves do not overlap: the anchor covers {anchor_value[0]:.4g} to {anchor_value[-1]:.4g}, "
             f"the tested codec {test_value[0]:.4g} to {test_value[-1]:.4g}."
         )
-    anchor_area = PchipInterpolator(anchor_value, np.log(anchor_rate)).integrate(low, high)
-    test_area = PchipInterpolator(test_value, np.log(test_rate)).integrate(low, high)
+    anchor_area = _INTERPOLATORS[method](anchor_value, np.log(anchor_rate)).integrate(low, high)
+    test_area = _INTERPOLATORS[method](test_value, np.log(test_rate)).integrate(low, high)
     with np.errstate(over="ignore"):
         percent = 100 * float(np.expm1((test_area - anchor_area) / (high - low)))
     if not np.isfinite(percent):

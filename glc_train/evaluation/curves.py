@@ -3,26 +3,48 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
 
-from glc_train.evaluation.bd_rate import BDRateError, bd_rate
+from glc_train.evaluation.bd_rate import BDRateError, Method, bd_rate
 from glc_train.evaluation.results import CodecResults
 from glc_train.metrics import TITLES
+
+RATES = {
+    "bytes": "bytes on disk",
+    "strings": "bytes, without a container",
+    "estimated": "estimated by the model",
+    "stated": "as its authors state it",
+}
+"""What the rate of a curve counts."""
+_NOT_METRICS = {
+    "quality", "pictures", "sequences", "bpp", "kbps", "estimated_bpp", "ideal_bpp", "rate_gap", "encode_seconds",
+    "decode_seconds", "patches", "flicker",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of one codec: mappings with `bpp` and values of metrics by name.
+    """Points of one codec on one data set: mappings with `bpp` and values of metrics by name.
 
-    `note` says where the points come from and what their rate counts.
+    Attributes:
+        name: of the codec.
+        points: in any order.
+        rate: what their rate counts, a key of `RATES`.
+        source, note: where they come from, and what to bear in mind in comparing them.
+        items: how many pictures or clips they are means of; None where that is not known.
+        frames: how many frames of each clip; None of pictures, and where they differ.
     """
 
     name: str
     points: tuple[dict[str, float], ...]
+    rate: str = "bytes"
+    source: str = ""
     note: str = ""
+    items: int | None = None
+    frames: int | None = None
 
     @property
     def metrics(self) -> list[str]:
@@ -42,31 +64,56 @@ def published_datasets() -> list[str]:
 
 
 def load_published(dataset: str) -> list[Curve]:
-    """Published curves on `kodak`, `clic2020` or `div2k`; on video by `video/<data set>`.
+    """Published curves on a data set, such as `kodak`.
 
-    Raises `ValueError` for another name.
+    Raises `ValueError` for a name that is not among `published_datasets`.
     """
-    name, _, part = dataset.partition("/")
-    if name not in published_datasets():
+    if dataset not in published_datasets():
         raise ValueError(
             f"There are no published curves for {dataset!r}: choose among {', '.join(published_datasets())}."
         )
-    text = (resources.files("glc_train.evaluation") / "published" / f"{name}.json").read_text(encoding="utf-8")
+    text = (resources.files("glc_train.evaluation") / "published" / f"{dataset}.json").read_text(encoding="utf-8")
     content = json.loads(text)
-    codecs = content.get("codecs") or content["datasets"].get(part)
-    if codecs is None:
-        raise ValueError(f"Name one of {', '.join(f'{name}/{each}' for each in content['datasets'])}, not {dataset!r}.")
-    note = f"{content['note']} ({content['source']})"
-    return [Curve(codec, tuple(points), note) for codec, points in codecs.items()]
+    items, frames = content["items"], content.get("frames")
+    return [
+        Curve(each["codec"], tuple(each["points"]), each["rate"], each["source"], each["note"], items, frames)
+        for each in content["curves"]
+    ]
+
+
+def comparable(ours: Curve, published: Sequence[Curve]) -> tuple[list[Curve], str | None]:
+    """The published curves that are of as many pictures, or clips and frames, as ours; and why others are left out."""
+    kept = [each for each in published if (each.items, each.frames) == (ours.items, ours.frames)]
+    if len(kept) == len(published):
+        return kept, None
+    whole = next(each for each in published if each not in kept)
+    noun = "clips" if whole.frames else "pictures"
+    here, there = (
+        f"{each.items} {noun}" + (f" of {each.frames} frames" if each.frames else "") for each in (ours, whole)
+    )
+    return kept, f"Published curves are left out: they are of {there}, these results of {here}."
 
 
 def as_curve(results: CodecResults) -> Curve:
     """Means of a codec as a curve over bytes on disk."""
+    means = [{**mean.figures, results.noun: mean.count} for mean in results.means]
+    return curve_of_means(results.codec, means, (len(each.frames) for each in results.results if each.fps is not None))
+
+
+def curve_of_means(name: str, means: Sequence[Mapping[str, Any]], frames: Iterable[int] = ()) -> Curve:
+    """The curve of a codec's `means`, as `results.json` has them; `frames`: of each of its clips."""
     points = (
-        {name: value for name in ("bpp", *mean.scores) if (value := mean.figures[name]) is not None}
-        for mean in results.means
+        {key: value for key, value in mean.items() if value is not None and (key == "bpp" or key not in _NOT_METRICS)}
+        for mean in means
     )
-    return Curve(results.codec, tuple(points), "rate: bytes on disk")
+    counts = {mean.get("pictures", mean.get("sequences")) for mean in means}
+    lengths = set(frames)
+    return Curve(
+        name,
+        tuple(points),
+        items=counts.pop() if len(counts) == 1 else None,
+        frames=lengths.pop() if len(lengths) == 1 else None,
+    )
 
 
 def metrics_of(curves: Sequence[Curve]) -> list[str]:
@@ -75,7 +122,7 @@ def metrics_of(curves: Sequence[Curve]) -> list[str]:
     return [*(name for name in TITLES if name in found), *(name for name in found if name not in TITLES)]
 
 
-def compare(ours: Curve, anchors: Sequence[Curve]) -> list[dict[str, Any]]:
+def compare(ours: Curve, anchors: Sequence[Curve], method: Method = "pchip") -> list[dict[str, Any]]:
     """BD-rates of `ours` against each anchor and metric both have; where refused, `percent` is `None`."""
     found = []
     for anchor in anchors:
@@ -85,7 +132,7 @@ def compare(ours: Curve, anchors: Sequence[Curve]) -> list[dict[str, Any]]:
                 continue
             entry: dict[str, Any] = {"codec": ours.name, "anchor": anchor.name, "metric": metric}
             try:
-                entry |= asdict(bd_rate(rates, values, our_rates, our_values))
+                entry |= asdict(bd_rate(rates, values, our_rates, our_values, method))
             except BDRateError as reason:
                 entry |= {"percent": None, "reason": str(reason)}
             found.append(entry)

@@ -53,7 +53,7 @@ def plot_rate_distortion(ours: Sequence[Curve], published: Sequence[Curve], path
                 is_ours = number < len(ours)
                 axes.plot(rates, values, "o-" if is_ours else "x--", label=curve.name, alpha=1 if is_ours else 0.6)
         axes.legend(fontsize=7)
-    note = "solid: bytes on disk; dashed: read off published figures, rate as estimated by the models"
+    note = "solid: bytes on disk; dashed: published, rate as estimated by the models or stated by their authors"
     _save(figure, path, f"{title}\n{note}" if published else title)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from glc_train.evaluation.curves import Curve, as_curve, compare, metrics_of
+from glc_train.evaluation.curves import Curve, as_curve, comparable, compare, metrics_of
 from glc_train.evaluation.gaps import FIGURES, explain_gaps, metric_facts
 from glc_train.evaluation.output import RESULTS, TIMINGS
 from glc_train.evaluation.plots import plot_over_frames, plot_rate_distortion
@@ -29,15 +29,17 @@ def write_report(out: Path, facts: RunFacts, results: Sequence[CodecResults], pu
         out: folder.
         facts: of the run, with the sources of metrics and what was left out.
         results: of the codec, then of each baseline, with something in them.
-        published: curves to compare with.
+        published: curves to compare with, where they are of as much as `results`.
     """
     ours, noun = results[0], "pictures" if results[0].stills else "clips"
     names = list(dict.fromkeys(result.name for result in ours.results))
     title = f"{facts.dataset}, {len(names)} {noun}"
     curves = [as_curve(each) for each in results]
+    published, reason = comparable(curves[0], published)
     bd_rates = compare(curves[0], [*published, *curves[1:]])
     metrics = metric_facts(facts.metrics, results)
-    facts = replace(facts, metrics=metrics, notes=tuple(explain_gaps(results, metrics)))
+    notes = [*explain_gaps(results, metrics), *([reason] if reason else [])]
+    facts = replace(facts, metrics=metrics, notes=tuple(notes))
     write_json(out / RESULTS, facts, results, bd_rates)
     write_timings(out / TIMINGS, facts, results)
     write_csv(out / "results.csv", results)

@@ -142,14 +142,12 @@ class Means:
         count: of pictures or clips.
         figures: by name, as `Result.figures`, each `None` unless all have the value, and a finite one. Of pictures also
             `rate_gap`, mean bpp over mean estimated bpp, less 1, and `fid`, `kid`, `patches` over all patches.
-        scores: names of those figures that a curve over the rate has.
         seconds: means of `Result.seconds`, by name.
     """
 
     quality: int
     count: int
     figures: Mapping[str, float | None]
-    scores: tuple[str, ...]
     seconds: Mapping[str, float]
 
 
@@ -165,6 +163,11 @@ class CodecResults:
         """Whether they are of pictures."""
         return not self.results or self.results[0].fps is None
 
+    @property
+    def noun(self) -> str:
+        """What they are of, as `results.json` calls it."""
+        return "pictures" if self.stills else "sequences"
+
     @functools.cached_property
     def means(self) -> tuple[Means, ...]:
         """Means by quality."""
@@ -173,20 +176,19 @@ class CodecResults:
 
     def as_dict(self) -> dict[str, Any]:
         """For `results.json`: means, and what was measured; clips by name and quality."""
-        count = "pictures" if self.stills else "sequences"
-        means = [{"quality": each.quality, count: each.count, **each.figures} for each in self.means]
+        means = [{"quality": each.quality, self.noun: each.count, **each.figures} for each in self.means]
         if self.stills:
-            return {"means": means, count: [result.as_dict() for result in self.results]}
+            return {"means": means, self.noun: [result.as_dict() for result in self.results]}
         clips: dict[str, dict[str, Any]] = {}
         for result in self.results:
             clips.setdefault(result.name, {})[str(result.quality)] = result.as_dict()
-        return {"means": means, count: clips}
+        return {"means": means, self.noun: clips}
 
     def timings(self) -> dict[str, Any]:
         """For `timings.json`: seconds per frame; means, and of each picture or clip."""
         return {
             "means": [{"quality": each.quality, **each.seconds} for each in self.means],
-            "pictures" if self.stills else "sequences": [each.key() | each.seconds() for each in self.results],
+            self.noun: [each.key() | each.seconds() for each in self.results],
         }
 
 
@@ -205,14 +207,12 @@ def mean_of(results: Sequence[Result]) -> Means:
     """Averages results of one quality, all of pictures or all of clips."""
     rows = [result.figures() for result in results]
     figures = {name: finite(mean(row[name] for row in rows)) for name in rows[0]}
-    scores = tuple(name for name in dict.fromkeys([*STANDARD_SCORES, *results[0].scores]) if name != "flicker")
     if results[0].fps is None:
         bpp, estimated = figures["bpp"], figures["estimated_bpp"]
         figures["rate_gap"] = bpp / estimated - 1 if bpp is not None and estimated else None
         figures |= _distribution(results)
-        scores += ("fid",)
     seconds = {name: sum(each.seconds()[name] for each in results) / len(results) for name in results[0].seconds()}
-    return Means(results[0].quality, len(results), figures, scores, seconds)
+    return Means(results[0].quality, len(results), figures, seconds)
 
 
 def _distribution(results: Sequence[Result]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ TITLES = {
     "psnr": "PSNR (dB) ↑",
     "ms_ssim": "MS-SSIM ↑",
     "fid": "FID ↓",
+    "kid": "KID ↓",
     "flicker": "flicker ↓",
 }
 """Titles of the metrics that are known, in the order in which they are drawn; another one's name is its title."""

@@ -63,7 +63,7 @@ def settings(weights: Path, tmp_path: Path) -> EvaluationSettings:
                 clip.write(picture)
     return EvaluationSettings(
         ckpt=str(weights),
-        data=clips(folder, frames=FRAMES, published="video/uvg"),
+        data=clips(folder, frames=FRAMES, published="uvg"),
         out=str(tmp_path / "out"),
         qualities=[0, 63],
         metrics=metrics("psnr"),
@@ -104,6 +104,8 @@ def test_the_report_is_complete_and_workers_change_nothing(settings: EvaluationS
     out = Path(str(settings.out))
     content = json.loads((out / "results.json").read_text())
     assert set(content["codecs"]) == {"GLC", "x264"}
+    assert any("they are of 7 clips of 96 frames, these results of 2 clips of 5" in note for note in content["notes"])
+    assert {each["anchor"] for each in content["bd_rates"]} == {"x264"}
     entry = content["codecs"]["GLC"]["sequences"]["c1"]["63"]
     assert " ".join(entry).startswith(COLUMNS)
     assert all(len(entry[f"frame_{name}"]) == FRAMES for name in ("kind", "bpp", "psnr", "flicker"))

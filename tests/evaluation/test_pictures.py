@@ -78,7 +78,8 @@ def test_the_report_is_complete(settings: EvaluationSettings, capsys: pytest.Cap
         assert {" ".join(sorted(m)) for m in codec["means"]} == {" ".join(sorted(MEANS.split()))}
         assert len(codec["pictures"]) == 6
         assert codec["pictures"][0]["lpips"] is None
-    assert [entry["metric"] for entry in content["bd_rates"]] == ["psnr"]
+    assert [(entry["anchor"], entry["metric"]) for entry in content["bd_rates"]] == [("webp", "psnr")]
+    assert content["notes"] == ["Published curves are left out: they are of 24 pictures, these results of 2 pictures."]
     timings = json.loads((out / "timings.json").read_text())
     for codec in timings["codecs"].values():
         assert [set(m) for m in codec["means"]] == [{"quality", "encode_seconds", "decode_seconds"}] * 3
@@ -96,6 +97,7 @@ def test_the_report_is_complete(settings: EvaluationSettings, capsys: pytest.Cap
         assert grid.size == (4 * (64 + 6), 48 + 56 + 2 * (22 + 6))
     shown = capsys.readouterr().out
     assert "GLC" in shown
+    assert content["notes"][0] in shown
     assert "No BD-rate for PSNR against webp" in shown or "BD-rate at equal PSNR" in shown
 
 
