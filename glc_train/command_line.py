@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import CompactHydraException, MissingConfigException, OverrideParseException
@@ -69,9 +70,18 @@ def program(config_path: str, config_name: str) -> Callable[[Callable[[DictConfi
 
 
 def null_groups(arguments: Sequence[str], folder: Path) -> list[str]:
-    """Arguments in which GROUP=null is GROUP=[], as Hydra spells it; groups are the folders in `folder`."""
+    """Arguments in which GROUP=null is GROUP=[], as Hydra spells it; groups are stored, or the folders in `folder`."""
     pairs = ((argument, argument.removesuffix("=null")) for argument in arguments)
-    return [f"{group}=[]" if group != argument and (folder / group).is_dir() else argument for argument, group in pairs]
+    return [
+        f"{group}=[]" if group != argument and ((folder / group).is_dir() or _stored(group)) else argument
+        for argument, group in pairs
+    ]
+
+
+def _stored(group: str) -> list[str]:
+    """Options of a group in Hydra's store."""
+    store = ConfigStore.instance()
+    return [name.removesuffix(".yaml") for name in store.list(group)] if store.repo.get(group) else []
 
 
 @contextmanager
@@ -127,6 +137,7 @@ def explain(error: Exception) -> str:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         folders = re.findall(r"path=file://(.*)", str(error))  # Hydra gives no options for one of a list
         present = [path.stem for folder in folders for path in sorted(Path(folder, group).glob("*.yaml"))]
+        present += _stored(group)
         return f"{group}={name}: there is none{_choice(name, error.options or present)}."
     if isinstance(error, CompactHydraException) and isinstance(cause, OmegaConfBaseException) and cause.full_key:
         known = map(str, cause.parent_node.keys() if isinstance(cause.parent_node, DictConfig) else ())

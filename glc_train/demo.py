@@ -30,7 +30,7 @@ from rich.table import Table
 from glc_train.codecs import ImageCodec
 from glc_train.data import packaged_pictures, write_panel
 from glc_train.errors import is_for_user
-from glc_train.evaluation import PillowBaseline
+from glc_train.evaluation import Baseline, load_baseline
 from glc_train.media import read_picture, write_picture
 from glc_train.metrics import LPIPS, PictureMetrics, psnr
 from glc_train.training import run_recipe, unwind
@@ -75,7 +75,7 @@ class Coded:
 
 
 def code_all(
-    codec: ImageCodec | PillowBaseline,
+    codec: ImageCodec | Baseline,
     qualities: Iterable[int],
     pictures: Mapping[str, np.ndarray],
     metrics: PictureMetrics,
@@ -226,7 +226,7 @@ def run(out: Path, steps: int, console: Console) -> None:
     with _bar(console, codings * CODING_SECONDS + steps * STEP_SECONDS) as tick:
         console.print("1. The installed codec on photographs that it has never seen")
         ours = code_all(codec, levels, photographs, metrics, tick)
-        webp = code_all(PillowBaseline("webp"), [0], photographs, metrics, tick)  # as few bytes as it can
+        webp = code_all(load_baseline("webp"), [0], photographs, metrics, tick)  # as few bytes as it can
         draw_photographs(out / "photographs.png", photographs, ours, webp)
         console.print(figures("Means of the four photographs", {"GLC": ours}))
         smallest = mean(each.bpp for each in webp)

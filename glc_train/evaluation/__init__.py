@@ -1,6 +1,6 @@
 """From a codec to a report: encode to a file, decode the file, measure, compare with baselines and published curves."""
 
-from glc_train.evaluation.baselines import PillowBaseline, X26xBaseline
+from glc_train.evaluation.baselines import Baseline, PillowCodec, Reduced, StreamCodec, load_baseline, register
 from glc_train.evaluation.bd_rate import BDRateError, bd_rate
 from glc_train.evaluation.codecs import Encoded, EncodedFrame, FileCodec, PictureCodec
 from glc_train.evaluation.curves import Curve, compare, load_published, published_datasets
@@ -10,8 +10,11 @@ from glc_train.evaluation.run import run_evaluation
 from glc_train.evaluation.sets import Clip, Clips, EvaluationSet, Item, Pictures, Still
 from glc_train.evaluation.settings import EvaluationSettings
 
+register()
+
 __all__ = [
     "BDRateError",
+    "Baseline",
     "Clip",
     "Clips",
     "Curve",
@@ -24,12 +27,14 @@ __all__ = [
     "Item",
     "PictureCodec",
     "Pictures",
-    "PillowBaseline",
+    "PillowCodec",
+    "Reduced",
     "Result",
     "Still",
-    "X26xBaseline",
+    "StreamCodec",
     "bd_rate",
     "compare",
+    "load_baseline",
     "load_published",
     "plot_rate_distortion",
     "published_datasets",

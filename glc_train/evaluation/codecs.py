@@ -140,4 +140,4 @@ def through_files(codec: Any) -> FileCodec:
     """A codec of ours, a `PictureCodec` or a `FileCodec`, as the last of these."""
     if isinstance(codec, Codec):
         return GLCFiles(codec)
-    return PictureFiles(codec) if hasattr(codec, "compress") else codec
+    return codec if hasattr(codec, "encode") else PictureFiles(codec)

@@ -37,6 +37,8 @@ class Bench:
 
     Attributes:
         codec: under test, and `qualities` of it.
+        name: of the codec in the results.
+        rates: bits per pixel in which the codec is to code, in place of qualities; the qualities number them.
         baselines: by name.
         metrics: of every frame.
         features: of patches, for FID and KID; None leaves them out.
@@ -50,6 +52,8 @@ class Bench:
     out: Path
     metrics: PictureMetrics
     baselines: Mapping[str, FileCodec]
+    name: str = CODEC
+    rates: Sequence[float] | None = None
     features: PatchFeatures | None = None
     save_pictures: bool = True
     advance: Callable[[], object] = lambda: None
@@ -61,12 +65,17 @@ class Bench:
         Raises:
             EvaluationError: a codec fails, or a file does not decode to as many frames of that size.
         """
-        if not self.warm:
-            self._warm_up(item)
-        results = [self._measure(item, CODEC, quality, quality) for quality in self.qualities]
+        if self.rates is not None:
+            pixels = _count_pixels(item)
+            within = [int(rate * pixels / 8) for rate in self.rates]
+            results = [self._measure(item, self.name, quality, within[quality], True) for quality in self.qualities]
+        else:
+            if not self.warm:
+                self._warm_up(item)
+            results = [self._measure(item, self.name, quality, quality) for quality in self.qualities]
         targets = {result.quality: result.bytes for result in results}
         for name in self.baselines:
-            results += [self._measure(item, name, quality, targets[quality]) for quality in self.qualities]
+            results += [self._measure(item, name, quality, targets[quality], True) for quality in self.qualities]
         if self.save_pictures and not item.still:
             self._show(item, results)
         return results
@@ -87,15 +96,16 @@ class Bench:
         self.warm = True
 
     def _named(self, name: str) -> FileCodec:
-        return self.codec if name == CODEC else self.baselines[name]
+        return self.codec if name == self.name else self.baselines[name]
 
     def _folder(self, name: str) -> Path:
-        return self.out if name == CODEC else self.out / "baselines" / name
+        return self.out if name == self.name else self.out / "baselines" / name
 
     def _file(self, item: Item, name: str, quality: int) -> Path:
         return self._folder(name) / "files" / f"q{quality}" / f"{item.name}{self._named(name).suffix}"
 
-    def _measure(self, item: Item, name: str, quality: int, level: int) -> Result:
+    def _measure(self, item: Item, name: str, quality: int, level: int, within: bool = False) -> Result:
+        """`within`: the level is a number of bytes."""
         file = self._file(item, name, quality)
         file.parent.mkdir(parents=True, exist_ok=True)
         keep = self._folder(name) / "decoded" / f"q{quality}" / f"{item.name}.png"
@@ -130,6 +140,7 @@ class Bench:
             decode_seconds=seconds / count,
             frames=frames,
             fps=None if item.still else float(item.info().fps),
+            target_bytes=level if within else None,
         )
 
     def _compare(
@@ -162,7 +173,7 @@ class Bench:
 
     def _show(self, item: Item, results: Sequence[Result]) -> None:
         """Writes the original beside the codec's smallest and largest file and the largest of each baseline."""
-        ours = sorted((result for result in results if result.codec == CODEC), key=lambda r: r.bytes)
+        ours = sorted((result for result in results if result.codec == self.name), key=lambda r: r.bytes)
         shown = ours if len(ours) < 2 else [ours[0], ours[-1]]
         for name in self.baselines:
             shown.append(max((r for r in results if r.codec == name), key=lambda r: r.bytes))
@@ -173,3 +184,8 @@ class Bench:
         folder = self.out / "clips"
         folder.mkdir(parents=True, exist_ok=True)
         write_side_by_side(folder / f"{item.name}.mp4", item.info(), columns)
+
+
+def _count_pixels(item: Item) -> int:
+    """Of all frames."""
+    return sum(picture.shape[0] * picture.shape[1] for picture in item.pictures())

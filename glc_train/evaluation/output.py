@@ -26,8 +26,8 @@ _LONGEST_NAME = 100
 def claim_folder(settings: EvaluationSettings, facts: RunFacts) -> Path:
     """The folder that the results go to, marked as theirs before the first one is written.
 
-    It is `settings.out`, or else `outputs/evaluation/DATA/CHECKPOINT-HASH`, with a hash of the weights and the
-    settings. The same evaluation writes over its own results.
+    It is `settings.out`, or else `outputs/evaluation/DATA/NAME-HASH`, with the checkpoint's name or the codec's, and a
+    hash of the weights and the settings. The same evaluation writes over its own results.
 
     Raises:
         EvaluationError: the folder holds other results without `settings.overwrite`, or what no evaluation wrote,
@@ -71,7 +71,8 @@ def _identity(settings: EvaluationSettings, facts: RunFacts) -> dict[str, Any]:
 
 def _own_name(settings: EvaluationSettings, identity: str) -> str:
     checkpoint = Path(settings.ckpt or "codec").resolve()
-    name = f"{checkpoint.parent.name}_{checkpoint.stem}"[-_LONGEST_NAME:]
+    name = settings.codec_name if settings.codec else f"{checkpoint.parent.name}_{checkpoint.stem}"
+    name = name[-_LONGEST_NAME:]
     return f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from glc_train.data import write_panel
 from glc_train.evaluation.curves import Curve, metrics_of
-from glc_train.evaluation.results import CODEC, CodecResults, EvaluationError, Result, finite
+from glc_train.evaluation.results import CodecResults, EvaluationError, Result, finite
 from glc_train.evaluation.sets import Item
 from glc_train.files import printable, replacing
 from glc_train.media import read_picture, write_clip
@@ -67,7 +67,8 @@ def plot_over_frames(results: Sequence[Result], path: Path) -> None:
             known = [(number, value) for number, value in enumerate(each[name]) if value is not None]
             if known:
                 label = f"{result.codec} q{result.quality}: {result.bpp:.4f} bpp"
-                axes.plot(*zip(*known, strict=True), "-" if result.codec == CODEC else "--", linewidth=1, label=label)
+                style = "-" if result.codec == results[0].codec else "--"
+                axes.plot(*zip(*known, strict=True), style, linewidth=1, label=label)
         if name == "bytes":
             axes.set_yscale("log")
             axes.legend(fontsize=6)

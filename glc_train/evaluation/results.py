@@ -20,7 +20,7 @@ from glc_train.metrics import MetricSource, compare_distributions
 
 SCHEMA_VERSION = 2
 CODEC = "GLC"
-"""Name of the codec under test in the results."""
+"""Name of our codec in the results."""
 STANDARD_SCORES = ("psnr", "ms_ssim", "lpips", "dists")
 """Columns that all results have, empty where the metric was not asked for; those of other metrics follow."""
 
@@ -57,7 +57,8 @@ class Result:
 
     Attributes:
         codec, name: of the codec, and of the picture or clip.
-        quality: of the codec; a baseline's file was to have no more bytes than the codec's at this quality.
+        quality: of the codec; of one that codes to given rates, the rate's number, from 0. A baseline's file was to
+            have no more bytes than the codec's at this quality.
         bytes: size of the file on disk, everything included.
         estimated_bpp, ideal_bpp: what the model's own probabilities say, and the code length under the coder's integer
             tables, both without headers; None where the codec does not tell.
@@ -65,6 +66,7 @@ class Result:
         encode_seconds, decode_seconds: wall clock per frame, of the codec alone.
         frames: one of a picture.
         fps: frames per second; None of a picture.
+        target_bytes: how many the file was to have at most; None where there was no such target.
     """
 
     codec: str
@@ -80,6 +82,7 @@ class Result:
     decode_seconds: float
     frames: tuple[FrameResult, ...]
     fps: float | None = None
+    target_bytes: int | None = None
 
     @property
     def bpp(self) -> float:
@@ -261,6 +264,7 @@ class RunFacts:
     """What made a result: enough to make it again, and the same each time.
 
     Attributes:
+        codec: the one under test.
         data_sha256: stands for all files of a prepared set; None of a folder of the user's.
         hardware: the device in words.
         packages: versions by name.
@@ -269,6 +273,7 @@ class RunFacts:
     """
 
     dataset: str
+    codec: str = CODEC
     data_sha256: str | None = None
     checkpoint: str | None = None
     weights_sha256: str | None = None

@@ -11,20 +11,24 @@ from typing import Any
 
 import torch
 
-from glc_train.codecs import Codec, shown_levels
-from glc_train.evaluation.codecs import through_files
+from glc_train.codecs import shown_levels
+from glc_train.evaluation.baselines import AtSettings, Baseline
+from glc_train.evaluation.codecs import FileCodec, through_files
 from glc_train.evaluation.curves import load_published
 from glc_train.evaluation.measure import Bench
 from glc_train.evaluation.output import claim_folder
 from glc_train.evaluation.plots import write_picture_grid
 from glc_train.evaluation.report import write_report
-from glc_train.evaluation.results import CODEC, CodecResults, EvaluationError, LeftOut, Result
+from glc_train.evaluation.results import CodecResults, EvaluationError, LeftOut, Result
 from glc_train.evaluation.sets import EvaluationSet, Item, progress_bar, readable
 from glc_train.evaluation.settings import EvaluationSettings, build, check_qualities
 from glc_train.files import discard, sha256_of
 from glc_train.metrics import PatchFeatures, PictureMetrics, check_patch_count, count_patches, load_inception
 from glc_train.processes import Failure, attempt, in_processes
 from glc_train.weights import load_any_codec, pretrained_weights
+
+DEFAULT_RATES = (0.02, 0.03, 0.04, 0.06)
+"""Bits per pixel of codecs that code to a number of bytes."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,12 @@ class Plan:
     weights_sha256: str | None = None
     out: Path = Path()
 
-    def load(self) -> Codec:
-        """The codec. Raises WeightsError where there is none."""
+    def load(self) -> Any:
+        """The codec under test. Raises WeightsError or EvaluationError where there is none."""
         settings = self.settings
+        if settings.codec:
+            ((name, section),) = settings.codec.items()
+            return build(f"codec.{name}", section)
         return load_any_codec(settings.ckpt, settings.torch_device, settings.dtype, settings.trusted)
 
     def bench(self, codec: Any) -> Bench:
@@ -52,9 +59,12 @@ class Plan:
         period = getattr(getattr(codec, "gop", None), "intra_period", None)
         baselines = {name: build(f"baselines.{name}", each, intra_period=period) for name, each in sections.items()}
         network = None if settings.inception is None else load_inception(settings.inception)
+        under_test, qualities, rates = _rate_points(codec, settings)
         return Bench(
-            codec=through_files(codec),
-            qualities=settings.qualities if settings.qualities is not None else shown_levels(codec.quality_levels),
+            codec=under_test,
+            name=settings.codec_name,
+            qualities=qualities,
+            rates=rates,
             out=self.out,
             metrics=PictureMetrics(metrics, device),
             baselines={name: through_files(each) for name, each in baselines.items()},
@@ -66,9 +76,26 @@ class Plan:
         """The bench of a process of its own."""
         torch.set_num_threads(threads)
         ckpt = self.settings.ckpt
-        if ckpt is None or sha256_of(ckpt) != self.weights_sha256:
+        if (ckpt and sha256_of(ckpt)) != self.weights_sha256:
             raise EvaluationError(f"{ckpt} has changed since the evaluation began: evaluate a copy of it.")
         return self.bench(self.load())
+
+
+def _rate_points(codec: Any, settings: EvaluationSettings) -> tuple[FileCodec, Sequence[int], Sequence[float] | None]:
+    """The codec as one of files, the qualities to measure it at, and the rates that they stand for, if they do."""
+    qualities, levels = settings.qualities, getattr(codec, "quality_levels", None)
+    if levels is not None:
+        if settings.rates is not None:
+            raise EvaluationError("rates= is of codecs that code to a number of bytes: this one has qualities=.")
+        chosen = qualities if qualities is not None else shown_levels(levels)
+        check_qualities(chosen, levels)
+        return through_files(codec), chosen, None
+    if qualities is None:
+        rates = settings.rates or DEFAULT_RATES
+        return through_files(codec), range(len(rates)), rates
+    if settings.rates is not None or not isinstance(codec, Baseline):
+        raise EvaluationError(f"qualities={qualities}: give rates= alone, in bits per pixel.")
+    return AtSettings(codec), qualities, None
 
 
 def _check_fit(bench: Bench, items: Sequence[Item], data: EvaluationSet, settings: EvaluationSettings) -> None:
@@ -76,9 +103,9 @@ def _check_fit(bench: Bench, items: Sequence[Item], data: EvaluationSet, setting
     if all(item.still for item in items):
         return
     single = [
-        n for n, each in {CODEC: bench.codec, **bench.baselines}.items() if not getattr(each, "takes_clips", True)
+        n for n, each in {bench.name: bench.codec, **bench.baselines}.items() if not getattr(each, "takes_clips", True)
     ]
-    if CODEC in single:
+    if not settings.codec and bench.name in single:
         raise EvaluationError(f"{settings.ckpt} holds an image codec: {data.name} has clips, which need a video codec.")
     if single:
         raise EvaluationError(f"{single[0]} codes single pictures, and {data.name} has clips: leave it out.")
@@ -113,8 +140,8 @@ def run_evaluation(settings: EvaluationSettings, codec: Any = None) -> list[Code
 
     Args:
         settings: what to evaluate.
-        codec: evaluated instead of the one in `settings.ckpt` (`None`: the weights of the installation), always in this
-            process: an `ImageCodec`, a `VideoCodec`, a `PictureCodec` or a `FileCodec` with `quality_levels`.
+        codec: evaluated instead of the one that the settings name, always in this process: an `ImageCodec`, a
+            `VideoCodec`, a `PictureCodec` or a `FileCodec`; one without `quality_levels` codes to bytes.
 
     Returns:
         Results of the codec, then of each baseline.
@@ -127,13 +154,12 @@ def run_evaluation(settings: EvaluationSettings, codec: Any = None) -> list[Code
     items = data.items()
     published = load_published(data.published) if data.published else []
     data.check_count(len(items))
-    if codec is None:
+    if codec is None and not settings.codec:
         settings = replace(settings, ckpt=settings.ckpt or str(pretrained_weights()))
     plan = Plan(settings)
     codec_given, codec = codec is not None, codec or plan.load()
     bench = plan.bench(codec)
     _check_fit(bench, items, data, settings)
-    check_qualities(bench.qualities, codec.quality_levels)
     facts = settings.facts(data)
     sizes, left_out = readable(items[: settings.limit], settings.strict, settings.progress)
     if left_out:
@@ -147,7 +173,8 @@ def run_evaluation(settings: EvaluationSettings, codec: Any = None) -> list[Code
     measured, failed = _measure_all(items, plan, replace(bench, out=out), own=codec_given)
     for leftover in out.rglob(".writing-*"):  # of a process that was killed
         discard(leftover)
-    results = [CodecResults(name, tuple(r for r in measured if r.codec == name)) for name in (CODEC, *bench.baselines)]
+    names = (bench.name, *bench.baselines)
+    results = [CodecResults(name, tuple(r for r in measured if r.codec == name)) for name in names]
     if measured:
         facts = replace(facts, metrics=bench.sources(), left_out=(*left_out, *failed))
         write_report(out, facts, results, published)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
@@ -15,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from glc_train import provenance
-from glc_train.evaluation.results import EvaluationError, RunFacts
+from glc_train.evaluation.results import CODEC, EvaluationError, RunFacts
 from glc_train.evaluation.sets import EvaluationSet
 from glc_train.files import sha256_of
 from glc_train.precision import AUTO, dtype_of, name_of
@@ -31,6 +32,7 @@ class EvaluationSettings:
     Attributes:
         data: of the data set.
         metrics, baselines: by their names in the results.
+        codec: under test, by its name in the results; nothing: the GLC codec of `ckpt`.
 
     Raises:
         EvaluationError: a number out of range, or no such device.
@@ -43,8 +45,10 @@ class EvaluationSettings:
     overwrite: bool = False
     strict: bool = False
     qualities: list[int] | None = None
+    rates: list[float] | None = None
     limit: int | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
+    codec: dict[str, Any] = field(default_factory=dict)
     baselines: dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
     dtype: str = AUTO
@@ -58,6 +62,7 @@ class EvaluationSettings:
         for name in ("limit", "patch_size", "workers"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise EvaluationError(f"{name}={value}: give 1 or more.")
+        self._check_codec()
         try:
             torch.empty(0, device=self.torch_device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -65,6 +70,17 @@ class EvaluationSettings:
             raise EvaluationError(
                 f"device={self.device}: not usable here ({reason}); give cpu, cuda or auto."
             ) from error
+
+    def _check_codec(self) -> None:
+        if len(self.codec) > 1:
+            raise EvaluationError(f"codec has {' and '.join(self.codec)}: give one, the others as baselines.")
+        if self.codec and self.ckpt is not None:
+            raise EvaluationError(f"ckpt={self.ckpt}: {self.codec_name} takes no weights from there; leave it out.")
+        if self.codec_name in self.baselines:
+            raise EvaluationError(f"{self.codec_name} is the codec under test: leave it out of the baselines.")
+        rates = self.rates
+        if rates is not None and not (0 < len(set(rates)) == len(rates) and all(0 < rate < math.inf for rate in rates)):
+            raise EvaluationError(f"rates={rates}: give distinct positive bits per pixel, as [0.02,0.04].")
 
     @classmethod
     def from_config(cls, config: DictConfig) -> EvaluationSettings:
@@ -80,6 +96,11 @@ class EvaluationSettings:
         return cast(EvaluationSettings, _typed(cls, values | {"data": data["test"]}))
 
     @property
+    def codec_name(self) -> str:
+        """Of the codec under test, in the results."""
+        return next(iter(self.codec), CODEC)
+
+    @property
     def torch_device(self) -> str:
         """`auto` resolved."""
         return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
@@ -92,6 +113,7 @@ class EvaluationSettings:
         """What makes the results of this evaluation on a data set, read when they are written."""
         return RunFacts(
             dataset=data.name,
+            codec=self.codec_name,
             data_sha256=getattr(data, "digest", None),
             checkpoint=self.ckpt,
             weights_sha256=sha256_of(self.ckpt) if self.ckpt else None,
@@ -102,7 +124,7 @@ class EvaluationSettings:
 
 
 def build(key: str, section: Any, **arguments: Any) -> Any:
-    """What the configuration `section` describes; `arguments` stand where it says null.
+    """What the configuration `section` describes; `arguments` stand where it says null, at any depth.
 
     Raises:
         EvaluationError: there is no such class, or it takes other arguments.
@@ -110,7 +132,7 @@ def build(key: str, section: Any, **arguments: Any) -> Any:
     """
     if not isinstance(section, Mapping) or "_target_" not in section:
         raise EvaluationError(f"{key} is not the description of an object: give {key}._target_=CLASS.")
-    section = dict(section) | {name: value for name, value in arguments.items() if section.get(name, 0) is None}
+    section = _filled(section, arguments)
     target = section.pop("_target_")
     try:
         kind = pkgutil.resolve_name(target)
@@ -128,6 +150,14 @@ def build(key: str, section: Any, **arguments: Any) -> Any:
         return instantiate({"_target_": target, **section}, _convert_="all")
     except InstantiationException as error:
         raise (error.__cause__ or error) from None
+
+
+def _filled(section: Any, arguments: Mapping[str, Any]) -> Any:
+    if not isinstance(section, Mapping):
+        return section
+    return {
+        name: arguments.get(name) if value is None else _filled(value, arguments) for name, value in section.items()
+    }
 
 
 def check_qualities(qualities: Sequence[int], levels: int) -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from glc_train.evaluation.baselines import baseline_sections
+
 METRICS: dict[str, dict[str, Any]] = {
     "psnr": {"_target_": "glc_train.metrics.psnr", "_partial_": True},
     "ms_ssim": {"_target_": "glc_train.metrics.ms_ssim", "_partial_": True},
@@ -20,10 +22,6 @@ def metrics(*names: str) -> dict[str, dict[str, Any]]:
     return {name: METRICS[name] for name in names}
 
 
-def pillow(*formats: str) -> dict[str, dict[str, Any]]:
-    return {name: {"_target_": "glc_train.evaluation.PillowBaseline", "format": name} for name in formats}
-
-
-def x26x(*names: str) -> dict[str, dict[str, Any]]:
-    target = "glc_train.evaluation.X26xBaseline"
-    return {name: {"_target_": target, "name": name, "intra_period": None} for name in names}
+def baselines(*names: str) -> dict[str, dict[str, Any]]:
+    sections = baseline_sections()
+    return {name: sections[name] for name in names}

@@ -16,12 +16,14 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from glc_train.codecs import VideoDecoder
-from glc_train.evaluation import Clip, Clips, EvaluationError, EvaluationSettings, Result, X26xBaseline, run_evaluation
+from glc_train.evaluation import Clip, Clips, EvaluationError, EvaluationSettings, Result, run_evaluation
+from glc_train.evaluation.baselines import baseline_sections
 from glc_train.evaluation.measure import Bench
 from glc_train.evaluation.run import Plan
+from glc_train.evaluation.settings import build
 from glc_train.media import ClipError, ClipInfo, open_clip, write_clip
 from glc_train.weights import build_video, load_video, save_codec
-from tests.evaluation.sections import clips, metrics, pillow, x26x
+from tests.evaluation.sections import baselines, clips, metrics
 from tests.moving_clips import moving_clip
 
 FRAMES, SIDE = 5, 64
@@ -99,7 +101,7 @@ def test_figures_are_those_of_the_files(settings: EvaluationSettings, capsys: py
 
 
 def test_the_report_is_complete_and_workers_change_nothing(settings: EvaluationSettings) -> None:
-    settings = replace(settings, baselines=x26x("x264"), workers=2)
+    settings = replace(settings, baselines=baselines("x264"), workers=2)
     ours, theirs = run_evaluation(settings)
     out = Path(str(settings.out))
     content = json.loads((out / "results.json").read_text())
@@ -132,7 +134,7 @@ def test_the_report_is_complete_and_workers_change_nothing(settings: EvaluationS
 @pytest.mark.parametrize("name", ["x264", "x265"])
 def test_baselines_grow_to_their_target_and_come_back_whole(name: str, tmp_path: Path) -> None:
     pictures = (moving_clip(8, 96, 3) * 0.5 + 0.5).mul(255).round().byte().permute(0, 2, 3, 1).numpy()
-    codec = X26xBaseline(name, 4)
+    codec = build(name, baseline_sections()[name], intra_period=4)
     with write_clip(tmp_path / "clip.mkv", ClipInfo(96, 96, Fraction(25), "bt709", False), crf=0) as writer:
         for picture in pictures:
             writer.write(picture)
@@ -168,10 +170,9 @@ def test_four_qualities_are_those_of_the_protocol(settings: EvaluationSettings) 
     ("change", "message"),
     [
         ({"ckpt": None}, "holds an image codec: video has clips, which need a video codec"),
-        ({"baselines": pillow("webp")}, "webp codes single pictures, and video has clips"),
+        ({"baselines": baselines("webp")}, "webp codes single pictures, and video has clips"),
         ({"qualities": [64]}, "distinct integers from 0 to 63"),
         ({"limit": 0}, "limit=0: give 1 or more"),
-        ({"baselines": x26x("vp8")}, "no baseline 'vp8'"),
         ({"data": {"root": None}}, "give data.test.root=FOLDER"),
         ({"data": {"only": ["c0", "c9"]}}, "no clip called c9"),
         ({"data": {"size": [64, 64]}}, r"clips: no clips there; looked for \.yuv\."),

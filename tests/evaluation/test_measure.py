@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from glc_train.evaluation import EvaluationError, Pictures, PillowBaseline, Result
+from glc_train.evaluation import EvaluationError, Pictures, Result
 from glc_train.evaluation.codecs import through_files
 from glc_train.evaluation.measure import Bench
 from glc_train.evaluation.results import mean_of
@@ -105,19 +105,3 @@ def test_pictures_of_one_name_in_two_folders_stay_apart(tmp_path: Path, pictures
     write_picture(tmp_path / "originals/a/other/small.png", render(32, 32))
     with pytest.raises(EvaluationError, match="both called other_small"):
         readable(pictures.items(), strict=False, progress=False)
-
-
-@pytest.mark.parametrize("name", ["jpeg", "webp", "avif"])
-def test_baselines_take_the_best_file_within_the_target(name: str) -> None:
-    picture, baseline = render(96, 96), PillowBaseline(name)
-    smallest, largest = len(baseline.compress(picture, 0)), len(baseline.compress(picture, 10**6))
-    target = (smallest + largest) // 2
-    files = [baseline.compress(picture, budget) for budget in (smallest - 1, target, 10**6)]
-    assert smallest == len(files[0]) < len(files[1]) <= target < len(files[2])
-    errors = [np.abs(baseline.decompress(f).astype(float) - picture).mean() for f in files]
-    assert errors[0] > errors[1] > errors[2]
-
-
-def test_baselines_refuse_what_they_do_not_know() -> None:
-    with pytest.raises(EvaluationError, match="no baseline 'vtm'"):
-        PillowBaseline("vtm")

@@ -28,7 +28,7 @@ from glc_train.media import write_picture
 from glc_train.precision import choose, name_of
 from glc_train.weights import WeightsError, build_codec, save_codec
 from tests.evaluation.fake_codec import ReportingCodec
-from tests.evaluation.sections import metrics, pictures, pillow
+from tests.evaluation.sections import baselines, metrics, pictures
 from tests.metrics.rendered import render
 from tests.training_harness import tiny_image
 
@@ -49,7 +49,7 @@ def settings(tmp_path: Path) -> EvaluationSettings:
         data=pictures(folder, expected=2, published="kodak"),
         out=str(tmp_path / "out"),
         metrics=metrics("psnr"),
-        baselines=pillow("webp"),
+        baselines=baselines("webp"),
         device="cpu",
         progress=False,
     )
@@ -121,7 +121,11 @@ def test_no_file_is_left_half_written(tmp_path: Path, monkeypatch: pytest.Monkey
         ({"data": {"name": "kodak", "root": None}}, "give data.test.root=FOLDER"),
         ({"data": {"expected": 24}}, "holds 2 pictures and folder has 24"),
         ({"limit": 0}, "limit=0: give 1 or more"),
-        ({"baselines": pillow("vtm")}, "no baseline 'vtm'"),
+        ({"codec": baselines("webp")}, r"weights\.bin: webp takes no weights from there"),
+        ({"rates": [0.1]}, "^rates= is of codecs that code to a number of bytes"),
+        ({"rates": [0.1, 0.1]}, r"^rates=\[0\.1, 0\.1\]: give distinct positive bits per pixel"),
+        ({"ckpt": None, "codec": baselines("webp")}, "^webp is the codec under test: leave it out of the baselines"),
+        ({"ckpt": None, "codec": baselines("avif", "jpeg")}, "^codec has avif and jpeg: give one"),
         (
             {"metrics": {"own": {"_target_": "nowhere.Metric"}}},
             r"^metrics\.own\._target_=nowhere\.Metric: there is no such class \(No module",

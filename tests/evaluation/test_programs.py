@@ -121,6 +121,27 @@ def test_a_sweep_keeps_the_results_of_each_checkpoint(
         assert [file.parent.name.rpartition("-")[0] for file in folders] == ["one_weights", "two_weights"]
 
 
+def test_the_command_line_names_codecs_and_ones_own(
+    repository: Path, in_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_picture(in_folder / "pictures/a.png", render(64, 80))
+    common = ("data=folder", "data.test.root=pictures", "metrics=psnr", "rates=2", "save_pictures=false")
+    evaluate(repository, monkeypatch, "codec=webp_half", "baselines=[x265]", *common)
+    own = {"_target_": "glc_train.evaluation.PillowCodec", "format": "PNG", "suffix": ".png", "settings": "[1,9]"}
+    evaluate(repository, monkeypatch, *(f"+codec.mine.{name}={value}" for name, value in own.items()), *common)
+    folders = {path.name.rpartition("-")[0]: path for path in Path("outputs/evaluation/folder").iterdir()}
+    assert sorted(folders) == ["mine", "webp_half"]
+    assert (folders["webp_half"] / "baselines/x265/files/q0/a.hevc").is_file()
+    for wrong, sentence in {
+        "codec=webp_halv": "codec=webp_halv: there is none; perhaps webp_half is meant.\n",
+        "baselines=[vtm]": "baselines=vtm: there is none; choose among avif, avif_half, avif_quarter, ",
+    }.items():
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            evaluate(repository, monkeypatch, wrong)
+        assert capsys.readouterr().err.startswith(sentence)
+
+
 def test_help_is_short(
     repository: Path, in_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

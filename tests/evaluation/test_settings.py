@@ -8,7 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from glc_train.evaluation import EvaluationError, EvaluationSettings
-from tests.evaluation.sections import metrics, pictures, x26x
+from tests.evaluation.sections import baselines, metrics, pictures
 
 
 def settings_of(repository: Path, *overrides: str) -> EvaluationSettings:
@@ -23,7 +23,7 @@ def settings_of(repository: Path, *overrides: str) -> EvaluationSettings:
         ("qualities=[0,2]", "qualities", [0, 2]),
         ("metrics=psnr", "metrics", metrics("psnr")),
         ("metrics=[]", "metrics", {}),
-        ("baselines=x264", "baselines", x26x("x264")),
+        ("baselines=x264", "baselines", baselines("x264")),
         ("ckpt=7", "ckpt", "7"),
         ("limit=3", "limit", 3),
     ],

@@ -17,7 +17,7 @@ from glc_train.evaluation import EvaluationError, EvaluationSettings, run_evalua
 from glc_train.media import write_picture
 from glc_train.metrics import PictureMetrics
 from tests.evaluation.fake_codec import FakeCodec, FakeResult, ReportingCodec
-from tests.evaluation.sections import metrics, pictures, pillow
+from tests.evaluation.sections import baselines, metrics, pictures
 from tests.metrics.rendered import render
 
 
@@ -74,7 +74,7 @@ def test_each_checkpoint_and_choice_of_settings_has_a_folder_of_its_own(settings
 def test_a_folder_with_other_results_is_refused(
     settings: EvaluationSettings, change: dict[str, Any], what: str
 ) -> None:
-    settings = replace(settings, out="out", baselines=pillow("jpeg"))
+    settings = replace(settings, out="out", baselines=baselines("jpeg"))
     run_evaluation(settings, FakeCodec())
     before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
     with pytest.raises(EvaluationError, match=rf"^out holds results of {what}: give another out=FOLDER, or overwrite"):

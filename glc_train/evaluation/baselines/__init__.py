@@ -1,0 +1,18 @@
+"""Classical codecs, measured as the learned ones are: each takes the best of its settings within some bytes."""
+
+from glc_train.evaluation.baselines.pictures import PillowCodec
+from glc_train.evaluation.baselines.reduced import Reduced
+from glc_train.evaluation.baselines.search import AtSettings, Baseline
+from glc_train.evaluation.baselines.streams import StreamCodec
+from glc_train.evaluation.baselines.table import baseline_sections, load_baseline, register
+
+__all__ = [
+    "AtSettings",
+    "Baseline",
+    "PillowCodec",
+    "Reduced",
+    "StreamCodec",
+    "baseline_sections",
+    "load_baseline",
+    "register",
+]

@@ -1,0 +1,157 @@
+"""Classical codecs: the best setting within some bytes, at full size and reduced, beside ours and under test."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from glc_train.evaluation import (
+    Baseline,
+    Encoded,
+    EncodedFrame,
+    EvaluationError,
+    EvaluationSettings,
+    Reduced,
+    Still,
+    load_baseline,
+    run_evaluation,
+)
+from glc_train.evaluation.baselines import AtSettings
+from glc_train.evaluation.baselines.search import Single
+from glc_train.evaluation.run import Plan
+from glc_train.media import read_picture, write_picture
+from tests.evaluation.sections import baselines, metrics, pictures
+from tests.metrics.rendered import render
+
+
+class Stub(Baseline):
+    """Files whose sizes are given; remembers what it was asked for."""
+
+    suffix = ".stub"
+
+    def __init__(self, sizes: list[int]) -> None:
+        self.sizes, self.settings, self.asked = sizes, range(len(sizes)), list[int]()
+
+    def encode_at(self, source: Any, setting: Any) -> tuple[bytes, Encoded]:
+        self.asked.append(setting)
+        size = self.sizes[setting]
+        return bytes(size), Encoded((EncodedFrame("intra", size),), float(setting))
+
+    def decode_bytes(self, data: bytes) -> Any:
+        yield np.zeros((4, 4, 3), np.uint8)
+
+
+@given(st.sets(st.integers(0, 500), min_size=1), st.lists(st.integers(0, 500), min_size=1, max_size=5))
+@settings(max_examples=50)
+def test_the_best_within_the_target_is_found_and_no_setting_tried_twice(sizes: set[int], targets: list[int]) -> None:
+    codec, item = Stub(sorted(sizes)), Still("a", Path("a.png"))
+    for target in targets:
+        data, encoded = codec._within(item, target)
+        fitting = [size for size in codec.sizes if size <= target]
+        assert len(data) == max(fitting, default=min(sizes))
+        assert encoded.seconds == codec.sizes.index(len(data)), "the seconds of the one that was kept"
+    assert len(set(codec.asked)) == len(codec.asked)
+
+
+def test_another_picture_is_coded_anew(tmp_path: Path) -> None:
+    codec = Stub([1, 2])
+    for name in ("a", "b"):
+        codec.encode(Still(name, Path(name)), 1, tmp_path / name)
+    codec.compress(render(8, 8), 1)
+    codec.compress(render(8, 8), 1)
+    assert codec.asked == [1, 0] * 4
+
+
+@pytest.mark.parametrize("name", ["jpeg", "webp", "avif", "webp_half", "jpeg_quarter", "x265_half"])
+def test_more_bytes_bring_it_nearer_to_the_picture(name: str) -> None:
+    picture, baseline = render(95, 97), load_baseline(name)
+    if name == "avif":
+        baseline.options["speed"] = 9  # type: ignore[attr-defined]
+    smallest, largest = len(baseline.compress(picture, 0)), len(baseline.compress(picture, 10**6))
+    target = (smallest + largest) // 2
+    files = [baseline.compress(picture, budget) for budget in (smallest - 1, target, 10**6)]
+    assert smallest == len(files[0]) < len(files[1]) <= target < len(files[2])
+    decoded = [baseline.decompress(file) for file in files]
+    assert {each.shape for each in decoded} == {picture.shape}
+    errors = [np.abs(each.astype(float) - picture).mean() for each in decoded]
+    assert errors[0] > errors[1] > errors[2]
+
+
+@pytest.mark.parametrize("divisor", [2, 3, 16])
+@pytest.mark.parametrize("size", [(64, 48), (65, 47), (17, 31)])
+def test_a_reduced_picture_comes_back_in_its_size_and_takes_one_byte_more(divisor: int, size: tuple[int, int]) -> None:
+    inner = load_baseline("webp")
+    picture = render(*size)
+    data = Reduced(inner, divisor).compress(picture, 10**6)
+    assert Reduced(load_baseline("webp"), divisor).decompress(data).shape == picture.shape
+    small = Image.fromarray(picture).resize((-(-size[1] // divisor), -(-size[0] // divisor)), Image.Resampling.LANCZOS)
+    assert data[:-1] == inner.compress(np.asarray(small), 10**6)
+
+
+def test_what_does_not_exist_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match=r"^There is no baseline 'vtm': choose among jpeg, jpeg_half, "):
+        load_baseline("vtm")
+    with pytest.raises(EvaluationError, match=r"^divisor=17: give 2 to 16\.$"):
+        Reduced(load_baseline("webp"), 17)
+    with pytest.raises(EvaluationError, match=r"^it has no setting 96: give those from 1 to 95, or rates=\.$"):
+        AtSettings(load_baseline("jpeg")).encode(Still("a", tmp_path / "a.png"), 96, tmp_path / "a.jpg")
+
+
+@pytest.fixture
+def of_webp(tmp_path: Path) -> EvaluationSettings:
+    for number in range(2):
+        write_picture(tmp_path / f"pictures/p{number}.png", render(96 + 8 * number, 128))
+    return EvaluationSettings(
+        data=pictures(tmp_path / "pictures", published="kodak"),
+        out=str(tmp_path / "out"),
+        codec=baselines("webp"),
+        baselines=baselines("jpeg", "webp_half"),
+        rates=[0.5, 1.5],
+        metrics=metrics("psnr"),
+        device="cpu",
+        progress=False,
+    )
+
+
+def test_a_baseline_under_test_has_rates_and_the_same_files_as_ours(of_webp: EvaluationSettings) -> None:
+    found = run_evaluation(of_webp)
+    out = Path(str(of_webp.out))
+    content = json.loads((out / "results.json").read_text())
+    assert list(content["codecs"]) == ["webp", "jpeg", "webp_half"]
+    assert content["codec"] == "webp"
+    assert content["checkpoint"] is content["weights_sha256"] is None
+    for result in found[0].results:
+        target = int([0.5, 1.5][result.quality] * result.height * result.width / 8)
+        assert result.bytes <= target == result.target_bytes
+        assert (out / f"files/q{result.quality}/{result.name}.webp").stat().st_size == result.bytes
+        assert (out / f"decoded/q{result.quality}/{result.name}.png").is_file()
+    for other in found[1:]:
+        assert [r.target_bytes for r in other.results] == [r.bytes for r in found[0].results]
+    assert {entry["codec"] for entry in content["bd_rates"]} == {"webp"}
+    for name in ("results.csv", "rate_distortion.png", "pictures.png"):
+        assert (out / name).is_file()
+
+
+def test_a_process_of_its_own_measures_the_same(of_webp: EvaluationSettings, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    bench = replace(Plan(of_webp).start(threads), out=tmp_path)
+    found = [result for item in of_webp.build_data().items() for result in bench(item) if result.codec == "webp"]
+    assert [(r.bytes, r.scores) for r in run_evaluation(of_webp)[0].results] == [(r.bytes, r.scores) for r in found]
+
+
+def test_settings_of_its_own_are_measured_too(of_webp: EvaluationSettings) -> None:
+    settings = replace(of_webp, codec=baselines("jpeg"), baselines={}, rates=None, qualities=[10, 90], limit=1)
+    low, high = run_evaluation(settings)[0].results
+    picture = read_picture(Path(of_webp.data["root"]) / "p0.png")
+    assert low.bytes == len(load_baseline("jpeg").encode_at(Single(picture), 10)[0])
+    assert low.bytes < high.bytes
+    assert low.target_bytes is None
+    with pytest.raises(EvaluationError, match="give rates= alone"):
+        run_evaluation(replace(settings, rates=[0.1]))
