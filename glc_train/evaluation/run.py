@@ -87,9 +87,7 @@ def _rate_points(codec: Any, settings: EvaluationSettings) -> tuple[FileCodec, S
     if levels is not None:
         if settings.rates is not None:
             raise EvaluationError("rates= is of codecs that code to a number of bytes: this one has qualities=.")
-        chosen = qualities if qualities is not None else shown_levels(levels)
-        check_qualities(chosen, levels)
-        return through_files(codec), chosen, None
+        return through_files(codec), qualities if qualities is not None else shown_levels(levels), None
     if qualities is None:
         rates = settings.rates or DEFAULT_RATES
         return through_files(codec), range(len(rates)), rates
@@ -160,6 +158,8 @@ def run_evaluation(settings: EvaluationSettings, codec: Any = None) -> list[Code
     codec_given, codec = codec is not None, codec or plan.load()
     bench = plan.bench(codec)
     _check_fit(bench, items, data, settings)
+    if (levels := getattr(codec, "quality_levels", None)) is not None:
+        check_qualities(bench.qualities, levels)
     facts = settings.facts(data)
     sizes, left_out = readable(items[: settings.limit], settings.strict, settings.progress)
     if left_out:
