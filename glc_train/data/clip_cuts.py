@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
 
-from glc_train.data.clip_store import ClipStore
 from glc_train.data.crops import RandomCrops, channels_first
 from glc_train.media.clip_info import ClipError
+from glc_train.media.pictures import Picture
+
+
+class _Frames(Protocol):
+    """What `ClipStore` offers."""
+
+    def length(self, path: Path) -> int: ...
+
+    def frames(self, path: Path, numbers: Sequence[int]) -> list[Picture]: ...
 
 
 class ClipCuts:
@@ -46,7 +55,7 @@ class ClipCuts:
         self._strides = tuple(strides)
         self._reverse = reverse
 
-    def cut(self, store: ClipStore, path: Path, random: np.random.Generator) -> Tensor:
+    def cut(self, store: _Frames, path: Path, random: np.random.Generator) -> Tensor:
         """Return a sample of the clip at `path`: uint8 (frames, 3, crop_size, crop_size).
 
         Raises: ClipError if the clip cannot be read, or is too short.

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
+import av
 
+from glc_train.data.crops import reduced, reduced_size
 from glc_train.data.file_passes import DecodedCache
+from glc_train.data.frame_index import FrameIndex
 from glc_train.media.clip_colour import Colours
 from glc_train.media.clip_info import ClipError, ClipInfo
 from glc_train.media.clips import frame_files, open_clip, read_frame
 from glc_train.media.pictures import Picture
-from glc_train.media.timeline import timeline_of
+from glc_train.media.timeline import shows_a_frame, timeline_of
 from glc_train.media.video_file import VideoFile, checked_picture
 
 
@@ -30,35 +30,12 @@ class _FolderIndex:
 
 
 @dataclass(frozen=True)
-class _VideoIndex:
-    """times: of the frames in order of display, in units of the stream; empty if the file has none.
-
-    starts: numbers of the frames that decoding can start from, the first 0.
-    """
-
+class _Video:
     info: ClipInfo
-    times: npt.NDArray[np.int64]
-    starts: npt.NDArray[np.int64]
-    count: int
+    index: FrameIndex
 
     def __len__(self) -> int:
-        return self.count
-
-    def segment(self, number: int) -> int:
-        """Which start lies at or before frame `number`."""
-        return int(np.searchsorted(self.starts, number, side="right")) - 1
-
-    def numbers_of(self, segment: int) -> range:
-        """Frames from a start to the next."""
-        end = self.starts[segment + 1] if segment + 1 < len(self.starts) else self.count
-        return range(int(self.starts[segment]), int(end))
-
-    def number_of(self, time: int | None, count: int) -> int:
-        """Number of the frame shown at `time`, -1 if there is none; `count`, decoded since the start, without times."""
-        if not len(self.times):
-            return count
-        number = -1 if time is None else int(np.searchsorted(self.times, time))
-        return number if 0 <= number < self.count and self.times[number] == time else -1
+        return self.index.count
 
 
 class ClipStore:
@@ -75,7 +52,7 @@ class ClipStore:
         cache_mb: MiB of frames kept.
         """
         self._short_side = short_side
-        self._indices: dict[Path, _FolderIndex | _VideoIndex | ClipError] = {}
+        self._indices: dict[Path, _FolderIndex | _Video | ClipError] = {}
         self._cache: DecodedCache[list[Picture]] = DecodedCache(cache_mb)
 
     def length(self, path: Path) -> int:
@@ -96,10 +73,10 @@ class ClipStore:
             raise ClipError(f"{path}: frames of different sizes; a folder holds one clip of one size.")
         return pictures
 
-    def _index(self, path: Path) -> _FolderIndex | _VideoIndex:
+    def _index(self, path: Path) -> _FolderIndex | _Video:
         if path not in self._indices:
             try:
-                self._indices[path] = _FolderIndex(frame_files(path).files) if path.is_dir() else _video_index(path)
+                self._indices[path] = _FolderIndex(frame_files(path).files) if path.is_dir() else _video(path)
             except ClipError as error:
                 self._indices[path] = error
         index = self._indices[path]
@@ -110,15 +87,16 @@ class ClipStore:
     def _folder_frame(self, file: Path) -> Picture:
         kept = self._cache.get(file)
         if kept is None:
-            kept = [self._reduced(read_frame(file))]
+            kept = [reduced(read_frame(file), self._short_side)]
             self._cache.offer(file, kept, kept[0].nbytes)
         return kept[0]
 
-    def _video_frames(self, path: Path, index: _VideoIndex, numbers: Sequence[int]) -> list[Picture]:
+    def _video_frames(self, path: Path, video: _Video, numbers: Sequence[int]) -> list[Picture]:
+        index = video.index
         segments = sorted({index.segment(number) for number in numbers})
-        self._keep(path, index, [segment for segment in segments if self._cache.get((path, segment)) is None])
+        self._keep(path, video, [segment for segment in segments if self._cache.get((path, segment)) is None])
         rest = [number for number in numbers if self._cache.get((path, index.segment(number))) is None]
-        decoded = dict(zip(rest, self._decoded(path, index, rest), strict=True)) if rest else {}
+        decoded = dict(zip(rest, self._decoded(path, video, rest), strict=True)) if rest else {}
         pictures = []
         for number in numbers:
             segment = index.segment(number)
@@ -126,70 +104,43 @@ class ClipStore:
             pictures.append(decoded[number] if kept is None else kept[number - index.numbers_of(segment).start])
         return pictures
 
-    def _keep(self, path: Path, index: _VideoIndex, segments: list[int]) -> None:
+    def _keep(self, path: Path, video: _Video, segments: list[int]) -> None:
         """Decode whole segments into the cache, if they fit."""
-        whole = [number for segment in segments for number in index.numbers_of(segment)]
-        frame_size = 3 * math.prod(self._reduced_size(index.info.height, index.info.width))
+        whole = [number for segment in segments for number in video.index.numbers_of(segment)]
+        frame_size = 3 * math.prod(reduced_size(video.info.height, video.info.width, self._short_side))
         if not whole or not self._cache.fits(len(whole) * frame_size):
             return
         try:
-            pictures = iter(self._decoded(path, index, whole))
+            pictures = iter(self._decoded(path, video, whole))
         except ClipError:  # what is damaged may lie beside the frames asked for
             return
         for segment in segments:
-            length = len(index.numbers_of(segment))
+            length = len(video.index.numbers_of(segment))
             self._cache.offer((path, segment), list(islice(pictures, length)), length * frame_size)
 
-    def _decoded(self, path: Path, index: _VideoIndex, numbers: Sequence[int]) -> list[Picture]:
-        start = index.numbers_of(index.segment(numbers[0])).start
-        pictures: dict[int, Picture] = {}
-        try:
-            pictures = self._decoded_from(start, path, index, numbers)
-        except ClipError:
-            if not start:
-                raise
-        if start and len(pictures) < len(numbers):  # seeking is not exact in every format
-            pictures = self._decoded_from(0, path, index, numbers)
-        if len(pictures) < len(numbers):
-            missing = min(set(numbers) - pictures.keys())
-            raise ClipError(f"{path}: frame {missing} of {index.count} cannot be decoded; re-encode the file.")
-        return [pictures[number] for number in numbers]
+    def _decoded(self, path: Path, video: _Video, numbers: Sequence[int]) -> list[Picture]:
+        start = video.index.start_for(numbers[0])
+        # seeking is not exact in every format
+        return video.index.all_pictures(
+            path, numbers, start, lambda first: self._decoded_from(first, path, video, numbers)
+        )
 
-    def _decoded_from(self, start: int, path: Path, index: _VideoIndex, numbers: Sequence[int]) -> dict[int, Picture]:
-        colours = Colours(index.info.matrix, index.info.full_range)
-        wanted, pictures = set(numbers), {}
+    def _decoded_from(self, start: int, path: Path, video: _Video, numbers: Sequence[int]) -> dict[int, Picture]:
+        colours = Colours(video.info.matrix, video.info.full_range)
+
+        def picture(frame: av.VideoFrame) -> Picture:
+            return reduced(checked_picture(path, frame, video.info, colours), self._short_side)
+
         # one thread: loaders work side by side already
         with VideoFile(path, threads=1) as file:
             if start:
-                file.seek(int(index.times[start]))
-            for count, frame in enumerate(file.frames()):
-                number = index.number_of(frame.pts, count)
-                if number in wanted:
-                    pictures[number] = self._reduced(checked_picture(path, frame, index.info, colours))
-                if number >= numbers[-1]:
-                    break
-        return pictures
-
-    def _reduced(self, picture: Picture) -> Picture:
-        height, width = self._reduced_size(*picture.shape[:2])
-        if (height, width) == picture.shape[:2]:
-            return picture
-        return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
-
-    def _reduced_size(self, height: int, width: int) -> tuple[int, int]:
-        short = min(height, width)
-        if self._short_side is None or short <= self._short_side:
-            return height, width
-        return round(height * self._short_side / short), round(width * self._short_side / short)
+                file.seek(int(video.index.times[start]))
+            return video.index.pictures(numbers, file.frames(since=video.index.time(numbers[0])), picture)
 
 
-def _video_index(path: Path) -> _VideoIndex:
+def _video(path: Path) -> _Video:
     with open_clip(path) as reader:
         info = reader.info
     with VideoFile(path, threads=1) as file:
-        timeline = timeline_of(file.packets())
-    starts = np.flatnonzero(timeline.keys)
-    if not len(starts):  # no times to seek by (raw H.264): frames are counted from the start
-        return _VideoIndex(info, np.empty(0, np.int64), np.zeros(1, np.int64), timeline.count)
-    # what is shown before the first key frame cannot be decoded
-    return _VideoIndex(info, timeline.times[starts[0] :], starts - starts[0], timeline.count - int(starts[0]))
+        timeline = timeline_of(filter(shows_a_frame, file.packets()))
+    return _Video(info, FrameIndex.of(timeline))

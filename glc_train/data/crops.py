@@ -108,6 +108,22 @@ class RandomCrops:
         return self.draw(picture.shape[0], picture.shape[1], random).cut(picture)
 
 
+def reduced(picture: Picture, short_side: int | None) -> Picture:
+    """Return the picture, reduced (bicubic, antialiased) if its shorter side is above `short_side` pixels."""
+    height, width = reduced_size(picture.shape[0], picture.shape[1], short_side)
+    if (height, width) == picture.shape[:2]:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def reduced_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
+    """Height and width of a `reduced` picture."""
+    short = min(height, width)
+    if short_side is None or short <= short_side:
+        return height, width
+    return round(height * short_side / short), round(width * short_side / short)
+
+
 def channels_first(crops: Picture) -> Tensor:
     """(..., H, W, 3) → (..., 3, H, W) over the same bytes, which the device puts in this order faster than a core."""
     return torch.from_numpy(crops).movedim(-1, -3)

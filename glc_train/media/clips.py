@@ -19,7 +19,7 @@ from glc_train.media.pictures import PathLike, Picture, PictureError, read_pictu
 from glc_train.media.raw_video import RawFrames
 from glc_train.media.video_file import VideoFrames
 from glc_train.media.walk import FoundFiles
-from glc_train.media.y4m import check_y4m_length, y4m_matrix
+from glc_train.media.y4m import check_y4m_length, y4m_header, y4m_matrix
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -97,7 +97,7 @@ def open_clip(path: PathLike, size: tuple[int, int] | None = None, fps: Fraction
     if path.suffix.lower() == _RAW_SUFFIX:
         return ClipReader(RawFrames(path, size, fps or DEFAULT_FPS))
     if path.suffix.lower() == ".y4m":
-        return ClipReader(VideoFrames(path, fps, y4m_matrix(path) or "bt709", check_y4m_length))
+        return ClipReader(VideoFrames(path, fps, y4m_matrix(y4m_header(path)), check_y4m_length))
     return ClipReader(VideoFrames(path, fps))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -20,24 +21,29 @@ from glc_train.media.pictures import Picture
 from glc_train.media.timeline import Timeline, shows_a_frame, timeline_of
 
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics, ITU-T H.273 table 3
+_SKIPPED = ("h264",)  # decoders of codecs that say for certain what no other frame is predicted from
 _SMALLEST_HD = 720  # rows from which players take untagged video as BT.709
 
 
 class VideoFile:
     """An opened video file; its frames from the start or from a time on."""
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
-        """Open the file and find its first video stream. threads: of the decoder; 0 takes one for each core.
+    def __init__(self, path: Path, threads: int = 0, data: bytes | None = None) -> None:
+        """Open the file and find its first video stream.
 
+        threads: of the decoder; 0 takes one for each core.
+        data: the bytes of the file, if they are in memory; `path` is its name in messages then.
         Raises: ClipError if the file is missing, is no video or is cut short.
         """
         self.path = path
-        if not path.exists():
+        self._data = data
+        if data is None and not path.exists():
             raise ClipError(f"{path}: no such file; check the path.")
+        # `file:` keeps a colon in the name from being a protocol; playlists may not fetch from elsewhere
+        place, allowed = (f"file:{path}", "file") if data is None else (io.BytesIO(data), "none")
         try:
-            # `file:` keeps a colon in the name from being a protocol; playlists may not fetch from elsewhere
-            self._container = av.open(
-                f"file:{path}", metadata_errors="ignore", container_options={"protocol_whitelist": "file"}
+            self._container: Any = av.open(
+                place, metadata_errors="ignore", container_options={"protocol_whitelist": allowed}
             )
         except Exception as error:  # of FFmpeg, or of PyAV that does not know what FFmpeg found
             raise ClipError(
@@ -82,8 +88,13 @@ class VideoFile:
         """
         if self._index() or self._container.format.name == "yuv4mpegpipe":
             return None
-        with VideoFile(self.path, threads=1) as again:
-            timeline = timeline_of(again.packets())
+        with VideoFile(self.path, 1, self._data) as again:
+            timeline = timeline_of(filter(shows_a_frame, again.packets()))
+        self.check_end(timeline)
+        return timeline
+
+    def check_end(self, timeline: Timeline) -> None:
+        """Raise ClipError if this `timeline` of the file ends before the head says so."""
         stated, rate = self._stated_end(), self.nominal_rate
         if len(timeline.times) and stated is not None and rate:
             ends = float(timeline.end * self.stream.time_base)
@@ -92,7 +103,6 @@ class VideoFile:
                     f"{self.path}: the file is cut short, or damaged: of {stated:.2f} seconds it holds {ends:.2f}; "
                     "fetch or copy it again."
                 )
-        return timeline
 
     def seek(self, time: int) -> None:
         """Go on with the key frame at or before `time`, in units of the stream. Raises: ClipError if that fails."""
@@ -102,22 +112,37 @@ class VideoFile:
             raise ClipError(f"{self.path}: cannot be sought in ({_reason(error)}); re-encode the file.") from error
 
     def packets(self) -> Iterator[av.Packet[Any]]:
-        """Coded frames in the order of the file, undecoded. Raises: ClipError where the file cannot be read on."""
-        try:
-            for packet in self._container.demux(self.stream):
-                if shows_a_frame(packet):
-                    yield packet
-        except Exception as error:
-            raise self._damaged(error) from error
+        """What is coded, in the order of the file, undecoded; in the end a packet without bytes.
 
-    def frames(self, damage: Damage | None = None) -> Iterator[av.VideoFrame]:
-        """Decode from the current position on, in order of display.
-
-        damage: takes note of lost and damaged frames, which else raise ClipError.
         Raises: ClipError where the file cannot be read on.
         """
         try:
-            for packet in self._container.demux(self.stream):
+            yield from self._container.demux(self.stream)
+        except Exception as error:
+            raise self._damaged(error) from error
+
+    def frames(
+        self,
+        damage: Damage | None = None,
+        packets: Iterable[av.Packet[Any]] | None = None,
+        since: int | None = None,
+    ) -> Iterator[av.VideoFrame]:
+        """Decode from the current position on, in order of display.
+
+        damage: takes note of lost and damaged frames, which else raise ClipError.
+        packets: of this file, to be decoded after all that came before is forgotten.
+        since: what is shown before this time, in units of the stream, may be left out, where that saves time.
+        Raises: ClipError where the file cannot be read on.
+        """
+        context = self.stream.codec_context
+        unskipped = since if context.name in _SKIPPED else None
+        if packets is not None:
+            context.flush_buffers()
+        try:
+            for packet in self._container.demux(self.stream) if packets is None else packets:
+                if unskipped is not None:  # before: what no other frame is predicted from
+                    early = packet.pts is not None and packet.pts < unskipped
+                    context.skip_frame = "NONREF" if early else "DEFAULT"
                 if damage:
                     damage.sent(packet)
                 try:
@@ -156,7 +181,8 @@ class VideoFile:
         if streams[0].codec_context is None:
             raise ClipError(f"{self.path}: no decoder for this video; convert it with another program first.")
         self.stream = streams[0]
-        if any(entry.pos + entry.size > self.path.stat().st_size for entry in self._index()):
+        size = self.path.stat().st_size if self._data is None else len(self._data)
+        if any(entry.pos + entry.size > size for entry in self._index()):
             raise ClipError(f"{self.path}: the file is cut short; fetch or copy it again.")
         return self.stream
 

@@ -38,16 +38,19 @@ class Y4mWriter:
         self._file.close()
 
 
-def y4m_matrix(path: Path) -> Matrix | None:
-    """Return the matrix named in a file's header as `Y4mWriter` does; `None` if it is not, or not readable."""
+def y4m_matrix(header: bytes) -> Matrix:
+    """Return the matrix that a file's `header` (or all of it) names as `Y4mWriter` does; else BT.709."""
+    named = re.search(rb"^[^\n]* XMATRIX=(BT601|BT709)\b", header[:_LONGEST_LINE])
+    return "bt601" if named and named[1] == b"BT601" else "bt709"
+
+
+def y4m_header(path: Path) -> bytes:
+    """Return the first line, empty of a file that cannot be read."""
     try:
         with path.open("rb") as file:
-            named = re.search(rb" XMATRIX=(BT601|BT709)\b", file.readline(_LONGEST_LINE))
+            return file.readline(_LONGEST_LINE)
     except OSError:
-        return None
-    if named is None:
-        return None
-    return "bt601" if named[1] == b"BT601" else "bt709"
+        return b""
 
 
 def check_y4m_length(path: Path, first: av.VideoFrame) -> int:

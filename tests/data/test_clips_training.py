@@ -2,7 +2,7 @@
 
 import logging
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -27,12 +27,10 @@ from glc_train.data import (
 )
 from glc_train.data import clip_store as store_module
 from glc_train.data.clip_store import ClipStore
-from glc_train.media import ClipError, open_clip, write_picture
-from glc_train.media.video_file import VideoFile
+from glc_train.media import ClipError, write_picture
 from tests.media.clip_files import encode, grey, noise
 
 LENGTH = 30
-EVERY_EIGHT = {"x264-params": "keyint=8:min-keyint=8:scenecut=0"}  # key frames 0, 8, 16, 24
 
 
 def ramp(height: int = 64, width: int = 96, count: int = LENGTH, step: int = 4) -> list[np.ndarray]:
@@ -101,62 +99,6 @@ def test_places_without_clips_are_refused(tmp_path: Path, root: str, exclude: li
         find_clips(tmp_path / root, exclude)
     with pytest.raises(ClipError, match="the list of folders: no clips"):
         find_clips([])
-
-
-@pytest.mark.parametrize(
-    ("name", "codec", "options"),
-    [
-        ("b_frames.mp4", "libx264", {"g": "8", "bf": "3"}),
-        ("open_gop.mp4", "libx264", {"x264-params": "keyint=8:open-gop=1:bframes=3:scenecut=0"}),
-        ("a.mkv", "libx264", {"g": "8"}),
-        ("a.webm", "libvpx-vp9", {"g": "8"}),
-        ("a.avi", "mpeg4", {"g": "8"}),
-        ("a.ts", "libx264", {"g": "8"}),
-        ("all_intra.mkv", "ffv1", {}),
-        ("a.y4m", "rawvideo", {}),
-        ("no_times.h264", "libx264", {"g": "8"}),
-    ],
-)
-@pytest.mark.parametrize("cache_mb", [0, 10])
-def test_any_frames_of_any_file(tmp_path: Path, name: str, codec: str, options: dict[str, str], cache_mb: int) -> None:
-    path = encode(tmp_path / name, noise(LENGTH, 32, 48), codec, options=options)
-    with open_clip(path) as reader:
-        whole = list(reader)
-    store = ClipStore(None, cache_mb)
-    assert store.length(path) == len(whole) == LENGTH
-    for wanted in (range(13, 18), range(0, 3), range(27, 30), range(1, 29, 9), range(7, 9), range(30)):
-        got = store.frames(path, wanted)
-        np.testing.assert_array_equal(np.stack(got), np.stack([whole[k] for k in wanted]), err_msg=str(wanted))
-
-
-def test_no_more_is_decoded_than_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded: list[int] = []
-
-    def counted(self: VideoFile, *damage: Any) -> Iterator[Any]:
-        for frame in frames(self, *damage):
-            decoded.append(1)
-            yield frame
-
-    path = encode(tmp_path / "a.mp4", noise(LENGTH, 32, 48), options=EVERY_EIGHT)
-    store = ClipStore(None, cache_mb=0)
-    store.length(path)
-    frames = VideoFile.frames
-    monkeypatch.setattr(VideoFile, "frames", counted)
-    store.frames(path, range(18, 20))
-    assert len(decoded) <= 6  # from key frame 16 on, and what the decoder had finished beyond
-    ample = ClipStore(None, cache_mb=1)
-    ample.frames(path, range(18, 20))
-    decoded.clear()
-    ample.frames(path, range(16, 24))
-    assert not decoded
-
-
-def test_the_cache_keeps_its_limit(tmp_path: Path) -> None:
-    path = encode(tmp_path / "a.mp4", noise(LENGTH, 32, 48), options=EVERY_EIGHT)
-    store = ClipStore(None, cache_mb=20 * 32 * 48 * 3 / 2**20)
-    for first in range(0, LENGTH - 3, 3):
-        store.frames(path, range(first, first + 3))
-    assert sum(frame.nbytes for kept in store._cache._kept.values() for frame in kept) == 16 * 32 * 48 * 3
 
 
 def test_samples_are_consecutive_frames(films: Path) -> None:

@@ -262,7 +262,7 @@ def test_whatever_a_decoder_raises_names_the_file(
     with VideoFile(path) as file:
         sound = file._container
         for demux in (fail, lambda stream: [broken_packet]):
-            file._container = SimpleNamespace(demux=demux)  # type: ignore[assignment]
+            file._container = SimpleNamespace(demux=demux)
             with pytest.raises(
                 ClipError, match=rf"^{re.escape(str(path))}: damaged video \([^\n]+\); replace the file"
             ):

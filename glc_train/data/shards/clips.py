@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from glc_train.data.clip_cuts import ClipCuts
-from glc_train.data.clip_store import ClipStore
+from glc_train.data.clip_held import held_clip
 from glc_train.data.shards.index import Member
 from glc_train.data.shards.reader import Files
 from glc_train.data.shards.stream import ShardSource, ShardStream
 from glc_train.data.source import sample_generator
-from glc_train.media.clip_info import ClipError
 from glc_train.media.clips import VIDEO_SUFFIXES
 from glc_train.media.pictures import SUFFIXES, PathLike
 
@@ -55,17 +52,8 @@ class ShardClips(ShardSource):
         super().__init__(ShardStream(root, seed, _clip, reading), seed)
 
     def _cut(self, files: Files, index: int) -> Tensor:
-        with tempfile.TemporaryDirectory(prefix="glc_train-") as folder:  # FFmpeg's libraries read files
-            for suffix, data in files.items():
-                Path(folder, f"clip.{suffix}").write_bytes(data)
-            path = Path(folder)
-            if len(files) == 1 and _ends(suffix, VIDEO_SUFFIXES):
-                path /= f"clip.{suffix}"
-            try:
-                random = sample_generator(self.seed, "shard clip", index)
-                return self._cuts.cut(ClipStore(self._short_side, cache_mb=0), path, random)
-            except ClipError as error:
-                raise ClipError(str(error).replace(f"{folder}/", "").replace(folder, "frames")) from error
+        with held_clip(files, self._short_side) as clip:
+            return self._cuts.cut(clip, clip.name, sample_generator(self.seed, "shard clip", index))
 
 
 def _clip(members: Sequence[Member]) -> list[Member]:

@@ -9,15 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-import numpy as np
-from PIL import Image
-
 from glc_train.data.clip_sources import find_clips
 from glc_train.data.clip_store import ClipStore
+from glc_train.data.crops import reduced
 from glc_train.media.clip_info import ClipError
 from glc_train.media.clip_writer import DEFAULT_CRF, write_clip
 from glc_train.media.clips import frame_files, open_clip
-from glc_train.media.pictures import PathLike, Picture, decode_picture, encode_picture, find_pictures
+from glc_train.media.pictures import PathLike, decode_picture, encode_picture, find_pictures
 
 _LONGEST_STEM = 60
 
@@ -154,13 +152,3 @@ def key_of(number: int, path: Path, part: str = "") -> str:
     """Key of file `number`: unique by the number, legible by the path; WebDataset ends a key at the first dot."""
     stem = re.sub(r"[^A-Za-z0-9_-]+", "_", path.with_suffix("").as_posix())
     return f"{number:08}-{stem[-_LONGEST_STEM:]}{part}"
-
-
-def reduced(picture: Picture, short_side: int | None) -> Picture:
-    """Return the picture, reduced (bicubic, antialiased) if its shorter side is above `short_side` pixels."""
-    height, width = picture.shape[:2]
-    short = min(height, width)
-    if short_side is None or short <= short_side:
-        return picture
-    size = (round(width * short_side / short), round(height * short_side / short))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from glc_train.cli import main as glc
 from glc_train.data import ClipEncoder, MixedCrops, RenderedClips, ShardClips, ShardIndex, write_shards
-from glc_train.media import write_picture
+from glc_train.data.clip_held import held_clip
+from glc_train.media import ClipError, write_picture
+from glc_train.media.pictures import encode_picture
 from tests.media.clip_files import encode, grey
 
 
@@ -81,6 +83,20 @@ def test_clips_too_short_are_named_once_and_replaced(
     assert len(caplog.records) == 2
     assert all("7 frames, too few for samples of 8" in record.getMessage() for record in caplog.records)
     assert all("glc_train-" not in record.getMessage() for record in caplog.records)
+
+
+def test_a_playlist_in_memory_opens_no_file(films: Path) -> None:
+    script = f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{films / 'long.mp4'}\n#EXT-X-ENDLIST\n"
+    with pytest.raises(ClipError, match=r"clip\.ts: not a readable video file"):
+        held_clip({"ts": script.encode()}, None)
+
+
+def test_a_clip_of_frames_of_different_sizes_is_refused() -> None:
+    files = {f"im{k}.png": encode_picture(np.zeros((20, 20 + k, 3), np.uint8), ".png") for k in range(2)}
+    with held_clip(files, None) as clip, pytest.raises(ClipError, match="frames of different sizes"):
+        clip.frames(clip.name, range(2))
+    with held_clip(files | {"im1.png": b"no picture"}, None) as clip, pytest.raises(ClipError, match=r"im1\.png: not"):
+        clip.frames(clip.name, range(2))
 
 
 def test_sets_of_clips_mix(films: Path, tmp_path: Path) -> None:
