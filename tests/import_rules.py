@@ -65,7 +65,9 @@ RULES: dict[str, Rule] = {
             "codecs metrics media data datasets backbones weights errors files processes provenance precision glc_train"
         )
     ),
-    "cli": Rule(_units("codecs bitstream media data datasets weights backbones errors files precision glc_train")),
+    "cli": Rule(
+        _units("codecs bitstream media data datasets weights backbones evaluation errors files precision glc_train")
+    ),
     "demo": Rule(_units("codecs media data errors evaluation interruption metrics training weights")),
     "glc_train": Rule(_units("codecs weights")),
     "__main__": Rule(_units("cli interruption"), only=frozenset()),

@@ -15,7 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from glc_train import __version__
-from glc_train.cli import data
+from glc_train.cli import data, plot
 from glc_train.cli.errors import explain
 from glc_train.errors import is_for_user
 
@@ -121,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     fetch.set_defaults(does="glc_train.backbones:fetch_weights")
 
     data.add_commands(commands)
+    plot.add_command(commands)
     return parser
 
 

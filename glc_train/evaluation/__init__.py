@@ -4,7 +4,8 @@ from glc_train.evaluation.baselines import Baseline, PillowCodec, Reduced, Strea
 from glc_train.evaluation.bd_rate import BDRateError, bd_rate
 from glc_train.evaluation.codecs import Encoded, EncodedFrame, FileCodec, PictureCodec
 from glc_train.evaluation.curves import Curve, compare, load_published, published_datasets
-from glc_train.evaluation.plots import plot_rate_distortion
+from glc_train.evaluation.figures import write_figures
+from glc_train.evaluation.rate_plot import plot_rate_distortion
 from glc_train.evaluation.results import EvaluationError, Result
 from glc_train.evaluation.run import run_evaluation
 from glc_train.evaluation.sets import Clip, Clips, EvaluationSet, Item, Pictures, Still
@@ -39,4 +40,5 @@ __all__ = [
     "plot_rate_distortion",
     "published_datasets",
     "run_evaluation",
+    "write_figures",
 ]

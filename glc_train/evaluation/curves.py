@@ -14,11 +14,11 @@ from glc_train.metrics import TITLES
 
 RATES = {
     "bytes": "bytes on disk",
-    "strings": "bytes, without a container",
-    "estimated": "estimated by the model",
-    "stated": "as its authors state it",
+    "strings": "bytes of its strings",
+    "estimated": "rate estimated",
+    "stated": "rate as stated",
 }
-"""What the rate of a curve counts."""
+"""What the rate of a curve counts, as legends say it: a stated one does not say what, strings have no container."""
 _NOT_METRICS = {
     "quality", "pictures", "sequences", "bpp", "kbps", "estimated_bpp", "ideal_bpp", "rate_gap", "encode_seconds",
     "decode_seconds", "patches", "flicker",
@@ -35,7 +35,7 @@ class Curve:
         rate: what their rate counts, a key of `RATES`.
         source, note: where they come from, and what to bear in mind in comparing them.
         items: how many pictures or clips they are means of; None where that is not known.
-        frames: how many frames of each clip; None of pictures, and where they differ.
+        frames: how many frames of each clip; None of pictures, 0 where they differ.
     """
 
     name: str
@@ -45,6 +45,13 @@ class Curve:
     note: str = ""
     items: int | None = None
     frames: int | None = None
+
+    @property
+    def extent(self) -> str:
+        """How much they are means of, in words."""
+        if self.frames is None:
+            return f"{self.items} pictures"
+        return f"{self.items} clips" + (f" of {self.frames} frames" if self.frames else "")
 
     @property
     def metrics(self) -> list[str]:
@@ -86,12 +93,8 @@ def comparable(ours: Curve, published: Sequence[Curve]) -> tuple[list[Curve], st
     kept = [each for each in published if (each.items, each.frames) == (ours.items, ours.frames)]
     if len(kept) == len(published):
         return kept, None
-    whole = next(each for each in published if each not in kept)
-    noun = "clips" if whole.frames else "pictures"
-    here, there = (
-        f"{each.items} {noun}" + (f" of {each.frames} frames" if each.frames else "") for each in (ours, whole)
-    )
-    return kept, f"Published curves are left out: they are of {there}, these results of {here}."
+    whole = next(each.extent for each in published if each not in kept)
+    return kept, f"Published curves are left out: they are of {whole}, these results of {ours.extent}."
 
 
 def as_curve(results: CodecResults) -> Curve:
@@ -112,7 +115,7 @@ def curve_of_means(name: str, means: Sequence[Mapping[str, Any]], frames: Iterab
         name,
         tuple(points),
         items=counts.pop() if len(counts) == 1 else None,
-        frames=lengths.pop() if len(lengths) == 1 else None,
+        frames=None if not lengths else lengths.pop() if len(lengths) == 1 else 0,
     )
 
 

@@ -1,20 +1,19 @@
-"""What an evaluation shows: rate-distortion and scores over frames as plots, originals beside what was decoded."""
+"""What an evaluation shows: scores over frames as plots, originals beside what was decoded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from glc_train.data import write_panel
-from glc_train.evaluation.curves import Curve, metrics_of
+from glc_train.evaluation.rate_plot import save_figure
 from glc_train.evaluation.results import CodecResults, EvaluationError, Result, finite
 from glc_train.evaluation.sets import Item
-from glc_train.files import printable, replacing
+from glc_train.files import printable
 from glc_train.media import read_picture, write_clip
 from glc_train.media.clip_info import ClipInfo
 from glc_train.metrics import TITLES
@@ -22,47 +21,15 @@ from glc_train.metrics import TITLES
 _LABEL_HEIGHT = 16
 
 
-def _panels(names: Sequence[str], x_label: str, height: float) -> tuple[Figure, Iterable[tuple[str, Axes]]]:
-    figure = Figure(figsize=(4.2 * len(names), height), layout="constrained")
-    axes = [figure.add_subplot(1, len(names), index) for index in range(1, len(names) + 1)]
-    for name, each in zip(names, axes, strict=True):
-        each.set(xlabel=x_label, title=TITLES.get(name, name))
-        each.grid(alpha=0.3)
-    return figure, zip(names, axes, strict=True)
-
-
-def _save(figure: Figure, path: Path, title: str) -> None:
-    figure.suptitle(title, fontsize=9)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=130)
-
-
-def plot_rate_distortion(ours: Sequence[Curve], published: Sequence[Curve], path: Path, title: str = "") -> None:
-    """Draw a PNG with a panel for each metric that any of our curves has; raises `ValueError` where none has.
-
-    Published rates are the models' estimates, ours are bytes on disk: the plot says so.
-    """
-    names = metrics_of(ours)
-    if not names:
-        raise ValueError("There is nothing to plot: no curve has a metric.")
-    figure, panels = _panels(names, "bits per pixel", 3.9)
-    for metric, axes in panels:
-        for number, curve in enumerate([*ours, *published]):
-            rates, values = curve.series(metric)
-            if rates:
-                is_ours = number < len(ours)
-                axes.plot(rates, values, "o-" if is_ours else "x--", label=curve.name, alpha=1 if is_ours else 0.6)
-        axes.legend(fontsize=7)
-    note = "solid: bytes on disk; dashed: published, rate as estimated by the models or stated by their authors"
-    _save(figure, path, f"{title}\n{note}" if published else title)
-
-
 def plot_over_frames(results: Sequence[Result], path: Path) -> None:
     """Draw a PNG with a panel for bytes and for each score of one clip, and a line for each codec and quality."""
     series = [_over_frames(result) for result in results]
     names = [name for name in series[0] if any(value is not None for each in series for value in each[name])]
-    figure, panels = _panels(names, "frame", 3.6)
-    for name, axes in panels:
+    figure = Figure(figsize=(4.2 * len(names), 3.6), layout="constrained")
+    for number, name in enumerate(names, start=1):
+        axes = figure.add_subplot(1, len(names), number)
+        axes.set(xlabel="frame", title=TITLES.get(name, name))
+        axes.grid(alpha=0.3)
         for result, each in zip(results, series, strict=True):
             known = [(number, value) for number, value in enumerate(each[name]) if value is not None]
             if known:
@@ -72,7 +39,8 @@ def plot_over_frames(results: Sequence[Result], path: Path) -> None:
         if name == "bytes":
             axes.set_yscale("log")
             axes.legend(fontsize=6)
-    _save(figure, path, printable(results[0].name))
+    figure.suptitle(printable(results[0].name), fontsize=9)
+    save_figure(figure, path)
 
 
 def _over_frames(result: Result) -> dict[str, list[float | None]]:

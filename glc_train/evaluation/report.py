@@ -13,7 +13,8 @@ from rich.table import Table
 from glc_train.evaluation.curves import Curve, as_curve, comparable, compare, metrics_of
 from glc_train.evaluation.gaps import FIGURES, explain_gaps, metric_facts
 from glc_train.evaluation.output import RESULTS, TIMINGS
-from glc_train.evaluation.plots import plot_over_frames, plot_rate_distortion
+from glc_train.evaluation.plots import plot_over_frames
+from glc_train.evaluation.rate_plot import plot_rate_distortion
 from glc_train.evaluation.results import CodecResults, RunFacts, write_csv, write_json, write_timings
 from glc_train.files import printable
 
