@@ -1,4 +1,11 @@
-"""The command `glc`: pictures and clips to files and back, and what is in a file."""
+"""The command `glc`: pictures and clips to files and back, and what is in a file.
+
+To add a command, write `glc_train/cli/NAME.py` with `add_command(commands)`, which defines its arguments and sets
+`does="MODULE:FUNCTION"` as their default, and call it in `_parser`. The function takes the parsed arguments and returns
+the exit code. It is imported when the command is called, and `NAME.py` itself for every `glc --help`: so what is heavy
+(PyTorch, NumPy, anything that is not of Python's own library) is imported in the function, or the function stands in a
+module of its own.
+"""
 
 from __future__ import annotations
 

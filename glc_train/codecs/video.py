@@ -39,6 +39,8 @@ def _expand_gain(gain: Tensor, levels: int) -> Tensor:
 
     IEEE 754 defines every operation here, in float64 and one by one; `lerp` and `linspace` round as they are compiled.
     """
+    if gain.is_meta:  # no values: to come to the same shape by computing, PyTorch would import its compiler
+        return gain.new_empty((levels, *gain.shape[1:]))
     last, parts = gain.shape[0] - 1, max(levels - 1, 1)
     places = [divmod(level * last, parts) for level in range(levels)]
     low = torch.tensor([row for row, _ in places], device=gain.device)

@@ -33,10 +33,9 @@ class FiniteScalarQuantiser(nn.Module):
         self.channels = channels
         self.project_in = conv1x1(channels, len(levels))
         self.project_out = conv1x1(len(levels), channels)
-        sizes = torch.tensor(levels)
-        self.register_buffer("levels", sizes.view(1, -1, 1, 1), persistent=False)
-        basis = torch.cumprod(torch.cat([torch.ones(1, dtype=torch.int64), sizes[:-1]]), 0)
-        self.register_buffer("basis", basis.view(1, -1, 1, 1), persistent=False)
+        basis = [math.prod(levels[:place]) for place in range(len(levels))]
+        self.register_buffer("levels", torch.tensor(levels).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("basis", torch.tensor(basis).view(1, -1, 1, 1), persistent=False)
 
     levels: Tensor
     basis: Tensor

@@ -34,10 +34,9 @@ class GainTransform(nn.Module):
         super().__init__()
         width = out_channels
         self.first = nn.Sequential(block(in_channels, width), *(block(width) for _ in range(depth - 1)))
-        low, high = torch.tensor(gains).log()
-        rows = torch.linspace(0, 1, quality_levels)
-        gain = torch.exp(low + (high - low) * rows).view(-1, 1, 1, 1)
-        self.gain = nn.Parameter(gain.repeat(1, width, 1, 1))
+        low, high = gains
+        gains_of = [low * (high / low) ** (index / max(1, quality_levels - 1)) for index in range(quality_levels)]
+        self.gain = nn.Parameter(torch.tensor(gains_of).view(-1, 1, 1, 1).expand(-1, width, 1, 1).contiguous())
         self.second = nn.Sequential(*(block(width) for _ in range(depth)))
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:

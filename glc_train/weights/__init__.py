@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from glc_train.codecs import Codec, ImageCodec, VideoCodec
 from glc_train.files import replacing
 from glc_train.precision import resolve
 from glc_train.transform import ImageTransform, VideoTransform
+from glc_train.weights.build import Unfilled
 from glc_train.weights.build import build_any as build_any
 from glc_train.weights.build import build_codec as build_codec
 from glc_train.weights.build import build_video as build_video
@@ -35,19 +37,27 @@ _Module = TypeVar("_Module", bound=torch.nn.Module)
 
 
 def _restored(
-    make: Callable[[], _Module], state: dict[str, Tensor], path: Path, optional: Iterable[str] = ()
+    make: Callable[[], _Module],
+    state: dict[str, Tensor],
+    path: Path,
+    optional: Collection[str] = (),
+    foreign: Collection[str] = (),
 ) -> _Module:
-    """What `make` builds, with `state` in it; it takes no more memory than the file at `path` can account for."""
+    """What `make` builds, with `state` in it; it takes no more memory than the file at `path` can account for.
+
+    Classes of others, which `foreign` names, may look at the values they start from, or use one tensor twice.
+    """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), Unfilled():
             plan = make()
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     compare(plan, state, str(path), optional)
     if sum(tensor.nbytes for tensor in state.values()) > path.stat().st_size:
         raise WeightsError(f"{path} holds tensors that are larger than the file: it is damaged or forged")
-    module = make()
-    load_strictly(module, state, str(path), optional)
+    with nullcontext() if foreign else Unfilled():
+        module = make()
+    load_strictly(module, state, str(path), optional, keep=not foreign)
     return module
 
 
@@ -105,9 +115,11 @@ def load_any_codec(
     dtype = resolve(dtype, device)
     path = existing(path)
     config, state = read_package(path, trusted) if path.suffix == ".safetensors" else read_tables(path, trusted)
-    codec: Codec = (
-        _published_codec(state, path) if config is None else _restored(lambda: build_any(config, trusted), state, path)
-    )
+    codec: Codec
+    if config is None:
+        codec = _published_codec(state, path)
+    else:
+        codec = _restored(lambda: build_any(config, trusted), state, path, foreign=foreign_classes(config))
     codec.compute_dtype = dtype
     return codec.to(device).eval().requires_grad_(False)
 

@@ -2,8 +2,11 @@
 
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
+
+import torch
+from torch.overrides import TorchFunctionMode
 
 from glc_train.autoencoder import VQVAE
 from glc_train.codecs import GOP, Codec, ImageCodec, VideoCodec
@@ -12,6 +15,24 @@ from glc_train.weights.config import Trusted, foreign_class, settings_of
 from glc_train.weights.errors import WeightsError
 
 _Made = TypeVar("_Made")
+
+
+class Unfilled(TorchFunctionMode):
+    """While it is entered, parameters are made without random values, for whoever overwrites all of them at once.
+
+    That saves the time and leaves the generator's state alone. On the `meta` device PyTorch would import its compiler
+    to draw values that do not even exist there: seconds and 150 MB.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """What `func` returns; its first argument as it is, where `func` would fill a parameter."""
+        kwargs = kwargs or {}
+        tensor = args[0] if args else kwargs.get("tensor")
+        module = getattr(func, "__module__", None)
+        filling = func in (torch.Tensor.normal_, torch.Tensor.uniform_) or module == torch.nn.init.__name__
+        return tensor if filling and isinstance(tensor, torch.nn.Parameter) else func(*args, **kwargs)
 
 
 def _part(kind: Callable[..., _Made], name: str, section: Any, trusted: Trusted) -> _Made:

@@ -50,9 +50,17 @@ def _usable(tensor: Tensor, dtype: torch.dtype) -> bool:
 
 
 def load_strictly(
-    module: torch.nn.Module, state: Mapping[str, Tensor], source: str, optional: Iterable[str] = ()
+    module: torch.nn.Module, state: Mapping[str, Tensor], source: str, optional: Iterable[str] = (), keep: bool = False
 ) -> None:
     """Loads `state` (any float type) into `module`.
+
+    Args:
+        module: on any device.
+        state: tensors by name.
+        source: what errors name.
+        optional: names that `state` may lack.
+        keep: let the module keep the tensors of `state`, such as those that are mapped from a file, instead of copies,
+            if it takes all of them as they are; the module is then where they are.
 
     Raises:
         WeightsError: names every missing, unexpected, mis-shaped and mis-typed tensor, else every one with values that
@@ -66,4 +74,5 @@ def load_strictly(
             f"{source} is damaged, or its training diverged: values that are infinite, NaN or impossible counts in "
             f"{_listed(bad)}; take an earlier checkpoint, or the file from where it was made once more."
         )
-    module.load_state_dict(dict(state), strict=False)
+    keep = keep and all(t.dtype == own[name].dtype and t.is_contiguous() for name, t in state.items())
+    module.load_state_dict(dict(state), strict=False, assign=keep)

@@ -1,0 +1,115 @@
+"""What the programs import, and what a small picture costs: measured in processes of their own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from glc_train.data import render_picture
+from glc_train.media import write_picture
+from glc_train.weights import build_codec, build_video, load_codec, save_codec
+
+# Prints what was imported that is no part of Python, and the growth of the peak of memory in MiB (macOS counts bytes).
+REPORT = """
+import json, resource, sys
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+{first}
+modules, memory = set(sys.modules), peak()
+from glc_train.__main__ import main
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["glc", *arguments]
+    try:
+        assert main() == 0
+    except SystemExit:
+        pass
+    print(flush=True)
+growth = peak() - memory
+new = sorted({{name for name in sys.modules.keys() - modules if name.partition(".")[0] not in sys.stdlib_module_names}})
+print(json.dumps([new, growth]), flush=True)
+"""
+
+# What `glc` takes from other libraries to code pictures and clips. Their own parts in C have names of their own.
+LIBRARIES = {"PIL", "av", "constriction", "einops", "glc_train", "numpy", "rich", "safetensors", "simplejpeg", "torch"}
+COMPILED = ("_cython_", "cython_runtime", "_sysconfigdata")
+# PyTorch's compiler, and what symbolic shapes are computed with: seconds and 150 MB for nothing.
+COMPILER = {"torch._dynamo", "torch._inductor", "torch.fx.experimental.symbolic_shapes", "sympy", "triton"}
+
+
+def imports(commands: list[list[str]], first: str = "", cwd: Path | None = None) -> tuple[set[str], float]:
+    """Modules that the commands import after `first`, and the growth of the peak of memory in MiB."""
+    program = [sys.executable, "-c", REPORT.format(first=first), json.dumps(commands)]
+    done = subprocess.run(program, capture_output=True, text=True, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    modules, growth = json.loads(done.stdout.splitlines()[-1])
+    return set(modules), growth
+
+
+def test_help_version_and_wrong_arguments_need_no_library() -> None:
+    names = ("compress", "decompress", "info", "fetch-weights", "data", "data prepare", "data list", "data shard")
+    commands = [["--help"], ["--version"], [], ["nonsense"], ["compress", "--quality", "high"]]
+    modules, _ = imports([*commands, *([*name.split(), "--help"] for name in names)])
+    assert {name.partition(".")[0] for name in modules} == {"glc_train"}
+
+
+@pytest.fixture
+def video(repository: Path, tmp_path: Path) -> Path:
+    def section(name: str) -> Any:
+        return OmegaConf.to_container(OmegaConf.load(repository / "conf/model" / name))
+
+    config = {"image": section("tiny.yaml"), "transform": section("video/tiny.yaml")}  # quality levels: 4 and 64
+    save_codec(build_video(config), config, tmp_path / "video.safetensors")
+    return tmp_path / "video.safetensors"
+
+
+def test_coding_imports_neither_training_nor_a_compiler(video: Path, tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    for number in range(2):
+        write_picture(tmp_path / f"frames/{number}.png", render_picture(64, 64, number))
+    modules, growth = imports(
+        [
+            ["compress", "frames/0.png", "0.glc"],
+            ["info", "0.glc"],
+            ["decompress", "0.glc", "0.png"],
+            ["compress", "frames", "clip.glcv", "--weights", str(video)],
+            ["decompress", "clip.glcv", "clip.mp4", "--weights", str(video)],
+        ],
+        "import torch",
+        tmp_path,
+    )
+    assert (tmp_path / "0.png").exists()
+    assert (tmp_path / "clip.mp4").exists()
+    tops = {name.partition(".")[0] for name in modules if not name.startswith(COMPILED)}
+    assert tops <= LIBRARIES
+    assert not modules & COMPILER
+    assert {name.split(".")[1] for name in modules if name.startswith("glc_train.")} == {
+        "__main__", "autoencoder", "bitstream", "cli", "codecs", "errors", "files", "interruption", "layers", "media",
+        "pickles", "pixels", "precision", "transform", "weights",
+    }  # fmt: skip
+    # The installed weights are 49 MB in 16 bits; the networks, their exact copies and the mapped file take thrice that.
+    assert growth < 320
+
+
+def test_loading_draws_no_numbers_and_keeps_whole_weights_where_they_are(repository: Path, tmp_path: Path) -> None:
+    config: Any = OmegaConf.to_container(OmegaConf.load(repository / "conf/model/tiny.yaml"))
+    saved = build_codec(config)
+    for half, mapped in ((False, True), (True, False)):
+        path = tmp_path / f"{half}.safetensors"
+        save_codec(saved, config, path, half=half)
+        torch.manual_seed(5)
+        before = torch.get_rng_state()
+        codec = load_codec(path)
+        assert torch.equal(torch.get_rng_state(), before)
+        state = codec.state_dict().values()
+        span = max(t.data_ptr() + t.nbytes for t in state) - min(t.data_ptr() for t in state)
+        assert (span == sum(t.nbytes for t in state)) == mapped  # side by side, as in the file
+        content = path.read_bytes()
+        for (name, ours), theirs in zip(codec.named_parameters(), saved.parameters(), strict=True):
+            assert torch.equal(ours, theirs.half().float() if half else theirs), name
+            ours.fill_(0.0)
+        assert path.read_bytes() == content  # what is done to the codec stays in memory
