@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,32 @@ from glc_train.metrics.fidelity import check_pair
 SMALLEST_SIDE = 32  # the trunks halve a picture four to five times
 
 
+class _Trunk:
+    """Features of pictures; those of the last original are kept, since it is compared at several qualities.
+
+    They take most of the time. `next_is_original` says that the next call is of an original.
+    """
+
+    def __init__(self, features: Callable[[Tensor], Any]) -> None:
+        self.features = features
+        self.next_is_original = False
+        self.kept: tuple[Tensor, Any] | None = None
+
+    def __call__(self, x: Tensor) -> Any:
+        is_original, self.next_is_original = self.next_is_original, False
+        if is_original and self.kept is not None and torch.equal(x, self.kept[0]):
+            return self.kept[1]
+        if is_original:
+            self.kept = None  # so that not two are in memory
+        found = self.features(x)
+        if is_original:
+            self.kept = x, found
+        return found
+
+
 class _Perceptual(nn.Module):
     network: nn.Module
+    trunk: _Trunk
     package: ClassVar[str]  # that computes it
     signed: bool  # whether the network takes [-1, 1]
 
@@ -26,6 +51,7 @@ class _Perceptual(nn.Module):
         if min(original.shape[-2:]) < SMALLEST_SIDE:
             return None
         a, b = (2 * x.float() - 1 if self.signed else x.float() for x in (original, decoded))
+        self.trunk.next_is_original = True
         value: Tensor = self.network(a, b)
         return value.reshape(-1)
 
@@ -40,7 +66,8 @@ class LPIPS(_Perceptual):
 
     def __init__(self, net: Literal["alex", "vgg"] = "alex", folder: Path | str | None = None) -> None:
         super().__init__()
-        self.network = load_lpips(net, folder)
+        self.network: Any = load_lpips(net, folder)
+        self.trunk = self.network.net.forward = _Trunk(self.network.net.forward)
 
 
 class DISTS(_Perceptual):
@@ -53,4 +80,5 @@ class DISTS(_Perceptual):
 
     def __init__(self, folder: Path | str | None = None) -> None:
         super().__init__()
-        self.network = load_dists(folder)
+        self.network: Any = load_dists(folder)
+        self.trunk = self.network.forward_once = _Trunk(self.network.forward_once)

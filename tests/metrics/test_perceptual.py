@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,3 +82,26 @@ def test_metrics_of_ones_own_and_of_torchmetrics_are_measured() -> None:
         PictureMetrics({"map": lambda original, decoded: decoded - original}).measure(a, a)
     with pytest.raises(ValueError, match="uint8"):
         metrics.measure(np.zeros((8, 8, 3)), np.zeros((8, 8, 3)))
+
+
+def test_an_original_goes_through_the_network_once_for_all_qualities(backbone_folder: Path | None) -> None:
+    pictures = [render(64, 64), render(64, 80)[:, 16:]]
+    for metric in (LPIPS(folder=backbone_folder), LPIPS("vgg", backbone_folder), DISTS(backbone_folder)):
+        plain, passes = metric.trunk.features, []
+        figures = []
+
+        def counted(x: Tensor, plain: Any = plain, passes: list[Tensor] = passes) -> Any:
+            passes.append(x)
+            return plain(x)
+
+        metric.trunk.features = counted
+        for picture in pictures:
+            for step in (48, 24):
+                # anew, as they are read
+                original, decoded = to_tensor(picture.copy()), to_tensor(coarsen(picture, step))
+                figures.append(metric(original, decoded).item())
+        assert len(passes) == 2 * 3
+        for kept, picture, step in zip(figures, (0, 0, 1, 1), (48, 24, 48, 24), strict=True):
+            metric.trunk.kept = None
+            original, decoded = to_tensor(pictures[picture]), to_tensor(coarsen(pictures[picture], step))
+            assert metric(original, decoded).item() == kept
