@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import platform
 import shlex
@@ -30,6 +32,15 @@ def commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return run.stdout.strip() or None if run.returncode == 0 else None
+
+
+@functools.cache
+def program_sha256() -> str:
+    """SHA-256 that stands for the sources of this package, whether they are in a commit or not."""
+    folder, total = Path(__file__).parent, hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        total.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()
 
 
 def command() -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from glc_train.errors import is_for_user
 from glc_train.evaluation.codecs import Encoded, FileCodec
 from glc_train.evaluation.details import DETAILS, write_details
+from glc_train.evaluation.kept import Kept
 from glc_train.evaluation.plots import write_side_by_side
 from glc_train.evaluation.results import CODEC, EvaluationError, FrameResult, Result, mean
 from glc_train.evaluation.sets import Item, Still
@@ -45,6 +46,7 @@ class Bench:
         save_pictures: whether to keep decoded pictures, and write clips side by side.
         advance: called after each frame.
         warm: whether the codec has coded anything, so that the next measured time is one as the others.
+        kept: results of an evaluation that was killed, and where those of this one are kept.
     """
 
     codec: FileCodec
@@ -58,6 +60,7 @@ class Bench:
     save_pictures: bool = True
     advance: Callable[[], object] = lambda: None
     warm: bool = False
+    kept: Kept | None = None
 
     def __call__(self, item: Item) -> list[Result]:
         """Results of the codec, then of each baseline, each by quality.
@@ -68,14 +71,14 @@ class Bench:
         if self.rates is not None:
             pixels = _count_pixels(item)
             within = [int(rate * pixels / 8) for rate in self.rates]
-            results = [self._measure(item, self.name, quality, within[quality], True) for quality in self.qualities]
+            results = [self._result(item, self.name, quality, within[quality], True) for quality in self.qualities]
         else:
             if not self.warm:
                 self._warm_up(item)
-            results = [self._measure(item, self.name, quality, quality) for quality in self.qualities]
+            results = [self._result(item, self.name, quality, quality) for quality in self.qualities]
         targets = {result.quality: result.bytes for result in results}
         for name in self.baselines:
-            results += [self._measure(item, name, quality, targets[quality], True) for quality in self.qualities]
+            results += [self._result(item, name, quality, targets[quality], True) for quality in self.qualities]
         if self.save_pictures and not item.still:
             self._show(item, results)
         return results
@@ -104,11 +107,25 @@ class Bench:
     def _file(self, item: Item, name: str, quality: int) -> Path:
         return self._folder(name) / "files" / f"q{quality}" / f"{item.name}{self._named(name).suffix}"
 
-    def _measure(self, item: Item, name: str, quality: int, level: int, within: bool = False) -> Result:
-        """`within`: the level is a number of bytes."""
-        file = self._file(item, name, quality)
+    def _decoded(self, item: Item, name: str, quality: int) -> Path:
+        return self._folder(name) / "decoded" / f"q{quality}" / f"{item.name}.png"
+
+    def _result(self, item: Item, name: str, quality: int, level: int, within: bool = False) -> Result:
+        """The kept result where its files are still there, or else what is measured; `within`: `level` is bytes."""
+        found = None if self.kept is None else self.kept.find(item, name, quality)
+        if found is not None and found.target_bytes in (None, level):
+            file, decoded = self._file(item, name, quality), self._decoded(item, name, quality)
+            whole = file.exists() and file.stat().st_size == found.bytes
+            if whole and (not item.still or not self.save_pictures or decoded.exists()):
+                return found
+        result = self._measure(item, name, quality, level, within)
+        if self.kept is not None:
+            self.kept.keep(item, result)
+        return result
+
+    def _measure(self, item: Item, name: str, quality: int, level: int, within: bool) -> Result:
+        file, keep = self._file(item, name, quality), self._decoded(item, name, quality)
         file.parent.mkdir(parents=True, exist_ok=True)
-        keep = self._folder(name) / "decoded" / f"q{quality}" / f"{item.name}.png"
         try:
             encoded = self._named(name).encode(item, level, file)
             frames, (height, width), seconds = self._compare(item, file, name, encoded, keep)

@@ -17,7 +17,7 @@ RESULTS = "results.json"
 TIMINGS = "timings.json"
 _WRITTEN = (
     RESULTS, TIMINGS, "results.csv", "report.html", "rate_distortion.png", "pictures.png", "files", "decoded",
-    "details", "originals", "baselines", "frames", "clips",
+    "details", "originals", "baselines", "frames", "clips", "measured",
 )  # fmt: skip
 _WITHOUT_EFFECT = ("ckpt", "trusted", "out", "overwrite", "strict", "progress", "workers")  # on the results
 _LONGEST_NAME = 100

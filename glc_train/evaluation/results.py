@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import hashlib
 import io
 import json
 import math
@@ -286,6 +287,11 @@ class RunFacts:
     metrics: Mapping[str, MetricSource] = field(default_factory=dict)
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def fingerprint(self, settings: str) -> str:
+        """SHA-256 of all that can change a figure, but for the data and this program's sources."""
+        facts = {name: value for name, value in asdict(self).items() if name not in ("command", "commit")}
+        return hashlib.sha256(json.dumps([settings, facts]).encode()).hexdigest()
 
 
 def write_json(path: Path, facts: RunFacts, codecs: Sequence[CodecResults], bd_rates: Sequence[Any] = ()) -> None:

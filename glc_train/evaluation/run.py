@@ -15,8 +15,9 @@ from glc_train.codecs import shown_levels
 from glc_train.evaluation.baselines import AtSettings, Baseline
 from glc_train.evaluation.codecs import FileCodec, through_files
 from glc_train.evaluation.curves import load_published
+from glc_train.evaluation.kept import Kept
 from glc_train.evaluation.measure import Bench
-from glc_train.evaluation.output import claim_folder
+from glc_train.evaluation.output import SETTINGS, claim_folder
 from glc_train.evaluation.plots import write_picture_grid
 from glc_train.evaluation.report import write_report
 from glc_train.evaluation.results import CodecResults, EvaluationError, LeftOut, Result
@@ -38,6 +39,7 @@ class Plan:
     settings: EvaluationSettings
     weights_sha256: str | None = None
     out: Path = Path()
+    kept: Kept | None = None
 
     def load(self) -> Any:
         """The codec under test. Raises WeightsError or EvaluationError where there is none."""
@@ -70,6 +72,7 @@ class Plan:
             baselines={name: through_files(each) for name, each in baselines.items()},
             features=None if network is None else PatchFeatures(network, settings.patch_size, device=device),
             save_pictures=settings.save_pictures,
+            kept=self.kept,
         )
 
     def start(self, threads: int) -> Bench:
@@ -146,7 +149,8 @@ def run_evaluation(settings: EvaluationSettings, codec: Any = None) -> list[Code
 
     Raises:
         EvaluationError, PictureError, ClipError, WeightsError, BackboneError: each with a sentence that says what to
-            change. Where a picture or clip could not be measured, after the results of the others are written.
+            change. Where a picture or clip could not be measured, after the results of the others are written; they
+            are kept, and the same evaluation again measures those alone that it lacks.
     """
     data = settings.build_data()
     items = data.items()
@@ -169,15 +173,16 @@ def run_evaluation(settings: EvaluationSettings, codec: Any = None) -> list[Code
         check_patch_count(data.name, patches, settings.patch_size)
     items = list(sizes)
     out = claim_folder(settings, facts)
-    plan = replace(plan, weights_sha256=facts.weights_sha256, out=out)
-    measured, failed = _measure_all(items, plan, replace(bench, out=out), own=codec_given)
+    facts = replace(facts, metrics=bench.sources())
+    kept = None if codec_given else Kept(out, facts.fingerprint((out / SETTINGS).read_text(encoding="utf-8")))
+    plan = replace(plan, weights_sha256=facts.weights_sha256, out=out, kept=kept)
+    measured, failed = _measure_all(items, plan, replace(bench, out=out, kept=kept), own=codec_given)
     for leftover in out.rglob(".writing-*"):  # of a process that was killed
         discard(leftover)
     names = (bench.name, *bench.baselines)
     results = [CodecResults(name, tuple(r for r in measured if r.codec == name)) for name in names]
     if measured:
-        facts = replace(facts, metrics=bench.sources(), left_out=(*left_out, *failed))
-        write_report(out, facts, results, published)
+        write_report(out, replace(facts, left_out=(*left_out, *failed)), results, published)
         if settings.save_pictures and results[0].stills:
             known = {result.name for result in measured}
             write_picture_grid([i for i in items if i.name in known], results[0], out / "decoded", out / "pictures.png")
@@ -185,4 +190,6 @@ def run_evaluation(settings: EvaluationSettings, codec: Any = None) -> list[Code
         reasons = "; ".join(f"{each.name}: {each.reason}" for each in failed)
         noun = "pictures" if items[0].still else "clips"
         raise EvaluationError(f"{len(failed)} of {len(items)} {noun} could not be measured: {reasons}")
+    if kept is not None:
+        kept.forget()
     return results
