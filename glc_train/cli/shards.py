@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from glc_train.cli.errors import CommandError
 
@@ -34,6 +34,10 @@ def add_commands(commands: Any) -> None:
         "shards", nargs="+", metavar="URL", help="a folder, shards, or patterns such as URL/{000..127}.tar"
     )
     index.add_argument("--out", type=Path, metavar="FILE", help="default: index.safetensors beside local shards")
+    index.add_argument(
+        "--storage", action="append", default=[], metavar="OPTION=VALUE",
+        help="of the file system, such as anon=true or client_kwargs.endpoint_url=URL of s3; may be repeated",
+    )  # fmt: skip
     index.set_defaults(does=f"{__name__}:_index")
     for command in (shard, index):
         jobs = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
@@ -66,6 +70,15 @@ def _shard(args: argparse.Namespace) -> int:
 def _index(args: argparse.Namespace) -> int:
     from glc_train.data import index_shards
 
-    index = index_shards(args.shards, args.out, args.jobs)
+    index = index_shards(args.shards, args.out, args.jobs, _storage_options(args.storage))
     print(f"{index.url}: {len(index)} samples in {len(index.urls)} shards")
     return 0
+
+
+def _storage_options(given: list[str]) -> dict[str, object]:
+    """As `data.train.reading.storage.OPTION=VALUE` are in a training."""
+    from omegaconf import OmegaConf
+
+    if wrong := [each for each in given if not each.partition("=")[0] or "=" not in each]:
+        raise CommandError(f"--storage {wrong[0]}: give OPTION=VALUE, such as anon=true.")
+    return cast(dict[str, object], OmegaConf.to_container(OmegaConf.from_dotlist(given)))

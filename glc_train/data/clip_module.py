@@ -100,6 +100,7 @@ class ClipDataModule(StreamDataModule):
         val_frames: int = 8,
         val_max_side: int = 512,
         num_workers: int | None = None,
+        prefetch: int = 2,
         seed: int = 0,
     ) -> None:
         """Keep the settings; files are looked for in `setup`.
@@ -110,10 +111,10 @@ class ClipDataModule(StreamDataModule):
         val_clips: at most this many, the first by name of those that can be read.
         val_frames: at most this many of each, the first.
         val_max_side: pixels, at least 64.
-        num_workers: loader processes; see `StreamDataModule`.
+        num_workers, prefetch: see `StreamDataModule`.
         Raises: ValueError for numbers out of range.
         """
-        super().__init__(batch_size, num_workers, seed)
+        super().__init__(batch_size, num_workers, prefetch, seed)
         if min(crop_size, frames, val_clips, val_frames) < 1:
             raise ValueError(
                 "crop_size, frames, val_clips and val_frames must be positive; got "

@@ -130,21 +130,24 @@ class StreamDataModule(lightning.LightningDataModule):
     gets the batch that the uninterrupted run would have got, also if batch size, workers or ranks have changed.
     """
 
-    def __init__(self, batch_size: int, num_workers: int | None, seed: int) -> None:
+    def __init__(self, batch_size: int, num_workers: int | None, prefetch: int, seed: int) -> None:
         """Keep the settings; files are looked for in `setup`.
 
         batch_size: samples a rank and step.
         num_workers: loader processes, each with its own cache; 0 loads in the training process; `None`: 0 on a CPU,
             on a GPU as many as a process has cores, at most 8.
+        prefetch: batches that each loader process has ready.
         Raises: ValueError for numbers out of range.
         """
         super().__init__()
-        if batch_size < 1 or (num_workers is not None and num_workers < 0):
+        if min(batch_size, prefetch) < 1 or (num_workers is not None and num_workers < 0):
             raise ValueError(
-                f"batch_size must be positive and num_workers at least 0; got {batch_size} and {num_workers}."
+                "batch_size and prefetch must be positive and num_workers at least 0; "
+                f"got {batch_size}, {prefetch} and {num_workers}."
             )
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.prefetch = prefetch
         self.seed = seed
         self._next_sample = 0
         self._batches: CropBatches | None = None
@@ -188,13 +191,15 @@ class StreamDataModule(lightning.LightningDataModule):
         on_gpu, workers = False, 0
         if self.trainer is not None and self.trainer.strategy.root_device.type == "cuda":
             on_gpu, workers = True, min(_MOST_WORKERS, suggested_max_num_workers(self.trainer.num_devices))
+        workers = workers if self.num_workers is None else self.num_workers
         ending = shared_flags(1)
         Finalize(None, ending.fill_, args=(True,), exitpriority=1)  # before multiprocessing ends its children
         # the one iterator lasts as long as the run; workers that outlived it would not see where the next one starts
         return DataLoader(
             self._batches,
             batch_size=None,
-            num_workers=workers if self.num_workers is None else self.num_workers,
+            num_workers=workers,
+            prefetch_factor=self.prefetch if workers else None,
             pin_memory=on_gpu,
             worker_init_fn=partial(_leave_signals_to_parent, ending),
         )
@@ -257,6 +262,7 @@ class PictureDataModule(StreamDataModule):
         val_pictures: int = 8,
         val_max_side: int = 512,
         num_workers: int | None = None,
+        prefetch: int = 2,
         seed: int = 0,
     ) -> None:
         """Keep the settings; files are looked for in `setup`.
@@ -267,9 +273,10 @@ class PictureDataModule(StreamDataModule):
         val_pictures: at most this many, the first by name of those that can be read. val_max_side: pixels, at least 64.
         num_workers: loader processes, each with its own cache; 0 loads in the training process; `None`: 0 on a CPU,
             on a GPU as many as a process has cores, at most 8.
+        prefetch: batches that each loader process has ready.
         Raises: ValueError for numbers out of range.
         """
-        super().__init__(batch_size, num_workers, seed)
+        super().__init__(batch_size, num_workers, prefetch, seed)
         if crop_size < 1 or val_pictures < 1:
             raise ValueError(f"crop_size and val_pictures must be positive; got {crop_size} and {val_pictures}.")
         check_val_max_side(val_max_side)

@@ -73,8 +73,13 @@ def test_loaders_send_bytes_and_suit_the_device(folder: Path) -> None:
     loader = data.train_dataloader()
     assert loader.pin_memory
     assert 1 <= loader.num_workers <= 8
+    assert loader.prefetch_factor == 2
+    data.prefetch = 5
+    assert data.train_dataloader().prefetch_factor == 5
     data.num_workers = 0
     assert data.train_dataloader().num_workers == 0
+    with pytest.raises(ValueError, match="prefetch must be positive"):
+        module(folder, prefetch=0)
 
 
 def _stop_at_an_error(folder: Path) -> None:

@@ -5,8 +5,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.web_server import answering
 
 
 @dataclass
@@ -92,14 +94,8 @@ def handler_of(web: Web) -> type[BaseHTTPRequestHandler]:
 def serve(files: dict[str, bytes]) -> Iterator[Web]:
     """Serve `files` on a port of this machine."""
     web = Web(files)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(web))
-    web.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield web
-    finally:
-        web.ended.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with answering(handler_of(web)) as web.url:
+        try:
+            yield web
+        finally:
+            web.ended.set()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -9,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
-from moto.server import ThreadedMotoServer
 
+from tests.data.shards.s3 import serve_s3
 from tests.data.shards.shard_files import number_shards
 from tests.data.shards.store import serve
 from tests.training_harness import curve_overrides, train_process
@@ -31,16 +31,9 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         with serve(folder / "shards") as served:
             yield [f"data.train.root={served.url}"]
         return
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    system = fsspec.filesystem("s3", key="name", secret="word", client_kwargs={"endpoint_url": url})
-    system.mkdir("bucket")
-    system.put(f"{folder}/shards", "bucket", recursive=True)
-    account = f"{{key: name, secret: word, client_kwargs: {{endpoint_url: '{url}'}}}}"
-    yield ["data.train.root=s3://bucket/shards", f"data.train.reading.storage={account}"]
-    server.stop()
+    with serve_s3(folder / "shards") as (url, storage):
+        account = re.sub(r'"(\w+)":', r"\1:", json.dumps(storage))  # as Hydra has it
+        yield [f"data.train.root={url}", f"data.train.reading.storage={account}"]
 
 
 class Run:

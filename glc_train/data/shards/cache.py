@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Collection
+import zlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock
 
 from glc_train.data.shards.errors import ShardError
 
 logger = logging.getLogger(__name__)
 
 _SUFFIX = ".shard"
+_LOCKS = 256  # files to lock; a run of samples has one of them
 _UNUSED = 600.0  # seconds after which the shards of other data sets make way
 _TOUCHED_EVERY = 60.0  # seconds
 _MEASURED_EVERY = 100  # times while the cache fills
@@ -59,8 +64,11 @@ class ShardCache:
 
     def write(self, sha256: str, start: int, data: bytes) -> None:
         """Keep `data`, which lies at `start` of a shard, if there is room."""
-        if not self._has_room(len(data)):
-            return
+        if self.reserve(len(data)):
+            self.write_reserved(sha256, start, data)
+
+    def write_reserved(self, sha256: str, start: int, data: bytes) -> None:
+        """Keep `data`, for which room was reserved."""
         try:
             file = os.open(self._path(sha256), os.O_WRONLY | os.O_CREAT, 0o666)
             try:
@@ -71,10 +79,26 @@ class ShardCache:
             logger.warning("%s: nothing more is kept (%s).", self._folder, error.strerror or error)
             self._full_until = float("inf")
 
+    @contextmanager
+    def alone(self, sha256: str, start: int) -> Iterator[None]:
+        """Keep other threads and processes from fetching the same bytes from `start` on, for as long as the block."""
+        try:
+            number = zlib.crc32(f"{sha256} {start}".encode()) % _LOCKS
+            lock = FileLock(self._folder / f".lock-{number:03}")
+            lock.acquire()
+        except OSError:  # a folder that is only read
+            yield
+            return
+        try:
+            yield
+        finally:
+            lock.release()
+
     def _path(self, sha256: str) -> Path:
         return self._folder / f"{sha256}{_SUFFIX}"
 
-    def _has_room(self, size: int) -> bool:
+    def reserve(self, size: int) -> bool:
+        """Whether there is room for `size` more bytes, which are then to be written."""
         self._left -= size
         if self._left >= 0:
             return True

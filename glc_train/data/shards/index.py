@@ -175,6 +175,21 @@ class ShardIndex:
             Member(self._suffixes[files["suffix"][k]], *place) for k, place in zip(found, places, strict=True)
         ]
 
+    def run(self, number: int, size: int) -> tuple[int, int]:
+        """Return where in its shard the run of samples about sample `number` begins and ends.
+
+        A run has the samples that begin in the same piece, one of the pieces of `size` bytes that the shard is cut in.
+        Raises: ShardError if damaged.
+        """
+        shard = int(np.searchsorted(self.ends, number, side="right"))
+        first, files = self._rows(shard)
+        pieces = files["offset"][first[:-1] - first[0]] // size
+        inner = number - int(self.ends[shard] - self.counts[shard])
+        same = np.flatnonzero(pieces == pieces[inner])
+        of_run = slice(int(first[same[0]] - first[0]), int(first[same[-1] + 1] - first[0]))
+        offsets, sizes = (files[key][of_run].astype(np.int64) for key in ("offset", "size"))
+        return int(offsets.min()), int((offsets + sizes).max())
+
     def _read_rows(self, shard: int) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.generic]]]:
         end = int(self.ends[shard])
         first = self._file.get_slice("first")[end - int(self.counts[shard]) : end + 1]

@@ -28,6 +28,8 @@ class ShardReading:
         window: shards whose samples are shuffled among each other.
         cache: folder on a local disk in which fetched samples are kept, for all processes of a machine; `None`: not.
         cache_gb: GB (10^9 bytes) that the folder may take.
+        run_mb: with a cache, samples that begin in the same so many MB (10^6 bytes) of a shard are fetched by one
+            request; 0: each by its own.
         ahead_mb: MB (10^6 bytes) of samples fetched beforehand, in each process that loads.
         connections: fetches at the same time, in each process that loads.
         max_bad: the run stops when more than this share of all samples was found unusable.
@@ -38,6 +40,7 @@ class ShardReading:
     window: Annotated[int, Field(ge=1)] = 16
     cache: str | None = None
     cache_gb: Annotated[float, Field(gt=0)] = 100.0
+    run_mb: Annotated[float, Field(ge=0)] = 0.0
     ahead_mb: Annotated[float, Field(gt=0)] = 64.0
     connections: Annotated[int, Field(ge=1)] = 16
     max_bad: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -52,11 +55,14 @@ class SampleReader:
     ) -> None:
         """Read samples of `index`; `choose` picks the files, in the order of the shard; none makes a bad sample.
 
-        Raises: ShardError if the cache cannot be made.
+        Raises: ShardError if the cache cannot be made, or runs are asked for without one.
         """
+        if reading.run_mb and reading.cache is None:
+            raise ShardError(f"reading.run_mb={reading.run_mb:g}: give reading.cache=DIR as well, to keep them in.")
         self.index = index
         self._choose = choose
         self._storage = reading.storage
+        self._run = int(reading.run_mb * 1e6)
         self._cache = ShardCache(reading.cache, reading.cache_gb, index.sha256) if reading.cache else None
         self.is_local = self._cache is None and all(local_path(url) is not None for url in index.urls)
 
@@ -71,15 +77,33 @@ class SampleReader:
             raise BadSampleError(f"{self.name(number)}: nothing of use in it, only {suffixes}.")
         start, stop = chosen[0].offset, chosen[-1].offset + chosen[-1].size
         if self._cache is not None:
-            files = _checked(self._cache.read(self.index.sha256[shard], start, stop), chosen)
-            if files is not None:
-                return files
+            cached = _checked(self._cache.read(self.index.sha256[shard], start, stop), chosen)
+            if cached is None and self._run:
+                cached = self._from_run(self._cache, number, shard, chosen)
+            if cached is not None:
+                return cached
         data = self._fetched(shard, start, stop)
         files = _checked(data, chosen)
         if files is None:
             raise BadSampleError(f"{self.name(number)}: its bytes are not those of the index; fetch the shard again.")
         if self._cache is not None:
             self._cache.write(self.index.sha256[shard], start, data)
+        return files
+
+    def _from_run(self, cache: ShardCache, number: int, shard: int, chosen: Sequence[Member]) -> Files | None:
+        """Fetch the run of a sample, unless another process just has; `None` if that does not help."""
+        sha256 = self.index.sha256[shard]
+        start, stop = chosen[0].offset, chosen[-1].offset + chosen[-1].size
+        first, last = self.index.run(number, self._run)
+        with cache.alone(sha256, first):
+            files = _checked(cache.read(sha256, start, stop), chosen)
+            if files is None and cache.reserve(last - first):
+                try:
+                    data = self._fetched(shard, first, last)
+                except BadSampleError:  # the sample may be sound
+                    return None
+                cache.write_reserved(sha256, first, data)
+                files = _checked(data[start - first : stop - first], chosen)
         return files
 
     def size(self, number: int) -> int:

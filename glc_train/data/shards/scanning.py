@@ -7,6 +7,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeVar
 
@@ -44,21 +45,25 @@ class _Hashed:
         return self._recent[offset - self.count + len(self._recent) :][: tarfile.BLOCKSIZE]
 
 
-def index_shards(shards: Sequence[str], out: PathLike | None = None, jobs: int = 1) -> ShardIndex:
+def index_shards(
+    shards: Sequence[str], out: PathLike | None = None, jobs: int = 1, storage: Storage = None
+) -> ShardIndex:
     """Make the index of shards that others wrote; they are read once from beginning to end.
 
     shards: addresses of folders, shards, or patterns of shards. out: where the index goes; None: to
-        `index.safetensors` in the folder of local shards. jobs: processes.
+        `index.safetensors` in the folder of local shards. jobs: processes. storage: options of the file system, such
+        as {anon: true} for public S3 buckets.
     Raises: ShardError if there is none, one cannot be used, or their folder is not to be written to; OSError.
     """
-    urls = [url for place in shards for url in listed(place)]
+    urls = [url for place in shards for url in listed(place, storage)]
     folders = {url.rpartition("/")[0] for url in urls}
     if out is None and (len(folders) > 1 or local_path(urls[0]) is None):
         raise ShardError(f"{printable(urls[0])}: not in one local folder; say where the index goes with --out FILE.")
     path = Path(f"{folders.pop() or '.'}/{INDEX_NAME}" if out is None else out)
     here = path.parent.resolve()
     names = [_name_from(here, url) for url in urls]
-    write_index(path, list(in_processes(_indexed, list(zip(urls, names, strict=True)), jobs)))
+    records = in_processes(partial(_indexed, storage), list(zip(urls, names, strict=True)), jobs)
+    write_index(path, list(records))
     return ShardIndex(str(path))
 
 
@@ -69,8 +74,8 @@ def _name_from(folder: Path, url: str) -> str:
     return path.name if path.parent.resolve() == folder else str(path.resolve())
 
 
-def _indexed(job: tuple[str, str]) -> ShardRecord:
-    return index_shard(*job)
+def _indexed(storage: Storage, job: tuple[str, str]) -> ShardRecord:
+    return index_shard(*job, storage)
 
 
 def in_processes(work: Callable[[_Job], _Result], tasks: Sequence[_Job], count: int) -> Iterator[_Result]:

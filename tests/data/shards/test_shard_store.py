@@ -173,6 +173,40 @@ def test_the_cache_serves_the_next_pass_and_the_next_run(store: Store, tmp_path:
     assert store.requests == asked
 
 
+@pytest.mark.parametrize(("run_mb", "least", "most"), [(1.0, 5, 5), (0.004, 10, 15)])
+def test_neighbours_are_fetched_by_one_request(
+    store: Store, tmp_path: Path, run_mb: float, least: int, most: int
+) -> None:
+    """Whole shards, or parts of them; a second pass and a second run find all in the cache."""
+    crops = source(store.url, cache=str(tmp_path / "cache"), run_mb=run_mb)
+    assert shown(crops) == shown(source(tmp_path / "shards"))
+    assert least <= store.requests <= most
+    fetched = sum(size for name, size in store.sent.items() if name.endswith(".tar"))
+    assert fetched <= sum(path.stat().st_size for path in store.folder.glob("*.tar"))
+    asked = store.requests
+    shown(crops)
+    shown(source(store.url, cache=str(tmp_path / "cache"), run_mb=run_mb))
+    assert store.requests == asked
+
+
+def test_processes_of_a_machine_fetch_a_run_once(store: Store, tmp_path: Path) -> None:
+    crops = source(store.url, cache=str(tmp_path / "cache"), run_mb=1.0)
+    seen = passes(CropBatches(crops, batch_size=4), 12, workers=2)
+    assert sorted(number_of(crop) for batch in seen for crop in batch) == list(range(48))
+    assert store.requests == 5
+
+
+def test_what_runs_cannot_give_comes_by_itself(store: Store, tmp_path: Path) -> None:
+    """From shards that are cut short, and where the cache is full."""
+    here = shown(source(tmp_path / "shards"))
+    assert shown(source(store.url, cache=str(tmp_path / "small"), cache_gb=1e-6, run_mb=1.0)) == here
+    (store.folder / "shard-000002.tar").write_bytes((store.folder / "shard-000002.tar").read_bytes()[:5000])
+    crops = source(store.url, cache=str(tmp_path / "cache"), run_mb=1.0, max_bad=0.5)
+    assert shown(crops) == shown(source(tmp_path / "shards", max_bad=0.5))
+    with pytest.raises(ShardError, match="as well, to keep them in"):
+        source(store.url, run_mb=1.0)
+
+
 def test_damage_in_the_cache_is_mended(store: Store, tmp_path: Path) -> None:
     wanted = shown(source(store.url, cache=str(tmp_path / "cache")))
     kept = sorted((tmp_path / "cache").iterdir())
