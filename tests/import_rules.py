@@ -54,6 +54,7 @@ RULES: dict[str, Rule] = {
     "data": Rule(_units("files media pixels")),
     "datasets": Rule(_units("files media"), never=FRAMEWORKS),
     "weights": Rule(_units("layers autoencoder transform codecs files pickles precision")),
+    "compressai": Rule(_units("codecs transform weights pixels"), never=FRAMEWORKS),
     "training": Rule(
         _units(
             "layers autoencoder transform codecs losses media data metrics backbones weights"
