@@ -96,41 +96,37 @@ class JpegParts:
         picture = decode_plain_jpeg(self._with_size(height, self.width, self.data[self._scan_at :]), strict=False)
         return None if picture is None else (0, 0, picture)
 
-    def _with_size(self, height: int, width: int, codes: bytes) -> bytes:
+    def _with_size(self, height: int, width: int, codes: bytes | bytearray) -> bytes:
         size = height.to_bytes(2, "big") + width.to_bytes(2, "big")
         return b"".join((self.data[: self._height_at], size, self.data[self._height_at + 4 : self._scan_at], codes))
 
     def _intervals(self, top: int, left: int, bottom: int, right: int) -> tuple[int, int, Picture] | None:
         """Decode the intervals between restart markers that hold these pixels."""
         across, down = -(-self.width // _BLOCK), -(-self.height // _BLOCK)
-        codes = np.frombuffer(self.data, np.uint8)[self._scan_at :]
-        markers = _restarts(codes)
+        ends, codes = _restarts(self.data, self._scan_at)  # of the intervals, where their markers begin
         whole, left_over = divmod(across * down, self._interval)
-        if len(markers) != whole - (not left_over) or (codes[markers + 1] != _restart_codes(len(markers))).any():
+        last = self.data.find(_END, int(ends[-1]) if len(ends) else self._scan_at)
+        if len(ends) != whole - (not left_over) or last < 0 or (codes != _restart_codes(len(codes))).any():
             return None
         rows, column, columns = range(top // _BLOCK, -(-bottom // _BLOCK)), left // _BLOCK, -(-right // _BLOCK)
-        first = (np.array(rows) * across + column) // self._interval  # interval of each row
-        count = int(((np.array(rows) * across + columns - 1) // self._interval - first).max()) + 1
+        begins = np.arange(rows.start, rows.stop) * across + column  # first block of each row
+        first = begins // self._interval  # and its interval
+        count = int(((begins + (columns - column - 1)) // self._interval - first).max()) + 1
         first = np.minimum(first, whole - count)
         if first[0] < 0 or rows[-1] * across + columns > whole * self._interval:  # the last interval is a short one
             return None
-        tail = codes[markers[-1] + 2 if len(markers) else 0 :].tobytes()
-        last = len(codes) - len(tail) + tail.find(_END)
-        if _END not in tail:
-            return None
-        codes = codes[: last + 2].copy()
-        codes[last + 1] = _RESTART  # every interval ends with a marker, the last of the file too
-        starts, ends = np.append(0, markers + 2), np.append(markers + 2, len(codes))
-        part = np.concatenate([codes[starts[k] : ends[k + count - 1]] for k in first])
-        between = _restarts(part)
-        if len(between) != len(rows) * count:
-            return None
-        part[between + 1] = _restart_codes(len(between))
-        codes_of_part = part[: between[-1]].tobytes() + _END
-        picture = decode_plain_jpeg(self._with_size(len(rows) * _BLOCK, count * self._interval * _BLOCK, codes_of_part))
+        ends = np.append(ends, last)
+        starts = np.append(self._scan_at, ends[:-1] + 2)[first]
+        stops = ends[first + (count - 1)] + 2  # the marker belongs to the interval
+        part = bytearray().join([self.data[k:m] for k, m in zip(starts.tolist(), stops.tolist(), strict=True)])
+        moved = np.cumsum(stops - starts) - stops  # by how much each row lies elsewhere in the part
+        markers = (ends[first[:, None] + np.arange(count)] + moved[:, None]).ravel()
+        np.frombuffer(part, np.uint8)[markers + 1] = _restart_codes(len(markers))
+        part[-2:] = _END
+        picture = decode_plain_jpeg(self._with_size(len(rows) * _BLOCK, count * self._interval * _BLOCK, part))
         if picture is None:
             return None
-        offsets = (np.array(rows) * across + column - first * self._interval) * _BLOCK
+        offsets = (begins - first * self._interval) * _BLOCK
         wide = (columns - column) * _BLOCK
         strips = [picture[_BLOCK * k : _BLOCK * (k + 1), at : at + wide] for k, at in enumerate(offsets.tolist())]
         return rows[0] * _BLOCK, column * _BLOCK, np.concatenate(strips)
@@ -146,10 +142,13 @@ def _is_upright(data: bytes) -> bool:
         return False
 
 
-def _restarts(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """Places of the restart markers; a byte 255 of coded blocks is always followed by a zero."""
-    places = np.flatnonzero(codes[:-1] == 0xFF)
-    return places[codes[places + 1] // _RESTARTS == _RESTART // _RESTARTS]
+def _restarts(data: bytes, start: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Places and codes of the restart markers; a byte 255 of coded blocks is always followed by a zero."""
+    values = np.frombuffer(data, np.uint8)
+    places = start + np.flatnonzero(values[start:-1] == 0xFF)
+    codes = values[places + 1]
+    found = codes // _RESTARTS == _RESTART // _RESTARTS
+    return places[found], codes[found]
 
 
 def _restart_codes(count: int) -> npt.NDArray[np.uint8]:
