@@ -223,7 +223,7 @@ class StreamDataModule(lightning.LightningDataModule):
             self._move_to(self._next_sample + self.batch_size * self.trainer.world_size)
         if not isinstance(batch, Tensor) or batch.dtype != torch.uint8:
             return batch
-        signed = to_signed(batch.contiguous())
+        signed = to_signed(batch)
         return signed if self.trainer is None else self.trainer.precision_plugin.convert_input(signed)
 
     def last_batch_names(self) -> list[str]:
