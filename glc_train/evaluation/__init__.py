@@ -4,6 +4,7 @@ from glc_train.evaluation.baselines import Baseline, PillowCodec, Reduced, Strea
 from glc_train.evaluation.bd_rate import BDRateError, bd_rate
 from glc_train.evaluation.codecs import Encoded, EncodedFrame, FileCodec, PictureCodec
 from glc_train.evaluation.curves import Curve, compare, load_published, published_datasets
+from glc_train.evaluation.decoded import DecodedFolder
 from glc_train.evaluation.figures import write_figures
 from glc_train.evaluation.rate_plot import plot_rate_distortion
 from glc_train.evaluation.results import EvaluationError, Result
@@ -19,6 +20,7 @@ __all__ = [
     "Clip",
     "Clips",
     "Curve",
+    "DecodedFolder",
     "Encoded",
     "EncodedFrame",
     "EvaluationError",

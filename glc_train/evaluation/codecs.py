@@ -30,13 +30,15 @@ class EncodedFrame:
 class Encoded:
     """Frames of a written file, the seconds that the encoder took for all of them, and where the bits went.
 
-    `account`: where the codec tells; its places lie `cell` pixels apart.
+    `account`: where the codec tells; its places lie `cell` pixels apart. `stated_bytes`: of a codec that does not
+    write its files. Seconds that are not known are NaN.
     """
 
     frames: tuple[EncodedFrame, ...]
     seconds: float
     account: BitAccount | None = None
     cell: int = 0
+    stated_bytes: int | None = None
 
 
 class FileCodec(Protocol):
@@ -45,6 +47,9 @@ class FileCodec(Protocol):
     Attributes:
         suffix: of its files, with the dot.
         takes_clips: if it has this, and it is false: that it codes single pictures only.
+        writes_files: if it has this, and it is false: that its files are not at hand; `Encoded.stated_bytes` counts.
+        notes: if it has this: sentences for `results.json`.
+        identity: if it has this: text that stands for what it reads, see `Kept`.
     """
 
     suffix: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -73,7 +74,7 @@ class Bench:
             within = [int(rate * pixels / 8) for rate in self.rates]
             results = [self._result(item, self.name, quality, within[quality], True) for quality in self.qualities]
         else:
-            if not self.warm:
+            if not self.warm and _writes_files(self.codec):
                 self._warm_up(item)
             results = [self._result(item, self.name, quality, quality) for quality in self.qualities]
         targets = {result.quality: result.bytes for result in results}
@@ -115,7 +116,7 @@ class Bench:
         found = None if self.kept is None else self.kept.find(item, name, quality)
         if found is not None and found.target_bytes in (None, level):
             file, decoded = self._file(item, name, quality), self._decoded(item, name, quality)
-            whole = file.exists() and file.stat().st_size == found.bytes
+            whole = not _writes_files(self._named(name)) or (file.exists() and file.stat().st_size == found.bytes)
             if whole and (not item.still or not self.save_pictures or decoded.exists()):
                 return found
         result = self._measure(item, name, quality, level, within)
@@ -125,7 +126,8 @@ class Bench:
 
     def _measure(self, item: Item, name: str, quality: int, level: int, within: bool) -> Result:
         file, keep = self._file(item, name, quality), self._decoded(item, name, quality)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if _writes_files(self._named(name)):
+            file.parent.mkdir(parents=True, exist_ok=True)
         try:
             encoded = self._named(name).encode(item, level, file)
             frames, (height, width), seconds = self._compare(item, file, name, encoded, keep)
@@ -133,7 +135,8 @@ class Bench:
             if not is_for_user(error):
                 raise
             raise EvaluationError(f"{item.name} at quality {quality} with {name}: {error}") from error
-        write_details(self._folder(name) / DETAILS / f"q{quality}" / f"{item.name}.json", encoded, file.stat().st_size)
+        size = file.stat().st_size if encoded.stated_bytes is None else encoded.stated_bytes
+        write_details(self._folder(name) / DETAILS / f"q{quality}" / f"{item.name}.json", encoded, size)
         count = len(frames)
         pixels = count * height * width
 
@@ -149,12 +152,12 @@ class Bench:
             quality=quality,
             height=height,
             width=width,
-            bytes=file.stat().st_size,
+            bytes=size,
             estimated_bpp=bits_per_pixel("estimated_bits"),
             ideal_bpp=bits_per_pixel("ideal_bits"),
             scores=scores,
             encode_seconds=encoded.seconds / count,
-            decode_seconds=seconds / count,
+            decode_seconds=(seconds if _writes_files(self._named(name)) else math.nan) / count,
             frames=frames,
             fps=None if item.still else float(item.info().fps),
             target_bytes=level if within else None,
@@ -201,6 +204,10 @@ class Bench:
         folder = self.out / "clips"
         folder.mkdir(parents=True, exist_ok=True)
         write_side_by_side(folder / f"{item.name}.mp4", item.info(), columns)
+
+
+def _writes_files(codec: FileCodec) -> bool:
+    return getattr(codec, "writes_files", True)
 
 
 def _count_pixels(item: Item) -> int:

@@ -39,7 +39,7 @@ def write_report(out: Path, facts: RunFacts, results: Sequence[CodecResults], pu
     published, reason = comparable(curves[0], published)
     bd_rates = compare(curves[0], [*published, *curves[1:]])
     metrics = metric_facts(facts.metrics, results)
-    notes = [*explain_gaps(results, metrics), *([reason] if reason else [])]
+    notes = [*facts.notes, *explain_gaps(results, metrics), *([reason] if reason else [])]
     facts = replace(facts, metrics=metrics, notes=tuple(notes))
     write_json(out / RESULTS, facts, results, bd_rates)
     write_timings(out / TIMINGS, facts, results)

@@ -64,7 +64,7 @@ class Result:
         estimated_bpp, ideal_bpp: what the model's own probabilities say, and the code length under the coder's integer
             tables, both without headers; None where the codec does not tell.
         scores: means over frames, by name.
-        encode_seconds, decode_seconds: wall clock per frame, of the codec alone.
+        encode_seconds, decode_seconds: wall clock per frame, of the codec alone; NaN where they are not known.
         frames: one of a picture.
         fps: frames per second; None of a picture.
         target_bytes: how many the file was to have at most; None where there was no such target.
@@ -106,9 +106,9 @@ class Result:
             **self.scores,
         }
 
-    def seconds(self) -> dict[str, float]:
+    def seconds(self) -> dict[str, float | None]:
         """What is averaged too, but differs from run to run."""
-        return {"encode_seconds": self.encode_seconds, "decode_seconds": self.decode_seconds}
+        return {"encode_seconds": finite(self.encode_seconds), "decode_seconds": finite(self.decode_seconds)}
 
     def key(self) -> dict[str, Any]:
         """Which picture or clip it is of, at which quality."""
@@ -152,7 +152,7 @@ class Means:
     quality: int
     count: int
     figures: Mapping[str, float | None]
-    seconds: Mapping[str, float]
+    seconds: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def mean_of(results: Sequence[Result]) -> Means:
         bpp, estimated = figures["bpp"], figures["estimated_bpp"]
         figures["rate_gap"] = bpp / estimated - 1 if bpp is not None and estimated else None
         figures |= _distribution(results)
-    seconds = {name: sum(each.seconds()[name] for each in results) / len(results) for name in results[0].seconds()}
+    seconds = {name: mean(each.seconds()[name] for each in results) for name in results[0].seconds()}
     return Means(results[0].quality, len(results), figures, seconds)
 
 

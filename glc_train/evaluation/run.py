@@ -173,8 +173,9 @@ def run_evaluation(settings: EvaluationSettings, codec: Any = None) -> list[Code
         check_patch_count(data.name, patches, settings.patch_size)
     items = list(sizes)
     out = claim_folder(settings, facts)
-    facts = replace(facts, metrics=bench.sources())
-    kept = None if codec_given else Kept(out, facts.fingerprint((out / SETTINGS).read_text(encoding="utf-8")))
+    facts = replace(facts, metrics=bench.sources(), notes=getattr(codec, "notes", ()))
+    settled = (out / SETTINGS).read_text(encoding="utf-8") + getattr(codec, "identity", "")
+    kept = None if codec_given else Kept(out, facts.fingerprint(settled))
     plan = replace(plan, weights_sha256=facts.weights_sha256, out=out, kept=kept)
     measured, failed = _measure_all(items, plan, replace(bench, out=out, kept=kept), own=codec_given)
     for leftover in out.rglob(".writing-*"):  # of a process that was killed

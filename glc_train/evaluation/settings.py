@@ -33,6 +33,7 @@ class EvaluationSettings:
         data: of the data set.
         metrics, baselines: by their names in the results.
         codec: under test, by its name in the results; nothing: the GLC codec of `ckpt`.
+        decoded, bits: of the codec "folder", see `DecodedFolder`.
 
     Raises:
         EvaluationError: a number out of range, or no such device.
@@ -49,6 +50,8 @@ class EvaluationSettings:
     limit: int | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     codec: dict[str, Any] = field(default_factory=dict)
+    decoded: str | None = None
+    bits: str | None = None
     baselines: dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
     dtype: str = AUTO
@@ -72,6 +75,10 @@ class EvaluationSettings:
             ) from error
 
     def _check_codec(self) -> None:
+        if (self.decoded or self.bits) and "folder" not in self.codec:
+            raise EvaluationError(
+                "decoded= and bits= are of decoded pictures in a folder: give codec=folder with them."
+            )
         if len(self.codec) > 1:
             raise EvaluationError(f"codec has {' and '.join(self.codec)}: give one, the others as baselines.")
         if self.codec and self.ckpt is not None:

@@ -42,6 +42,8 @@ def register() -> None:
     """Makes each codec an option of the groups `codec` and `baselines` of conf/evaluate.yaml."""
     store = ConfigStore.instance()
     store.store("glc", {}, group="codec")  # the codec of `ckpt`
+    folder = {"_target_": "glc_train.evaluation.DecodedFolder", "decoded": "${decoded}", "bits": "${bits}"}
+    store.store("folder", {"folder": folder}, group="codec")
     for name, section in baseline_sections().items():
         for group in ("codec", "baselines"):
             store.store(name, {name: section}, group=group)
