@@ -13,8 +13,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from glc_train import save_codec
-from glc_train.evaluation.curves import Curve
-from glc_train.evaluation.plots import plot_rate_distortion
+from glc_train.evaluation import Curve, plot_rate_distortion
 from glc_train.files import discard, replacing, write_bytes, write_text
 from glc_train.media import ClipInfo, write_clip, write_picture
 from glc_train.media.pictures import SUFFIXES

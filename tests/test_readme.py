@@ -25,6 +25,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from torch.distributed.run import get_args_parser
 
+import glc_train.evaluation  # noqa: F401 - Hydra then knows the codecs by name
 from glc_train import load_codec, save_codec
 from glc_train.backbones import BackboneError, find_backbone
 from glc_train.cli import _parser
