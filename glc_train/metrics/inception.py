@@ -1,12 +1,12 @@
 """The Inception network of 2015 whose features FID and KID are defined on (Heusel et al., NeurIPS 2017).
 
 It differs from torchvision's Inception v3 in the pooling of five blocks, in its 1008 classes and in how it resizes.
-Its weights are not a part of any package: bring the file that torch-fidelity and pytorch-fid share
-(`pt_inception-2015-12-05-6726825d.pth`).
+Its weights are not a part of any package: they are in a file that torch-fidelity, torchmetrics and pytorch-fid share.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import torch
@@ -16,6 +16,8 @@ from torchvision.models import inception as blocks
 
 from glc_train.pickles import read_pickle
 
+DOWNLOAD = "download"
+_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 _SIDE = 299
 
 
@@ -97,11 +99,21 @@ class Inception2015(blocks.Inception3):
 
 
 def load_inception(path: Path | str) -> Inception2015:
-    """Read the weights of the 2015 network, strictly; raises `ValueError` where the file holds another network."""
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist: name the file pt_inception-2015-12-05-6726825d.pth.")
-    state = read_pickle(path)
+    """Read the weights of the 2015 network, strictly.
+
+    Args:
+        path: the file; "download": that of torch-fidelity, which torchmetrics takes as well, fetched once into
+            PyTorch's folder of checkpoints.
+
+    Raises:
+        ValueError: there is no such file, it holds another network, or it cannot be fetched.
+    """
+    if path == DOWNLOAD:
+        state, path = _fetch(), _URL
+    elif not Path(path).is_file():
+        raise ValueError(f"{path} does not exist: name the file {Path(_URL).name}, or give inception={DOWNLOAD}.")
+    else:
+        state = read_pickle(Path(path))
     try:
         network = Inception2015()
         found = network.load_state_dict(state, strict=False)
@@ -112,3 +124,15 @@ def load_inception(path: Path | str) -> Inception2015:
         wrong = (missing + found.unexpected_keys)[0]
         raise ValueError(f"{path} does not hold the Inception network of 2015: {wrong} is missing or unexpected.")
     return network.requires_grad_(False).eval()
+
+
+def _fetch() -> dict[str, Tensor]:
+    try:
+        return torch.hub.load_state_dict_from_url(
+            _URL, map_location="cpu", progress=sys.stderr.isatty(), check_hash=True, weights_only=True
+        )
+    except (OSError, RuntimeError) as error:  # the latter: other bytes than those of its name's hash
+        raise ValueError(
+            f"The Inception weights cannot be fetched from {_URL} ({error}): fetch that file elsewhere, and give "
+            "inception=FILE."
+        ) from error

@@ -66,8 +66,9 @@ class LPIPS(_Perceptual):
 
     def __init__(self, net: Literal["alex", "vgg"] = "alex", folder: Path | str | None = None) -> None:
         super().__init__()
-        self.network: Any = load_lpips(net, folder)
-        self.trunk = self.network.net.forward = _Trunk(self.network.net.forward)
+        network: Any = load_lpips(net, folder)
+        self.trunk = network.net.forward = _Trunk(network.net.forward)
+        self.network = network
 
 
 class DISTS(_Perceptual):
@@ -80,5 +81,6 @@ class DISTS(_Perceptual):
 
     def __init__(self, folder: Path | str | None = None) -> None:
         super().__init__()
-        self.network: Any = load_dists(folder)
-        self.trunk = self.network.forward_once = _Trunk(self.network.forward_once)
+        network: Any = load_dists(folder)
+        self.trunk = network.forward_once = _Trunk(network.forward_once)
+        self.network = network

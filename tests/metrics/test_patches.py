@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from glc_train.files import sha256_of
 from glc_train.metrics import (
     PatchFeatures,
     check_patch_count,
     compare_distributions,
     count_patches,
     cut_patches,
+    inception,
     load_inception,
 )
 from glc_train.metrics.inception import Inception2015, resize_like_tensorflow1
@@ -90,3 +92,21 @@ def test_inception_weights_are_read_strictly(tmp_path: Path) -> None:
         load_inception(bad)
     with pytest.raises(ValueError, match="does not exist"):
         load_inception(tmp_path / "none.pth")
+
+
+def test_inception_weights_are_fetched_once_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    served = tmp_path / "weights.pth"
+    torch.save(Inception2015().state_dict(), served)
+    named = served.rename(tmp_path / f"weights-{sha256_of(served)[:8]}.pth")
+    monkeypatch.setattr(inception, "_URL", named.as_uri())
+    first = load_inception("download").state_dict()
+    named.unlink()
+    again = load_inception("download").state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    monkeypatch.setattr(inception, "_URL", (tmp_path / "gone-00000000.pth").as_uri())
+    with pytest.raises(ValueError, match=r"cannot be fetched from file:.*: fetch that file elsewhere, and give incep"):
+        load_inception("download")
+    (tmp_path / "gone-00000000.pth").write_bytes(b"other bytes")
+    with pytest.raises(ValueError, match=r"cannot be fetched from .*hash value"):
+        load_inception("download")

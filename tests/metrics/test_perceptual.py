@@ -87,7 +87,8 @@ def test_metrics_of_ones_own_and_of_torchmetrics_are_measured() -> None:
 def test_an_original_goes_through_the_network_once_for_all_qualities(backbone_folder: Path | None) -> None:
     pictures = [render(64, 64), render(64, 80)[:, 16:]]
     for metric in (LPIPS(folder=backbone_folder), LPIPS("vgg", backbone_folder), DISTS(backbone_folder)):
-        plain, passes = metric.trunk.features, []
+        plain = metric.trunk.features
+        passes: list[Tensor] = []
         figures = []
 
         def counted(x: Tensor, plain: Any = plain, passes: list[Tensor] = passes) -> Any:
@@ -101,7 +102,7 @@ def test_an_original_goes_through_the_network_once_for_all_qualities(backbone_fo
                 original, decoded = to_tensor(picture.copy()), to_tensor(coarsen(picture, step))
                 figures.append(metric(original, decoded).item())
         assert len(passes) == 2 * 3
-        for kept, picture, step in zip(figures, (0, 0, 1, 1), (48, 24, 48, 24), strict=True):
+        for kept, number, step in zip(figures, (0, 0, 1, 1), (48, 24, 48, 24), strict=True):
             metric.trunk.kept = None
-            original, decoded = to_tensor(pictures[picture]), to_tensor(coarsen(pictures[picture], step))
+            original, decoded = to_tensor(pictures[number]), to_tensor(coarsen(pictures[number], step))
             assert metric(original, decoded).item() == kept
