@@ -61,13 +61,17 @@ RULES: dict[str, Rule] = {
             " errors files pickles pixels provenance precision interruption glc_train"
         )
     ),
+    "report": Rule(_units("files media"), only=frozenset({"numpy", "PIL", "jinja2"})),
     "evaluation": Rule(
         _units(
-            "codecs metrics media data datasets backbones weights errors files processes provenance precision glc_train"
+            "codecs metrics media data datasets backbones weights errors files processes provenance precision report"
+            " glc_train"
         )
     ),
     "cli": Rule(
-        _units("codecs bitstream media data datasets weights backbones evaluation errors files precision glc_train")
+        _units(
+            "codecs bitstream media data datasets weights backbones errors files precision evaluation report glc_train"
+        )
     ),
     "demo": Rule(_units("codecs media data errors evaluation interruption metrics training weights")),
     "glc_train": Rule(_units("codecs weights")),

@@ -22,7 +22,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from glc_train import __version__
-from glc_train.cli import data, plot
+from glc_train.cli import data, plot, report
 from glc_train.cli.errors import explain
 from glc_train.errors import is_for_user
 
@@ -129,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
 
     data.add_commands(commands)
     plot.add_command(commands)
+    report.add_command(commands)
     return parser
 
 

@@ -6,6 +6,7 @@ from glc_train.evaluation.codecs import Encoded, EncodedFrame, FileCodec, Pictur
 from glc_train.evaluation.curves import Curve, compare, load_published, published_datasets
 from glc_train.evaluation.decoded import DecodedFolder
 from glc_train.evaluation.figures import write_figures
+from glc_train.evaluation.page import write_report_page
 from glc_train.evaluation.rate_plot import plot_rate_distortion
 from glc_train.evaluation.results import EvaluationError, Result
 from glc_train.evaluation.run import run_evaluation
@@ -43,4 +44,5 @@ __all__ = [
     "published_datasets",
     "run_evaluation",
     "write_figures",
+    "write_report_page",
 ]

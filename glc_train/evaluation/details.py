@@ -10,6 +10,8 @@ from glc_train.files import write_text
 
 DETAILS = "details"
 ORIGINALS = "originals"
+LOOKED_AT_CRF = 18
+"""Of videos that are to be looked at, not measured."""
 
 
 def write_details(path: Path, encoded: Encoded, size: int) -> None:

@@ -6,6 +6,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,12 @@ import numpy as np
 
 from glc_train.errors import is_for_user
 from glc_train.evaluation.codecs import Encoded, FileCodec
-from glc_train.evaluation.details import DETAILS, write_details
+from glc_train.evaluation.details import DETAILS, LOOKED_AT_CRF, write_details
 from glc_train.evaluation.kept import Kept
 from glc_train.evaluation.plots import write_side_by_side
 from glc_train.evaluation.results import CODEC, EvaluationError, FrameResult, Result, mean
 from glc_train.evaluation.sets import Item, Still
-from glc_train.media import write_picture
+from glc_train.media import ClipWriter, write_clip, write_picture
 from glc_train.metrics import (
     MetricSource,
     PatchFeatures,
@@ -34,8 +35,9 @@ from glc_train.metrics import (
 class Bench:
     """Measures an item with everything: the codec at its qualities, then each baseline at the bytes that it took.
 
-    Files go to `out/files/q<quality>/<item><suffix>`, decoded pictures to `out/decoded/q<quality>/<item>.png`, those of
-    a baseline to the same below `out/baselines/<name>`, clips to look at to `out/clips/<item>.mp4`.
+    Files go to `out/files/q<quality>/<item><suffix>`, decoded pictures to `out/decoded/q<quality>/<item>.png`
+    (clips: .mp4, to look at), where the bytes went to `out/details/q<quality>/<item>.json`, those of a baseline to the
+    same below `out/baselines/<name>`, clips side by side to `out/clips/<item>.mp4`.
 
     Attributes:
         codec: under test, and `qualities` of it.
@@ -170,26 +172,37 @@ class Bench:
         results: list[FrameResult] = []
         size, seconds, before = (0, 0), 0.0, None
         decoded_frames = self._named(name).decode(file)
-        for original, frame in zip(item.pictures(), encoded.frames, strict=True):
-            start = time.perf_counter()
-            decoded = next(decoded_frames, None)
-            seconds += time.perf_counter() - start
-            if decoded is None or decoded.shape != original.shape or decoded.dtype != np.uint8:
-                what = "ends there" if decoded is None else f"decodes to {decoded.shape} {decoded.dtype}"
-                raise EvaluationError(f"frame {len(results)} is {original.shape}, but {file} {what}")
-            size, scores = decoded.shape[:2], self.metrics.measure(original, decoded)
-            if item.still:
-                features = None if self.features is None else (self.features(original), self.features(decoded))
-                if self.save_pictures:
-                    write_picture(keep, decoded)
-            else:
-                features, error = None, signed_error(original, decoded)
-                scores["flicker"], before = None if before is None else flicker(error, before), error
-            results.append(FrameResult(frame.kind, frame.bytes, scores, features))
-            self.advance()
+        with self._video(item, keep) as video:
+            for original, frame in zip(item.pictures(), encoded.frames, strict=True):
+                start = time.perf_counter()
+                decoded = next(decoded_frames, None)
+                seconds += time.perf_counter() - start
+                if decoded is None or decoded.shape != original.shape or decoded.dtype != np.uint8:
+                    what = "ends there" if decoded is None else f"decodes to {decoded.shape} {decoded.dtype}"
+                    raise EvaluationError(f"frame {len(results)} is {original.shape}, but {file} {what}")
+                size, scores = decoded.shape[:2], self.metrics.measure(original, decoded)
+                if item.still:
+                    features = None if self.features is None else (self.features(original), self.features(decoded))
+                    if self.save_pictures:
+                        write_picture(keep, decoded)
+                else:
+                    features, error = None, signed_error(original, decoded)
+                    scores["flicker"], before = None if before is None else flicker(error, before), error
+                    if video is not None:
+                        video.write(decoded)
+                if video is not None:
+                    video.write(decoded)
+                results.append(FrameResult(frame.kind, frame.bytes, scores, features))
+                self.advance()
         if next(decoded_frames, None) is not None:
             raise EvaluationError(f"{file} decodes to more than the {len(results)} frames that were written")
         return tuple(results), size, seconds
+
+    def _video(self, item: Item, keep: Path) -> AbstractContextManager[ClipWriter | None]:
+        """What keeps the decoded frames of a clip to look at; of a picture nothing."""
+        if item.still or not self.save_pictures:
+            return nullcontext()
+        return write_clip(keep.with_suffix(".mp4"), item.info(), crf=LOOKED_AT_CRF)
 
     def _show(self, item: Item, results: Sequence[Result]) -> None:
         """Writes the original beside the codec's smallest and largest file and the largest of each baseline."""
