@@ -144,7 +144,7 @@ class Content:
 
     def link(self, path: Path | None) -> str | None:
         """Address of a file, as seen from the page."""
-        return None if path is None else quote(Path(os.path.relpath(path, self.page.parent)).as_posix())
+        return None if path is None else quote(os.fsencode(Path(os.path.relpath(path, self.page.parent)).as_posix()))
 
 
 def _metrics(series: Sequence[Series], titles: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import Environment
 
-from glc_train.files import write_text
+from glc_train.files import printable, write_text
 from glc_train.report.content import Content
 from glc_train.report.runs import ReportError, Run, load_run
 from glc_train.report.shots import fit
@@ -55,10 +55,10 @@ def write_page(
     if len({run.stills for run in runs}) > 1:
         raise ReportError("Some of these results are of pictures and some of clips: make a page of each.")
     content = Content(runs, titles, published, path)
-    bare = _render(content, content.as_dict(()), ())
-    room = largest - len(bare.encode()) - 200 * len(content.shots)
+    bare = len(printable(_render(content, content.as_dict(()), ())).encode())
+    room = largest - bare - 200 * len(content.shots)  # which name their sizes
     if room < 0:
-        raise ReportError(f"The figures alone take {len(bare.encode()):,} bytes of {largest:,}: allow more.")
+        raise ReportError(f"The figures alone take {bare:,} bytes of {largest:,}: allow more.")
     embedded = fit(content.shots, content.order, room)
     write_text(path, _render(content, content.as_dict(embedded), [each.divisor if each else None for each in embedded]))
     return path
