@@ -188,8 +188,6 @@ class Bench:
                 else:
                     features, error = None, signed_error(original, decoded)
                     scores["flicker"], before = None if before is None else flicker(error, before), error
-                    if video is not None:
-                        video.write(decoded)
                 if video is not None:
                     video.write(decoded)
                 results.append(FrameResult(frame.kind, frame.bytes, scores, features))

@@ -18,8 +18,7 @@ from glc_train.evaluation.curves import load_published
 from glc_train.evaluation.kept import Kept
 from glc_train.evaluation.measure import Bench
 from glc_train.evaluation.output import SETTINGS, claim_folder
-from glc_train.evaluation.page import PAGE, write_originals, write_report_page
-from glc_train.evaluation.plots import write_picture_grid
+from glc_train.evaluation.page import write_what_is_shown
 from glc_train.evaluation.report import write_report
 from glc_train.evaluation.results import CodecResults, EvaluationError, LeftOut, Result
 from glc_train.evaluation.sets import EvaluationSet, Item, progress_bar, readable
@@ -185,13 +184,9 @@ def run_evaluation(settings: EvaluationSettings, codec: Any = None) -> list[Code
     results = [CodecResults(name, tuple(r for r in measured if r.codec == name)) for name in names]
     if measured:
         write_report(out, replace(facts, left_out=(*left_out, *failed)), results, published)
-        if settings.save_pictures:
-            known = {result.name for result in measured}
-            shown = [item for item in items if item.name in known]
-            write_originals(out, shown)
-            if results[0].stills:
-                write_picture_grid(shown, results[0], out / "decoded", out / "pictures.png")
-        write_report_page(out / PAGE, [out], published)
+        known = {result.name for result in measured}
+        shown = [item for item in items if item.name in known] if settings.save_pictures else []
+        write_what_is_shown(out, shown, results[0], published)
     if failed:
         reasons = "; ".join(f"{each.name}: {each.reason}" for each in failed)
         noun = "pictures" if items[0].still else "clips"

@@ -122,6 +122,13 @@ def test_the_report_is_complete_and_workers_change_nothing(settings: EvaluationS
         frames = list(shown.decode(video=0))
     assert len(frames) == FRAMES
     assert frames[0].width == 4 * SIDE  # original, lowest, highest, x264
+    for name in ("originals/c1.mp4", "decoded/q63/c1.mp4", "baselines/x264/decoded/q63/c1.mp4"):
+        with open_clip(out / name) as clip:
+            assert sum(1 for _ in clip) == FRAMES
+    details = json.loads((out / "details/q63/c1.json").read_text())
+    known = details["header"] + details["z"] + sum(details["passes"])
+    assert known == pytest.approx(details["bytes"], abs=2 * FRAMES)
+    assert "data:video/mp4" in (out / "report.html").read_text()
     for mine, other in zip(ours.results, theirs.results, strict=True):
         assert (mine.name, mine.quality) == (other.name, other.quality)
         assert other.bytes <= mine.bytes or other.bytes < 1500, "no larger than ours, or as small as x264 can"

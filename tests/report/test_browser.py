@@ -72,6 +72,15 @@ def names(page: Page) -> list[str]:
     return page.locator("#table-body tbody th").all_inner_texts()
 
 
+def until(page: Page, condition: str) -> None:
+    """Waits; Playwright's own waiting would need `eval`, which the page forbids."""
+    for _ in range(200):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"never came true: {condition}")
+
+
 def violations(page: Page) -> list[str]:
     found = Axe().run(page).response["violations"]
     return [f"{each['id']}: {node['html']}" for each in found for node in each["nodes"]]
@@ -209,12 +218,12 @@ def test_clips_play_in_step(opened: Any, clips: Path) -> None:
     page = opened(clips)
     both = page.locator("video")
     expect(both).to_have_count(2)
-    page.wait_for_function("[...document.querySelectorAll('video')].every(each => each.readyState >= 2)")
+    until(page, "[...document.querySelectorAll('video')].every(each => each.readyState >= 2)")
     page.get_by_label("Frame 1 of 5").fill("3")
     expect(page.locator("label[for=frame]")).to_have_text("Frame 4 of 5")
     times = both.evaluate_all("all => all.map(each => each.currentTime)")
     assert times == pytest.approx([3.5 / 25] * 2)
     page.get_by_role("button", name="Play").click()
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
-    page.wait_for_function("document.querySelector('video').currentTime < 3 / 25")  # it begins again
+    until(page, "document.querySelector('video').currentTime < 3 / 25")  # it begins again
     expect(page.locator("#viewer h3", has_text="Over the frames")).to_be_visible()
