@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -103,10 +104,15 @@ def as_curve(results: CodecResults) -> Curve:
     return curve_of_means(results.codec, means, (len(each.frames) for each in results.results if each.fps is not None))
 
 
+def is_number(value: Any) -> bool:
+    """Whether a curve can have the value: a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def curve_of_means(name: str, means: Sequence[Mapping[str, Any]], frames: Iterable[int] = ()) -> Curve:
     """The curve of a codec's `means`, as `results.json` has them; `frames`: of each of its clips."""
     points = (
-        {key: value for key, value in mean.items() if value is not None and (key == "bpp" or key not in _NOT_METRICS)}
+        {key: value for key, value in mean.items() if is_number(value) and (key == "bpp" or key not in _NOT_METRICS)}
         for mean in means
     )
     counts = {mean.get("pictures", mean.get("sequences")) for mean in means}

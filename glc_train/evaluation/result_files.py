@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glc_train.evaluation.curves import RATES, Curve, curve_of_means
+from glc_train.evaluation.curves import RATES, Curve, curve_of_means, is_number
 from glc_train.evaluation.results import EvaluationError
 from glc_train.files import write_text
 
@@ -36,11 +36,15 @@ def read_results(path: Path) -> ResultFile:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if "codecs" in content:
-            return ResultFile(path, content["dataset"], tuple(_curves(content["codecs"])))
-        return ResultFile(path, None, (_from_compressai(content, path),))
+            curves, dataset = _curves(content["codecs"]), str(content["dataset"])
+        else:
+            curves, dataset = [_from_compressai(content, path)], None
+        if not curves or not all(point["bpp"] > 0 for curve in curves for point in curve.points):
+            raise ValueError("no rates")
+        return ResultFile(path, dataset, tuple(curves))
     except EvaluationError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise EvaluationError(
             f"{path} holds no results: give a results.json of evaluate.py, or a file of CompressAI's evaluation."
         ) from error
@@ -55,11 +59,14 @@ def _curves(codecs: Mapping[str, Any]) -> list[Curve]:
 
 
 def _from_compressai(content: Mapping[str, Any], path: Path) -> Curve:
-    results = {name: [float(value) for value in values] for name, values in content["results"].items()}
+    results = {str(name): list(values) for name, values in content["results"].items()}
     names = {name: _FROM_COMPRESSAI.get(name, name.replace("-", "_")) for name in results if name not in _TIMES}
     if {len(values) for values in results.values()} != {len(results["bpp"])}:
         raise EvaluationError(f"{path} has lists of different lengths: evaluate again.")
-    points = ({names[name]: results[name][number] for name in names} for number in range(len(results["bpp"])))
+    points = (
+        {names[name]: results[name][number] for name in names if is_number(results[name][number])}
+        for number in range(len(results["bpp"]))
+    )
     description = str(content.get("description", ""))
     rates = [key for key, words in (RATES | {"estimated": "estimat"}).items() if words in description]
     rate = rates[0] if rates else "strings"

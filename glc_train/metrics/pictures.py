@@ -21,11 +21,13 @@ Functions, modules, and the full-reference metrics of torchmetrics are such.
 
 TITLES = {
     "lpips": "LPIPS (AlexNet) ↓",
+    "lpips_vgg": "LPIPS (VGG16) ↓",
     "dists": "DISTS ↓",
     "psnr": "PSNR (dB) ↑",
     "ms_ssim": "MS-SSIM ↑",
     "fid": "FID ↓",
     "kid": "KID ↓",
+    "vmaf": "VMAF ↑",
     "flicker": "flicker ↓",
 }
 """Titles of the metrics that are known, in the order in which they are drawn; another one's name is its title."""

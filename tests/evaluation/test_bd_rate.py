@@ -1,4 +1,6 @@
+import json
 import re
+from pathlib import Path
 from typing import get_args
 
 import bjontegaard
@@ -125,6 +127,15 @@ def test_both_accounts_of_one_codec_are_kept_and_their_difference_is_said() -> N
     assert (read.series("fid")[1][-1], own.series("fid")[1][0]) == (6.26, 6.272)
     assert "14.4" in own.note
     assert read.source != own.source
+
+
+def test_the_curves_are_those_of_the_shared_figures(shared: Path) -> None:
+    found = {name: {curve.name: list(curve.points) for curve in load_published(name)} for name in published_datasets()}
+    for path in (shared / "published").glob("*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for dataset, codecs in content.get("datasets", {path.stem: content.get("codecs")}).items():
+            for name, points in codecs.items():
+                assert found[dataset][name] == points
 
 
 def test_curves_of_another_extent_are_left_out_and_it_is_said() -> None:

@@ -1,6 +1,7 @@
 """`glc plot`: from files of results to plots and tables, and CompressAI's format."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,50 @@ def test_a_name_may_hold_any_signs(tmp_path: Path) -> None:
     curve = Curve("a$b_{c}$ \udcff", ({"bpp": 0.1, "own": 1.0},))
     plot_rate_distortion([curve], [], tmp_path / "plot.svg", "50 $ & more $")
     assert b"<svg" in (tmp_path / "plot.svg").read_bytes()
+
+
+def test_results_in_the_repository_are_read(repository: Path) -> None:
+    found = sorted((repository / "results").glob("*/*/results.json"))
+    assert found
+    for path in found:
+        file = read_results(path)
+        assert file.curves
+        assert all(curve.items and set(curve.metrics) >= {"psnr", "lpips", "dists"} for curve in file.curves)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 30) | st.floats() | st.sampled_from(["", "psnr", "1"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["means", "bpp", "psnr", "psnr-rgb", "pictures", "sequences", "frames", "name", "results", "x"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(content=_JSON, key=st.sampled_from(["codecs", "results"]))
+def test_any_json_is_results_or_refused(tmp_path_factory: pytest.TempPathFactory, content: Any, key: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    path.write_text(json.dumps({"name": "n", "dataset": "d", key: content}))
+    try:
+        file = read_results(path)
+    except EvaluationError:
+        return
+    assert all(point["bpp"] > 0 for curve in file.curves for point in curve.points)
+    assert all(math.isfinite(value) for curve in file.curves for point in curve.points for value in point.values())
+
+
+def test_figures_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(
+        '{"name": "x", "results": {"bpp": [0.1, 0.2], "psnr-rgb": [20, Infinity], "mse": [1, NaN]}}'
+    )
+    assert read_results(tmp_path / "x.json").curves[0].points == ({"bpp": 0.1, "psnr": 20, "mse": 1}, {"bpp": 0.2})
 
 
 def test_a_file_that_cannot_be_read_names_itself(tmp_path: Path) -> None:
