@@ -12,14 +12,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from glc_train.command_line import program
-from glc_train.training import (
-    as_single_run,
-    claim_job_folder,
-    launchable,
-    read_objective,
-    run_recipe,
-    unwind,
-)
 
 
 @program("conf", "train")
@@ -32,6 +24,9 @@ def main(config: DictConfig) -> float | None:
     Returns:
         What a sweep optimises: the last value of the metric `objective`; None where none is set.
     """
+    # Here, for they take seconds that help and a mistake in the configuration need not wait for.
+    from glc_train.training import as_single_run, claim_job_folder, launchable, read_objective, run_recipe, unwind
+
     unwind()
     hydra_config = HydraConfig.get()
     job = launchable()

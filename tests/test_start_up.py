@@ -1,6 +1,7 @@
 """What the programs import, and what a small picture costs: measured in processes of their own."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,18 +17,17 @@ from glc_train.weights import build_codec, build_video, load_codec, save_codec
 
 # Prints what was imported that is no part of Python, and the growth of the peak of memory in MiB (macOS counts bytes).
 REPORT = """
-import json, resource, sys
+import json, resource, runpy, sys
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 {first}
 modules, memory = set(sys.modules), peak()
-from glc_train.__main__ import main
-for arguments in json.loads(sys.argv[1]):
-    sys.argv = ["glc", *arguments]
+for program, *arguments in json.loads(sys.argv[1]):
+    sys.argv = [program, *arguments]
     try:
-        assert main() == 0
-    except SystemExit:
-        pass
+        runpy.run_path(program, run_name="__main__")
+    except SystemExit as end:
+        assert end.code in ({codes})
     print(flush=True)
 growth = peak() - memory
 new = sorted({{name for name in sys.modules.keys() - modules if name.partition(".")[0] not in sys.stdlib_module_names}})
@@ -41,10 +41,17 @@ COMPILED = ("_cython_", "cython_runtime", "_sysconfigdata")
 COMPILER = {"torch._dynamo", "torch._inductor", "torch.fx.experimental.symbolic_shapes", "sympy", "triton"}
 
 
-def imports(commands: list[list[str]], first: str = "", cwd: Path | None = None) -> tuple[set[str], float]:
-    """Modules that the commands import after `first`, and the growth of the peak of memory in MiB."""
-    program = [sys.executable, "-c", REPORT.format(first=first), json.dumps(commands)]
-    done = subprocess.run(program, capture_output=True, text=True, cwd=cwd)
+ROOT = Path(__file__).parents[1]
+GLC = str(ROOT / "glc_train/__main__.py")
+
+
+def imports(
+    commands: list[list[str]], first: str = "", cwd: Path | None = None, codes: str = "0, None"
+) -> tuple[set[str], float]:
+    """Modules that the commands (program, arguments) import after `first`, and the growth of the peak memory in MiB."""
+    program = [sys.executable, "-c", REPORT.format(first=first, codes=codes), json.dumps(commands)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(program, capture_output=True, text=True, cwd=cwd, env=environment)
     assert done.returncode == 0, done.stderr
     modules, growth = json.loads(done.stdout.splitlines()[-1])
     return set(modules), growth
@@ -53,8 +60,16 @@ def imports(commands: list[list[str]], first: str = "", cwd: Path | None = None)
 def test_help_version_and_wrong_arguments_need_no_library() -> None:
     names = ("compress", "decompress", "info", "fetch-weights", "data", "data prepare", "data list", "data shard")
     commands = [["--help"], ["--version"], [], ["nonsense"], ["compress", "--quality", "high"]]
-    modules, _ = imports([*commands, *([*name.split(), "--help"] for name in names)])
+    commands += [[*name.split(), "--help"] for name in names]
+    modules, _ = imports([[GLC, *arguments] for arguments in commands], codes="0, 2")
     assert {name.partition(".")[0] for name in modules} == {"glc_train"}
+
+
+def test_help_and_mistakes_of_train_need_neither_pytorch_nor_lightning(tmp_path: Path) -> None:
+    program = str(ROOT / "train.py")
+    modules, _ = imports([[program, "--help"], [program, "nonsense=1"]], cwd=tmp_path, codes="0, 1, None")
+    assert "hydra" in modules
+    assert not {name.partition(".")[0] for name in modules} & {"torch", "lightning", "torchmetrics", "numpy"}
 
 
 @pytest.fixture
@@ -71,24 +86,21 @@ def test_coding_imports_neither_training_nor_a_compiler(video: Path, tmp_path: P
     (tmp_path / "frames").mkdir()
     for number in range(2):
         write_picture(tmp_path / f"frames/{number}.png", render_picture(64, 64, number))
-    modules, growth = imports(
-        [
-            ["compress", "frames/0.png", "0.glc"],
-            ["info", "0.glc"],
-            ["decompress", "0.glc", "0.png"],
-            ["compress", "frames", "clip.glcv", "--weights", str(video)],
-            ["decompress", "clip.glcv", "clip.mp4", "--weights", str(video)],
-        ],
-        "import torch",
-        tmp_path,
-    )
+    commands = [
+        ["compress", "frames/0.png", "0.glc"],
+        ["info", "0.glc"],
+        ["decompress", "0.glc", "0.png"],
+        ["compress", "frames", "clip.glcv", "--weights", str(video)],
+        ["decompress", "clip.glcv", "clip.mp4", "--weights", str(video)],
+    ]
+    modules, growth = imports([[GLC, *arguments] for arguments in commands], "import torch", tmp_path)
     assert (tmp_path / "0.png").exists()
     assert (tmp_path / "clip.mp4").exists()
     tops = {name.partition(".")[0] for name in modules if not name.startswith(COMPILED)}
     assert tops <= LIBRARIES
     assert not modules & COMPILER
     assert {name.split(".")[1] for name in modules if name.startswith("glc_train.")} == {
-        "__main__", "autoencoder", "bitstream", "cli", "codecs", "errors", "files", "interruption", "layers", "media",
+        "autoencoder", "bitstream", "cli", "codecs", "errors", "files", "interruption", "layers", "media",
         "pickles", "pixels", "precision", "transform", "weights",
     }  # fmt: skip
     # The installed weights are 49 MB in 16 bits; the networks, their exact copies and the mapped file take thrice that.
