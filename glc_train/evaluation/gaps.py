@@ -39,13 +39,12 @@ def metric_facts(sources: Mapping[str, MetricSource], codecs: Sequence[CodecResu
             name: MetricFacts(None, None, None, reason=_NO_INCEPTION) for name in DISTRIBUTION if name not in sources
         }
     for name in measured:
-        gaps = tuple(gap for each in codecs for gap in _gaps(name, each))
+        source = sources.get(name, unknown)
+        gaps = tuple(gap for each in codecs for gap in _gaps(name, each, source.reason))
         count = sum(len(gap.results) for gap in gaps)
         reasons = {gap.reason for gap in gaps}
         all_missing = len(reasons) == 1 and count == sum(len(list(_values(name, each))) for each in codecs)
-        facts[name] = MetricFacts(
-            **asdict(sources.get(name, unknown)), reason=reasons.pop() if all_missing else None, missing=gaps
-        )
+        facts[name] = MetricFacts(**asdict(source) | {"reason": reasons.pop() if all_missing else None}, missing=gaps)
     return dict(sorted(facts.items()))
 
 
@@ -65,14 +64,16 @@ def _why_none(metric: str, result: Result) -> str:
     side = SMALLEST_SIDES.get(metric, 0)
     if min(result.height, result.width) < side:
         return f"it takes {side} pixels on each side"
+    if metric == "vmaf" and result.fps is None:
+        return "it is of clips"
     return "a clip of one frame has none" if metric == "flicker" else "the metric gave none"
 
 
-def _gaps(metric: str, codec: CodecResults) -> list[Gap]:
+def _gaps(metric: str, codec: CodecResults, reason: str | None) -> list[Gap]:
     found: dict[str, list[tuple[str | None, int]]] = {}
     for name, quality, value, why in _values(metric, codec):
         if value is None:
-            found.setdefault(why, []).append((name, quality))
+            found.setdefault(reason or why, []).append((name, quality))
         elif not math.isfinite(value):
             equal = ", as it is of equal pictures" if metric == "psnr" else ""
             found.setdefault(f"it is not finite{equal}", []).append((name, quality))

@@ -6,8 +6,8 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from glc_train.evaluation.results import CODEC, EvaluationError, FrameResult, Re
 from glc_train.evaluation.sets import Item, Still
 from glc_train.media import ClipWriter, write_clip, write_picture
 from glc_train.metrics import (
+    ClipScores,
     MetricSource,
     PatchFeatures,
     PictureMetrics,
@@ -169,8 +170,22 @@ class Bench:
         self, item: Item, file: Path, name: str, encoded: Encoded, keep: Path
     ) -> tuple[tuple[FrameResult, ...], tuple[int, int], float]:
         """Results of the frames, height and width, and the decoder's seconds."""
+        info = item.info()
+        with ExitStack() as stack:
+            started = {} if item.still else self.metrics.start_clip(info.height, info.width)
+            whole = {metric: stack.enter_context(each) for metric, each in started.items()}
+            frames, seconds = self._compare_frames(item, file, name, encoded, keep, list(whole.values()))
+            for metric, each in whole.items():
+                scores = zip(frames, each.scores(), strict=True)
+                frames = [replace(frame, scores={**frame.scores, metric: score}) for frame, score in scores]
+        return tuple(frames), (info.height, info.width), seconds
+
+    def _compare_frames(
+        self, item: Item, file: Path, name: str, encoded: Encoded, keep: Path, whole: Sequence[ClipScores]
+    ) -> tuple[list[FrameResult], float]:
+        """`whole`: metrics that get all frames."""
         results: list[FrameResult] = []
-        size, seconds, before = (0, 0), 0.0, None
+        seconds, before = 0.0, None
         decoded_frames = self._named(name).decode(file)
         with self._video(item, keep) as video:
             for original, frame in zip(item.pictures(), encoded.frames, strict=True):
@@ -180,7 +195,9 @@ class Bench:
                 if decoded is None or decoded.shape != original.shape or decoded.dtype != np.uint8:
                     what = "ends there" if decoded is None else f"decodes to {decoded.shape} {decoded.dtype}"
                     raise EvaluationError(f"frame {len(results)} is {original.shape}, but {file} {what}")
-                size, scores = decoded.shape[:2], self.metrics.measure(original, decoded)
+                scores = self.metrics.measure(original, decoded)
+                for each in whole:
+                    each.add(original, decoded)
                 if item.still:
                     features = None if self.features is None else (self.features(original), self.features(decoded))
                     if self.save_pictures:
@@ -194,7 +211,7 @@ class Bench:
                 self.advance()
         if next(decoded_frames, None) is not None:
             raise EvaluationError(f"{file} decodes to more than the {len(results)} frames that were written")
-        return tuple(results), size, seconds
+        return results, seconds
 
     def _video(self, item: Item, keep: Path) -> AbstractContextManager[ClipWriter | None]:
         """What keeps the decoded frames of a clip to look at; of a picture nothing."""

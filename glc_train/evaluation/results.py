@@ -252,11 +252,9 @@ class MetricFacts(MetricSource):
     """A metric in `results.json`.
 
     Attributes:
-        reason: why it has no figure at all; None: it has some.
-        missing: those that it lacks where it has others.
+        missing: figures that it lacks, and why each.
     """
 
-    reason: str | None = None
     missing: tuple[Gap, ...] = ()
 
 

@@ -12,14 +12,18 @@ from glc_train.metrics.patches import (
     distribution_sources,
 )
 from glc_train.metrics.perceptual import DISTS, LPIPS
-from glc_train.metrics.pictures import SMALLEST_SIDES, TITLES, Metric, PictureMetrics
+from glc_train.metrics.pictures import SMALLEST_SIDES, TITLES, ClipMetric, ClipScores, Metric, PictureMetrics
 from glc_train.metrics.sources import MetricSource, source_of
+from glc_train.metrics.vmaf import VMAF
 
 __all__ = [
     "DISTS",
     "LPIPS",
     "SMALLEST_SIDES",
     "TITLES",
+    "VMAF",
+    "ClipMetric",
+    "ClipScores",
     "Inception2015",
     "Metric",
     "MetricSource",

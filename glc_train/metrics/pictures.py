@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -12,6 +13,29 @@ from torchmetrics import Metric as TorchMetric
 from glc_train.metrics.fidelity import MS_SSIM_SMALLEST_SIDE
 from glc_train.metrics.perceptual import SMALLEST_SIDE
 from glc_train.metrics.sources import MetricSource, source_of
+
+
+class ClipScores(Protocol):
+    """A metric of one clip, a context manager."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def add(self, original: np.ndarray, decoded: np.ndarray) -> None:
+        """Frames uint8 (H, W, 3), one after the other."""
+
+    def scores(self) -> list[float]:
+        """A figure for each."""
+        ...
+
+
+class ClipMetric(Protocol):
+    """A metric that looks at more than one frame."""
+
+    def start(self, height: int, width: int) -> ClipScores | None:
+        """For one clip; None where it cannot be computed."""
+
 
 Metric = Callable[[Tensor, Tensor], Tensor | None]
 """Original and decoded picture, (1, 3, H, W) in [0, 1] → one number, or `None` where it cannot be computed.
@@ -51,9 +75,9 @@ class PictureMetrics:
         device: where those that are modules run.
     """
 
-    def __init__(self, metrics: Mapping[str, Metric], device: torch.device | str = "cpu") -> None:
+    def __init__(self, metrics: Mapping[str, Metric | ClipMetric], device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        self.metrics = {
+        self.metrics: dict[str, Any] = {
             name: metric.to(self.device).eval() if isinstance(metric, nn.Module) else metric
             for name, metric in metrics.items()
         }
@@ -67,13 +91,21 @@ class PictureMetrics:
         """Compares two (H, W, 3) uint8 RGB pictures of one size.
 
         Returns:
-            Figures by name, infinite or NaN where they are; None where a metric cannot be computed.
+            Figures by name, infinite or NaN where they are; None where a metric cannot be computed, or is of clips.
 
         Raises:
             ValueError: they are no such pictures, or a metric gave more than one number.
         """
         a, b = to_tensor(original, self.device), to_tensor(decoded, self.device)
-        return {name: _number(name, metric, a, b) for name, metric in self.metrics.items()}
+        return {
+            name: None if hasattr(metric, "start") else _number(name, metric, a, b)
+            for name, metric in self.metrics.items()
+        }
+
+    def start_clip(self, height: int, width: int) -> dict[str, ClipScores]:
+        """What measures a clip as a whole, by the names of the figures that `measure` leaves None."""
+        started = {n: m.start(height, width) for n, m in self.metrics.items() if hasattr(m, "start")}
+        return {name: scores for name, scores in started.items() if scores is not None}
 
 
 def _number(name: str, metric: Metric, original: Tensor, decoded: Tensor) -> float | None:

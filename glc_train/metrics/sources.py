@@ -27,18 +27,23 @@ class MetricSource:
         package: the distribution that computes it; None: a module that belongs to none.
         version: of the package; of such a module the SHA-256 of its file.
         weights_sha256: of all weights and buffers, see `backbones.digest`; None: it has none.
+        reason: why it has no figure at all; None: it has some.
     """
 
     target: str | None
     package: str | None
     version: str | None
     weights_sha256: str | None = None
+    reason: str | None = None
 
 
 def source_of(metric: Any) -> MetricSource:
     """The source of a metric or a feature network; a class of ours names the package that computes it as `package`."""
     while isinstance(metric, functools.partial):
         metric = metric.func
+    if hasattr(metric, "metric_source"):
+        found: MetricSource = metric.metric_source()
+        return found
     kind = metric if inspect.isroutine(metric) or isinstance(metric, type) else type(metric)
     module = kind.__module__
     package = getattr(metric, "package", None) or _PACKAGES.get(metric) or _distribution(module)

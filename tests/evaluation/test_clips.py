@@ -22,6 +22,7 @@ from glc_train.evaluation.measure import Bench
 from glc_train.evaluation.run import Plan
 from glc_train.evaluation.settings import build
 from glc_train.media import ClipError, ClipInfo, open_clip, write_clip
+from glc_train.metrics.vmaf import find_ffmpeg
 from glc_train.weights import build_video, load_video, save_codec
 from tests.evaluation.sections import baselines, clips, metrics
 from tests.moving_clips import moving_clip
@@ -159,6 +160,19 @@ def test_baselines_grow_to_their_target_and_come_back_whole(name: str, tmp_path:
     assert sizes[0] < sizes[1] <= 12_000
     assert errors[1] < errors[0]
     assert errors[1] < 4
+
+
+def test_vmaf_is_of_clips_or_null_with_the_reason(settings: EvaluationSettings) -> None:
+    section = {"vmaf": {"_target_": "glc_train.metrics.VMAF"}}
+    (results,) = run_evaluation(replace(settings, metrics=metrics("psnr") | section, limit=1, qualities=[0]))
+    content = json.loads((Path(str(settings.out)) / "results.json").read_text())
+    values = content["codecs"]["GLC"]["sequences"]["c0"]["0"]["frame_vmaf"]
+    if find_ffmpeg() is None:
+        assert values == [None] * FRAMES
+        assert content["metrics"]["vmaf"]["reason"].startswith("no FFmpeg with libvmaf")
+    else:
+        assert all(0 <= value <= 100 for value in values)
+        assert results.means[0].figures["vmaf"] == pytest.approx(sum(values) / FRAMES)
 
 
 def test_bytes_alone_can_be_evaluated(settings: EvaluationSettings) -> None:
