@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+import numpy as np
 
 from glc_train.report.runs import Coded, Run, Series
 from glc_train.report.shots import Embedded, Shot, thumbnail
@@ -78,10 +81,11 @@ class Content:
 
     @property
     def title(self) -> str:
-        """Names of the data sets, and how many pictures or clips were coded."""
+        """Codecs under test, data sets, and how many pictures or clips were coded."""
         sets = ", ".join(dict.fromkeys(str(run.facts.get("dataset", "pictures")) for run in self.runs))
         count, noun = len(self.items) + self.left_out, "picture" if self.stills else "clip"
-        return f"{sets}: {count} {noun}{'' if count == 1 else 's'}"
+        codecs = ", ".join(dict.fromkeys(run.series[0].codec for run in self.runs))
+        return f"{codecs} on {sets}: {count} {noun}{'' if count == 1 else 's'}"
 
     def as_dict(self, embedded: Sequence[Embedded | None]) -> dict[str, Any]:
         """All of it, with what became of `shots`; none yet where that is empty."""
@@ -128,7 +132,7 @@ class Content:
             "overFrames": {name: [_short(v) for v in values] for name, values in coded.over_frames.items()},
             "file": self.link(coded.file),
             "picture": self._picture(coded.decoded, embedded),
-            "details": coded.details(),
+            "details": _compact(coded.details()),
         }
 
     def _picture(self, path: Path | None, embedded: Sequence[Embedded | None]) -> dict[str, Any] | None:
@@ -182,6 +186,17 @@ def _label(run: Run) -> str:
 def _distinct(labels: Sequence[str]) -> list[str]:
     counts = Counter(labels)
     return [label if counts[label] == 1 else f"{label} {number}" for number, label in enumerate(labels, start=1)]
+
+
+def _compact(details: dict[str, Any] | None) -> dict[str, Any] | None:
+    """With the map in steps of 1/255 of what nearly no cell exceeds, a byte for each."""
+    if details is None or not details["map"]:
+        return details
+    bits = np.array(details["map"])
+    most = float(np.quantile(bits, 0.99)) or 1.0
+    steps = np.rint(255 * np.minimum(bits / most, 1)).astype(np.uint8)
+    packed = {"rows": bits.shape[0], "columns": bits.shape[1], "most": _short(most)}
+    return details | {"map": packed | {"steps": base64.b64encode(steps.tobytes()).decode()}}
 
 
 def _short(value: Any) -> Any:

@@ -14,12 +14,13 @@ from PIL import Image
 
 from glc_train.media import open_clip, write_clip
 
-QUALITIES = (88, 82, 76)
+QUALITIES = (88, 82, 78)
 """Of WebP, from the one that is taken where there is room; the differences are hardly visible."""
 _CRFS = (20, 24, 28)  # of H.264, likewise
 _DIVISORS = (2, 4, 0)  # sides are divided by these, one after the other; 0: left out
 _LARGEST_SIDE = 16383  # of a WebP picture
-_SAMPLED = 6
+_SAMPLED = 10
+_ALL = 200  # shots, up to which each is encoded before it is decided what to make smaller
 _THUMBNAIL = (144, 108)
 VIDEO_SUFFIX = ".mp4"
 
@@ -75,7 +76,7 @@ def fit(shots: Sequence[Shot], order: Sequence[int], budget: int) -> list[Embedd
         total = sum(len(each) for each in found if each)
         if total <= room:
             break
-        share *= total / room * 1.02  # the estimate was too low
+        share *= total / room * 1.01  # the estimate was too low
     else:
         found = [None] * len(shots)
     kinds = ["video/mp4" if shot.path.suffix == VIDEO_SUFFIX else "image/webp" for shot in shots]
@@ -87,14 +88,16 @@ def fit(shots: Sequence[Shot], order: Sequence[int], budget: int) -> list[Embedd
 
 def _plan(shots: Sequence[Shot], order: Sequence[int], room: int, encoder: _Encoder, share: float) -> _Plan:
     """The best of the plans that fit by estimate, which is taken `share` times."""
-    sample = shots[:: max(1, len(shots) // _SAMPLED)]
     sizes: list[float] = []  # of each group, in full
     for level in range(len(QUALITIES)):
-        known = sum(len(encoder.encoded(shot.path, level, 1)) for shot in sample)
-        density = share * known / sum(encoder.pixels(shot.path) for shot in sample)
+        sample = shots[:: max(1, len(shots) // _SAMPLED)]
+        if level == len(QUALITIES) - 1 and len(shots) <= _ALL:
+            sample = shots
+        known = {shot: len(encoder.encoded(shot.path, level, 1)) for shot in sample}
+        density = sum(known.values()) / sum(encoder.pixels(shot.path) for shot in sample)
         sizes = [0.0] * (max(order) + 1)
         for shot in shots:
-            sizes[shot.group] += density * encoder.pixels(shot.path)
+            sizes[shot.group] += share * known.get(shot, density * encoder.pixels(shot.path))
         if sum(sizes) <= room:
             return _Plan(level, (1,) * len(sizes))
     divisors = [1] * len(sizes)

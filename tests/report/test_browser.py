@@ -181,7 +181,7 @@ def test_the_map_of_bits_lies_over_the_picture(opened: Any, pictures: Path) -> N
     page.get_by_label("Map of bits").check()
     canvas = page.locator(".right canvas")
     assert canvas.evaluate("each => [each.width, each.height, each.style.width]") == [4, 3, "64px"]
-    expect(page.locator(".scale")).to_contain_text("8.0 bits in 16×16 pixels")
+    expect(page.locator(".scale")).to_contain_text("7.6 bits or more in 16×16 pixels")
     expect(page.get_by_label("Map of bits")).to_be_focused()
 
 

@@ -10,21 +10,19 @@ function colour(share) {
   return STOPS[low].map((value, k) => Math.round(value + (STOPS[low + 1][k] - value) * (place - low)));
 }
 
-const largest = (details) => Math.max(...details.map.flat());
-
 // The map as a canvas over a picture.
 export function mapOf(details) {
-  const rows = details.map.length, columns = details.map[0].length, most = largest(details) || 1;
+  const { rows, columns, steps } = details.map;
   const canvas = make("canvas", { width: columns, height: rows });
   canvas.style.width = `${columns * details.cell}px`;
   canvas.style.height = `${rows * details.cell}px`;
   const pixels = new ImageData(columns, rows);
-  details.map.flat().forEach((value, k) => pixels.data.set([...colour(value / most), 255], 4 * k));
+  [...atob(steps)].forEach((step, k) => pixels.data.set([...colour(step.charCodeAt(0) / 255), 255], 4 * k));
   canvas.getContext("2d").putImageData(pixels, 0, 0);
   return make("div", { className: "map" }, canvas);
 }
 
-export const scaleOf = (details) => make("span", { className: "scale" }, "0", make("i"), `${largest(details).toFixed(1)} bits in ${details.cell}×${details.cell} pixels`);
+export const scaleOf = (details) => make("span", { className: "scale" }, "0", make("i"), `${details.map.most.toFixed(1)} bits or more in ${details.cell}×${details.cell} pixels`);
 
 // What the coder adds to the code lengths of its symbols: it ends with whole bytes.
 function parts(details) {

@@ -53,15 +53,22 @@ export function redrawRates() {
   body.replaceChildren(legend, plot);
 }
 
+// Whether the rates differ so much that most curves would be squeezed into a corner.
+function isWide() {
+  const rates = curves().flatMap((curve) => curve.points.map((point) => point.bpp));
+  return Math.max(...rates) > 8 * Math.min(...rates);
+}
+
 export function startRates() {
   if (!page.metrics.length) {
     document.getElementById("rates-plot").append(make("p", { className: "muted" }, "No metric was measured, only bytes."));
     return;
   }
+  shown.logX = isWide();
   document.getElementById("rates-controls").append(
     buttons("Metric", page.metrics.map((metric) => [metric.id, metric.title]), chosen.metric, (metric) => change({ metric })),
     page.published.length ? check("Published curves", true, (on) => { shown.published = on; redrawRates(); }) : "",
-    check("Logarithmic rate", false, (on) => { shown.logX = on; redrawRates(); }),
+    check("Logarithmic rate", shown.logX, (on) => { shown.logX = on; redrawRates(); }),
   );
   redrawRates();
   matchMedia("(max-width: 760px)").addEventListener("change", redrawRates);

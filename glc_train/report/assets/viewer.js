@@ -91,7 +91,7 @@ function draw() {
       const [series, quality] = name.split(":").map(Number);
       change({ series, quality });
     }),
-    check("Side by side", stage.beside, (on) => stage.setBeside(on)),
+    check("Side by side", stage.beside, (on) => { stage.setBeside(on); places.divide.hidden = on; }),
     item.files.some((file) => file.details?.map) ? check("Map of bits", state.map, (on) => { state.map = on; redrawViewer(); }) : "",
   );
   drawDetails();
@@ -110,11 +110,11 @@ export function startViewer() {
   const button = (text, label, act) => make("button", { type: "button", onclick: act, attributes: { "aria-label": label } }, text);
   const zoom = make("span", { className: "muted" });
   stage.onZoom = (_, scale) => { zoom.textContent = `${Math.round(100 * scale)} %`; };
-  places = { controls: make("div", { className: "controls" }), figures: make("div"), scale: make("div"), details: make("div") };
+  places = { controls: make("div", { className: "controls" }), figures: make("div"), scale: make("div"), details: make("div"), divide: make("div", { className: "grow" }, make("label", { htmlFor: "divide" }, "Divider between left and right"), stage.range) };
   document.getElementById("viewer-body").append(
     places.controls, stage.box, player?.box ?? "",
     make("div", { className: "below" },
-      make("div", { className: "grow" }, make("label", { htmlFor: "divide" }, "Divider between left and right"), stage.range),
+      places.divide,
       make("div", { className: "group" }, button("−", "Zoom out", () => stage.zoomBy(1 / 1.5)), button("All", "Show all of it", () => stage.reset()), button("+", "Zoom in", () => stage.zoomBy(1.5))),
       zoom, places.scale),
     places.figures, places.details);
