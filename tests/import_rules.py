@@ -43,6 +43,7 @@ RULES: dict[str, Rule] = {
     "interruption": Rule(frozenset(), only=frozenset()),
     "processes": Rule(_units("errors interruption"), only=frozenset()),
     "command_line": Rule(_units("errors"), only=frozenset({"hydra", "omegaconf"})),
+    "codec_groups": Rule(frozenset(), only=frozenset({"hydra", "omegaconf"})),
     "pickles": Rule(frozenset(), only=frozenset({"torch"})),
     "backbones": Rule(_units("files pickles"), never=FRAMEWORKS),
     "provenance": Rule(frozenset(), only=frozenset({"torch"})),
@@ -65,7 +66,7 @@ RULES: dict[str, Rule] = {
     "evaluation": Rule(
         _units(
             "codecs metrics media data datasets backbones weights errors files processes provenance precision report"
-            " glc_train"
+            " codec_groups glc_train"
         )
     ),
     "cli": Rule(

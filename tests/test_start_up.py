@@ -65,8 +65,9 @@ def test_help_version_and_wrong_arguments_need_no_library() -> None:
     assert {name.partition(".")[0] for name in modules} == {"glc_train"}
 
 
-def test_help_and_mistakes_of_train_need_neither_pytorch_nor_lightning(tmp_path: Path) -> None:
-    program = str(ROOT / "train.py")
+@pytest.mark.parametrize("name", ["train.py", "evaluate.py"])
+def test_help_and_mistakes_of_the_others_need_neither_pytorch_nor_lightning(name: str, tmp_path: Path) -> None:
+    program = str(ROOT / name)
     modules, _ = imports([[program, "--help"], [program, "nonsense=1"]], cwd=tmp_path, codes="0, 1, None")
     assert "hydra" in modules
     assert not {name.partition(".")[0] for name in modules} & {"torch", "lightning", "torchmetrics", "numpy"}

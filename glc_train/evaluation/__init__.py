@@ -1,6 +1,7 @@
 """From a codec to a report: encode to a file, decode the file, measure, compare with baselines and published curves."""
 
-from glc_train.evaluation.baselines import Baseline, PillowCodec, Reduced, StreamCodec, load_baseline, register
+from glc_train.codec_groups import register
+from glc_train.evaluation.baselines import Baseline, PillowCodec, Reduced, StreamCodec, load_baseline
 from glc_train.evaluation.bd_rate import BDRateError, bd_rate
 from glc_train.evaluation.codecs import Encoded, EncodedFrame, FileCodec, PictureCodec
 from glc_train.evaluation.curves import Curve, compare, load_published, published_datasets

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from glc_train.evaluation.baselines import baseline_sections
+from glc_train.codec_groups import baseline_sections
 
 METRICS: dict[str, dict[str, Any]] = {
     "psnr": {"_target_": "glc_train.metrics.psnr", "_partial_": True},

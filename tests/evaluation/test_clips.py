@@ -15,9 +15,9 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
+from glc_train.codec_groups import baseline_sections
 from glc_train.codecs import VideoDecoder
 from glc_train.evaluation import Clip, Clips, EvaluationError, EvaluationSettings, Result, run_evaluation
-from glc_train.evaluation.baselines import baseline_sections
 from glc_train.evaluation.measure import Bench
 from glc_train.evaluation.run import Plan
 from glc_train.evaluation.settings import build

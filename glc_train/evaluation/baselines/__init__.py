@@ -4,7 +4,7 @@ from glc_train.evaluation.baselines.pictures import PillowCodec
 from glc_train.evaluation.baselines.reduced import Reduced
 from glc_train.evaluation.baselines.search import AtSettings, Baseline
 from glc_train.evaluation.baselines.streams import StreamCodec
-from glc_train.evaluation.baselines.table import baseline_sections, load_baseline, register
+from glc_train.evaluation.baselines.table import load_baseline
 
 __all__ = [
     "AtSettings",
@@ -12,7 +12,5 @@ __all__ = [
     "PillowCodec",
     "Reduced",
     "StreamCodec",
-    "baseline_sections",
     "load_baseline",
-    "register",
 ]
