@@ -221,6 +221,7 @@ def test_clips_play_in_step(opened: Any, clips: Path) -> None:
     until(page, "[...document.querySelectorAll('video')].every(each => each.readyState >= 2)")
     page.get_by_label("Frame 1 of 5").fill("3")
     expect(page.locator("label[for=frame]")).to_have_text("Frame 4 of 5")
+    assert float(page.locator("#viewer .cursor").get_attribute("x1") or 0) > 400
     times = both.evaluate_all("all => all.map(each => each.currentTime)")
     assert times == pytest.approx([3.5 / 25] * 2)
     page.get_by_role("button", name="Play").click()

@@ -7,8 +7,8 @@ const MARKS = [
 ];
 const COLOURS = 8;
 
-export const colourOf = (place) => `var(--s${place % COLOURS})`;
-export const markOf = (place) => MARKS[place % MARKS.length];
+const colourOf = (place) => `var(--s${place % COLOURS})`;
+const markOf = (place) => MARKS[place % MARKS.length];
 
 // Round numbers that divide a range into about `count` parts.
 function ticks(low, high, count) {
@@ -78,6 +78,14 @@ export function linePlot(series, { xLabel, yLabel, height = 430, logX = false, s
   picture.append(ring);
   box.append(picture);
 
+  // A line at x, which moves with what is shown elsewhere.
+  const cursor = svg("line", { class: "cursor", y1: top, y2: bottom, visibility: "hidden" });
+  picture.insertBefore(cursor, ring);
+  box.follow = (x) => {
+    for (const end of ["x1", "x2"]) cursor.setAttribute(end, toX(x));
+    cursor.setAttribute("visibility", "visible");
+  };
+
   const ordered = [...points].sort((a, b) => series.indexOf(a.series) - series.indexOf(b.series) || a.x - b.x);
   let current = -1;
   function mark(place) {
@@ -109,6 +117,16 @@ export function linePlot(series, { xLabel, yLabel, height = 430, logX = false, s
   });
   return box;
 }
+
+// The line and mark of a curve.
+export function sampleOf({ place, dashed, marks }) {
+  const colour = colourOf(place), sample = svg("svg", { viewBox: "0 0 26 12", "aria-hidden": true });
+  sample.append(svg("path", { d: "M0 6H26", stroke: colour, "stroke-width": 2, ...(dashed ? { "stroke-dasharray": "5 3" } : {}) }));
+  if (marks !== false) sample.append(svg("path", { d: markOf(place), transform: "translate(13 6)", fill: dashed ? "var(--ground)" : colour, stroke: colour }));
+  return sample;
+}
+
+export const legendOf = (series) => make("ul", { className: "key" }, ...series.map((each) => make("li", {}, sampleOf(each), ` ${each.label}`)));
 
 // Bars with a logarithmic height, of [value, count] pairs.
 export function histogram(pairs, summary) {

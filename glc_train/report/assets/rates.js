@@ -1,6 +1,6 @@
 // Rate-distortion curves.
-import { buttons, change, check, chosen, make, metricOf, number, page, svg } from "./data.js";
-import { colourOf, linePlot, markOf } from "./plot.js";
+import { buttons, change, check, chosen, make, metricOf, number, page } from "./data.js";
+import { linePlot, sampleOf } from "./plot.js";
 
 const shown = { hidden: new Set(), published: true, logX: false };
 
@@ -22,19 +22,12 @@ function line(curve) {
   return { ...curve, points };
 }
 
-function sample(curve) {
-  const colour = colourOf(curve.place);
-  return svg("svg", { viewBox: "0 0 26 12", "aria-hidden": true },
-    svg("path", { d: "M0 6H26", stroke: colour, "stroke-width": 2, ...(curve.dashed ? { "stroke-dasharray": "5 3" } : {}) }),
-    svg("path", { d: markOf(curve.place), transform: "translate(13 6)", fill: curve.dashed ? "var(--ground)" : colour, stroke: colour }));
-}
-
 export function redrawRates() {
   const body = document.getElementById("rates-plot");
   const known = curves().map(line).filter((curve) => curve.points.length);
   const legend = make("div", { className: "legend", attributes: { role: "group", "aria-label": "Curves that are shown" } });
   for (const curve of known) {
-    const button = make("button", { type: "button", attributes: { "aria-pressed": !shown.hidden.has(curve.label) } }, sample(curve), curve.label);
+    const button = make("button", { type: "button", attributes: { "aria-pressed": !shown.hidden.has(curve.label) } }, sampleOf(curve), curve.label);
     button.onclick = () => {
       if (!shown.hidden.delete(curve.label)) shown.hidden.add(curve.label);
       const place = [...legend.children].indexOf(button);

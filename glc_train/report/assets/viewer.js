@@ -2,7 +2,7 @@
 import { change, check, chosen, fileOf, make, metricOf, number, page, qualitiesOf, select } from "./data.js";
 import { Player } from "./clips.js";
 import { mapOf, partsTable, scaleOf, symbolPlot } from "./details.js";
-import { linePlot } from "./plot.js";
+import { legendOf, linePlot } from "./plot.js";
 import { Stage } from "./stage.js";
 
 const ORIGINAL = "original";
@@ -40,9 +40,10 @@ function figures(file) {
   const add = (name, ...value) => list.append(make("div", {}, make("dt", {}, name), make("dd", {}, ...value)));
   add("bytes", number(file?.figures.bytes ?? null, "bytes"));
   add("bpp", number(file?.figures.bpp ?? null, "bpp"));
+  if (!page.stills) add("kbit/s", number(file?.figures.kbps ?? null));
   for (const metric of page.metrics) add(metric.title, number(file?.figures[metric.id] ?? null));
   const links = [[file?.file, "file"], [file?.picture?.link, "decoded"], [page.items[chosen.item].original?.link, "original"]].filter(([link]) => link);
-  if (links.length) add("exact files", ...links.flatMap(([link, text], k) => [k ? " · " : "", make("a", { href: link }, text)]));
+  if (links.length) add("files beside the page", ...links.flatMap(([link, text], k) => [k ? " · " : "", make("a", { href: link }, text)]));
   return list;
 }
 
@@ -52,15 +53,20 @@ function overFrames() {
   if (!names.length) return [];
   if (!names.includes(state.figure)) state.figure = names.includes(chosen.metric) ? chosen.metric : names[0];
   const title = metricOf(state.figure)?.title ?? state.figure;
-  const series = item.files.filter((file) => file.quality === chosen.quality && file.overFrames[state.figure]).map((file) => ({
-    label: `${page.series[file.series].label} q${file.quality}`, place: file.series, marks: false,
+  // The chosen codec at all its qualities, the others at the chosen one.
+  const shown = item.files.filter((file) => (file.series === chosen.series || file.quality === chosen.quality) && file.overFrames[state.figure]);
+  const series = shown.map((file, place) => ({
+    label: `${page.series[file.series].label} q${file.quality}`, place, marks: false,
     points: file.overFrames[state.figure].map((y, x) => ({ x, y, text: `frame ${x + 1}: ${title} ${number(y)}` })).filter((point) => point.y !== null),
   }));
-  const names_ = names.map((name) => [name, metricOf(name)?.title ?? name]);
+  const titles = names.map((name) => [name, metricOf(name)?.title ?? name]);
+  const plot = linePlot(series, { xLabel: "frame", yLabel: title, height: 280, summary: `${title} over the frames of ${item.name}.`, onPick: (point) => player.seek(point.x) });
+  places.follow = (frame) => plot.follow?.(frame);
+  places.follow(player.frame);
   return [
     make("h3", {}, "Over the frames"),
-    make("div", { className: "controls" }, select("Figure", names_, state.figure, (figure) => { state.figure = figure; drawDetails(); })),
-    linePlot(series, { xLabel: "frame", yLabel: title, height: 280, summary: `${title} over the frames at quality ${chosen.quality}.`, onPick: (point) => player.seek(point.x) }),
+    make("div", { className: "controls" }, select("Figure", titles, state.figure, (figure) => { state.figure = figure; drawDetails(); })),
+    legendOf(series), plot,
   ];
 }
 
@@ -82,7 +88,7 @@ function draw() {
   document.getElementById("viewer-title").textContent = `Compare: ${item.name}`;
   const left = side(state.against), right = side(`${chosen.series}:${chosen.quality}`);
   stage.show(item.width, item.height, left, right);
-  player?.show([left.element, right.element], item.frames, item.fps);
+  player?.show([left.element, right.element], item.frames, item.fps, (frame) => places.follow?.(frame));
   const names = page.items.map((each, place) => [place, each.name]);
   places.controls.replaceChildren(
     select(page.stills ? "Picture" : "Clip", names, chosen.item, (place) => change({ item: place })),
