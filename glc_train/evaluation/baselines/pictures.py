@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from glc_train.evaluation.baselines.packages import needed
 from glc_train.evaluation.baselines.search import Baseline, Source
 from glc_train.evaluation.codecs import Encoded, EncodedFrame
 from glc_train.evaluation.results import EvaluationError
@@ -44,13 +44,7 @@ class PillowCodec(Baseline):
         package: str | None = None,
     ) -> None:
         if plugin is not None:
-            try:
-                import_module(plugin)
-            except ImportError as error:
-                raise EvaluationError(
-                    f"{format} needs the package {package or plugin}: install it (it is in the extra `baselines`), or "
-                    "leave this codec out."
-                ) from error
+            needed(plugin, package or plugin, format)
         Image.init()
         if format not in Image.SAVE:
             raise EvaluationError(f"This Pillow does not write {format}: install another one, or leave this codec out.")
@@ -62,7 +56,8 @@ class PillowCodec(Baseline):
         (picture,) = source.pictures()
         file = io.BytesIO()
         start = time.perf_counter()
-        Image.fromarray(picture).save(file, self.format, **{self.setting: setting}, **self.options)
+        value = [setting] if self.setting == "quality_layers" else setting  # of JPEG 2000
+        Image.fromarray(picture).save(file, self.format, **{self.setting: value}, **self.options)
         seconds = time.perf_counter() - start
         return file.getvalue(), Encoded((EncodedFrame("intra", file.tell()),), seconds)
 

@@ -1,0 +1,19 @@
+"""Packages that only some codecs need."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from glc_train.evaluation.results import EvaluationError
+
+
+def needed(module: str, package: str, what: str) -> Any:
+    """The module, imported. Raises EvaluationError, which names the package, where it is missing."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise EvaluationError(
+            f"{what} needs the package {package}: install it (pip install 'glc_train[baselines]'), or leave this codec "
+            "out."
+        ) from error
