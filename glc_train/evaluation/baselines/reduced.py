@@ -13,7 +13,7 @@ from glc_train.evaluation.codecs import Encoded
 from glc_train.evaluation.results import EvaluationError
 from glc_train.media.clip_info import ClipInfo
 
-_MOST = 16
+_MOST = 8
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class _Smaller:
 class Reduced(Baseline):
     """A baseline that codes pictures with 1/`divisor` of their width and height and enlarges them, both by Lanczos.
 
-    A last byte of the file, which counts, says how many columns and rows the enlarged picture has too many.
+    The smaller sides are even, which some encoders need. A last byte of the file, which counts, says how many columns
+    and rows the enlarged picture has too many.
 
     Raises:
         EvaluationError: a divisor out of range.
@@ -47,14 +48,14 @@ class Reduced(Baseline):
     def encode_at(self, source: Source, setting: object) -> tuple[bytes, Encoded]:
         """See `Baseline`."""
         info = source.info()
-        width, height = -(-info.width // self.divisor), -(-info.height // self.divisor)
+        width, height = (-(-side // (2 * self.divisor)) * 2 for side in (info.width, info.height))
         data, encoded = self.codec.encode_at(_Smaller(source, width, height), setting)
-        excess = _MOST * (width * self.divisor - info.width) + height * self.divisor - info.height
+        excess = 2 * _MOST * (width * self.divisor - info.width) + height * self.divisor - info.height
         return data + bytes([excess]), encoded
 
     def decode_bytes(self, data: bytes) -> Iterator[np.ndarray]:
         """See `Baseline`."""
-        columns, rows = divmod(data[-1], _MOST)
+        columns, rows = divmod(data[-1], 2 * _MOST)
         for picture in self.codec.decode_bytes(data[:-1]):
             height, width = picture.shape[:2]
             yield _resized(picture, width * self.divisor - columns, height * self.divisor - rows)

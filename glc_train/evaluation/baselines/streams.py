@@ -47,7 +47,8 @@ class StreamCodec(Baseline):
         settings: values of the option `setting`, from the fewest bits to the most.
         options: of the encoder, the same for all.
         setting: option that is searched.
-        pixel_format: as FFmpeg calls it; of pictures with an odd side the 4:4:4 of the same depth.
+        pixel_format: as FFmpeg calls it; of pictures with an odd side the 4:4:4 of the same depth, which
+            some encoders refuse.
         intra_period: largest distance of key frames; None: only the first. A configuration that says null gets that
             of the codec under test.
 
@@ -81,7 +82,11 @@ class StreamCodec(Baseline):
         colours = Colours("bt709", full_range=False)
         frames = (colours.to_frame(picture, pixel_format) for picture in source.pictures())
         if self._program is None:
-            packets, seconds = self._with_pyav(frames, info, pixel_format, options)
+            try:
+                packets, seconds = self._with_pyav(frames, info, pixel_format, options)
+            except av.FFmpegError as error:
+                size = f"{info.width}×{info.height}"
+                raise EvaluationError(f"FFmpeg's {self.encoder} failed on {size} {pixel_format}: {error}") from error
         else:
             packets, seconds = self._with_program(self._program, frames, info, pixel_format, options)
         data, coded = _stream(packets, self.format)
