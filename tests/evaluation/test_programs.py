@@ -134,7 +134,7 @@ def test_the_command_line_names_codecs_and_ones_own(
     assert (folders["webp_half"] / "baselines/x265/files/q0/a.hevc").is_file()
     for wrong, sentence in {
         "codec=webp_halv": "codec=webp_halv: there is none; perhaps webp_half is meant.\n",
-        "baselines=[vtm]": "baselines=vtm: there is none; choose among avif, avif_half, avif_quarter, ",
+        "baselines=[vtm]": "baselines=vtm: there is none; choose among av1, av1_half, av1_quarter, avif, ",
     }.items():
         capsys.readouterr()
         with pytest.raises(SystemExit):
