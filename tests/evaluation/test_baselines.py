@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from glc_train.codec_groups import baseline_sections
 from glc_train.evaluation import (
     Baseline,
     Clip,
@@ -30,7 +31,7 @@ from glc_train.evaluation import (
     load_baseline,
     run_evaluation,
 )
-from glc_train.evaluation.baselines import AtSettings, baseline_sections
+from glc_train.evaluation.baselines import AtSettings
 from glc_train.evaluation.baselines.search import Single
 from glc_train.evaluation.run import Plan
 from glc_train.evaluation.settings import build
