@@ -30,6 +30,7 @@ class BitAccount:
         self.pass_bits: list[float] = []
         self.symbols: Counter[int] = Counter()
         self.map: np.ndarray | None = None
+        self._noted: list[tuple[np.ndarray, Tensor, Tensor]] = []
 
     def add_frame(self, payload: int, z_bits: float) -> None:
         """A frame of so many bytes, of whose bits so many are those of z."""
@@ -47,12 +48,18 @@ class BitAccount:
         """
         self.pass_bits += [0.0] * (number + 1 - len(self.pass_bits))
         self.pass_bits[number] += ideal_bits
-        values, counts = np.unique(symbols, return_counts=True)
-        self.symbols.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-        bits = torch.zeros(where.shape, dtype=torch.float64, device=where.device)
-        bits[where] = estimated.double()
-        of_pass = bits.sum((0, 1)).cpu().numpy()
-        self.map = of_pass if self.map is None else self.map + of_pass
+        self._noted.append((symbols, estimated, where))
+
+    def settle(self) -> None:
+        """Bring `symbols` and `map` up to date: so the coder, whose time may be measured, does not wait for them."""
+        for symbols, estimated, where in self._noted:
+            values, counts = np.unique(symbols, return_counts=True)
+            self.symbols.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+            bits = torch.zeros(where.shape, dtype=torch.float64, device=where.device)
+            bits[where] = estimated.double()
+            of_pass = bits.sum((0, 1)).cpu().numpy()
+            self.map = of_pass if self.map is None else self.map + of_pass
+        self._noted = []
 
 
 _current: ContextVar[BitAccount | None] = ContextVar("account", default=None)
@@ -60,12 +67,13 @@ _current: ContextVar[BitAccount | None] = ContextVar("account", default=None)
 
 @contextmanager
 def accounting() -> Iterator[BitAccount]:
-    """An account of all that is coded in the block, in this thread."""
+    """An account of all that is coded in the block, in this thread; settled at its end."""
     token = _current.set(account := BitAccount())
     try:
         yield account
     finally:
         _current.reset(token)
+    account.settle()
 
 
 def current_account() -> BitAccount | None:

@@ -128,6 +128,7 @@ class GLCFiles:
                 start = time.perf_counter()
                 report = encoder.write(frame)
                 seconds += time.perf_counter() - start
+                account.settle()
                 reports.append(EncodedFrame(report.kind, report.size, report.estimated_bits, report.ideal_bits))
         return Encoded(tuple(reports), seconds, account, self.codec.autoencoder.factor)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -38,6 +38,8 @@ class Content:
         self, runs: Sequence[Run], titles: Mapping[str, str], published: Sequence[dict[str, Any]], page: Path
     ) -> None:
         self.page = page
+        self.depth = 2  # of details: 2 all, 1 without maps of bits, 0 none
+        self._read: dict[Path, Any] = {}  # thumbnails and details, each made once
         self.runs = runs
         self.labels = _distinct([_label(run) for run in runs])
         self.series = [(run, label, each) for run, label in zip(runs, self.labels, strict=True) for each in run.series]
@@ -119,7 +121,7 @@ class Content:
             "height": height,
             "frames": frames,
             "fps": files[0][1].fps,
-            "thumbnail": thumbnail(shown) if shown else None,
+            "thumbnail": self._once(shown, lambda: thumbnail(shown)) if shown else None,
             "original": self._picture(original, embedded),
             "files": [self._file(number, coded, embedded) for number, coded in files],
         }
@@ -132,8 +134,19 @@ class Content:
             "overFrames": {name: [_short(v) for v in values] for name, values in coded.over_frames.items()},
             "file": self.link(coded.file),
             "picture": self._picture(coded.decoded, embedded),
-            "details": _compact(coded.details()),
+            "details": self._details(coded),
         }
+
+    def _details(self, coded: Coded) -> dict[str, Any] | None:
+        if self.depth == 0:
+            return None
+        found: dict[str, Any] | None = self._once(coded.details_path, lambda: _compact(coded.details()))
+        return found and (found if self.depth == 2 else found | {"map": None})
+
+    def _once(self, path: Path, make: Callable[[], Any]) -> Any:
+        if path not in self._read:
+            self._read[path] = make()
+        return self._read[path]
 
     def _picture(self, path: Path | None, embedded: Sequence[Embedded | None]) -> dict[str, Any] | None:
         if path is None:

@@ -55,7 +55,10 @@ def write_page(
     if len({run.stills for run in runs}) > 1:
         raise ReportError("Some of these results are of pictures and some of clips: make a page of each.")
     content = Content(runs, titles, published, path)
-    bare = len(printable(_render(content, content.as_dict(()), ())).encode())
+    for content.depth in (2, 1, 0):  # at most half of the page is for what is no picture
+        bare = len(printable(_render(content, content.as_dict(()), ())).encode())
+        if bare <= largest // 2:
+            break
     room = largest - bare - 200 * len(content.shots)  # which name their sizes
     if room < 0:
         raise ReportError(f"The figures alone take {bare:,} bytes of {largest:,}: allow more.")
@@ -129,6 +132,9 @@ def _absences(content: Content, divisors: Sequence[int | None]) -> Iterator[str]
     files = [coded for each in content.items.values() for _, coded in each]
     if content.left_out:
         yield f"{content.left_out} middling {noun} are not listed; the means count them."
+    if content.depth < 2:
+        what = "maps of bits" if content.depth else "details of where the bytes go"
+        yield f"To keep the page small, it has no {what}; they are in the files of details/ beside the results."
     if missing := sum(coded.decoded is None for coded in files):
         yield f"{missing} of {len(files)} decoded {noun} do not lie beside the results, so they cannot be shown."
     if missing := sum(all(c.original is None for _, c in each) for each in content.items.values()):

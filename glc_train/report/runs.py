@@ -56,10 +56,15 @@ class Coded:
         """What was coded, as a picture or a video to look at; None: it is not there."""
         return _beside(self.originals, self.name)
 
+    @property
+    def details_path(self) -> Path:
+        """Where `details` are, if they are."""
+        return self.folder / "details" / f"q{self.quality}" / f"{self.name}.json"
+
     def details(self) -> dict[str, Any] | None:
         """Where the bytes went; None: nothing readable is there."""
         try:
-            found = json.loads((self.folder / "details" / f"q{self.quality}" / f"{self.name}.json").read_text("utf-8"))
+            found = json.loads(self.details_path.read_text("utf-8"))
         except (OSError, ValueError):
             return None
         return found if isinstance(found, dict) else None

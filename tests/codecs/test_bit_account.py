@@ -34,6 +34,7 @@ def test_bits_are_at_the_place_of_their_symbol() -> None:
     account, where = BitAccount(), torch.zeros(1, 2, 2, 3, dtype=torch.bool)
     where[0, 0, 1, 2] = where[0, 1, 0, 1] = where[0, 1, 1, 2] = True
     account.add_pass(1, 10.0, np.array([0, -1, 0]), torch.tensor([1.0, 2.0, 4.0]), where)
+    account.settle()
     assert account.map is not None
     assert account.map.tolist() == [[0, 2, 0], [0, 0, 5]]
     assert account.pass_bits == [0, 10]

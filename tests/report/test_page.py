@@ -10,7 +10,15 @@ from PIL import Image
 
 from glc_train.cli import main
 from glc_train.report import ReportError, write_page
-from tests.report.evaluations import CURVES, TITLES, clips_evaluation, picture, pictures_evaluation, write_results
+from tests.report.evaluations import (
+    CURVES,
+    DETAILS,
+    TITLES,
+    clips_evaluation,
+    picture,
+    pictures_evaluation,
+    write_results,
+)
 
 
 def data_of(page: Path) -> dict[str, Any]:
@@ -70,6 +78,18 @@ def test_pictures_get_smaller_until_the_page_fits(tmp_path: Path) -> None:
         assert min(divisors[0]) <= min(divisors[2]) > 1
     with pytest.raises(ReportError, match=r"The figures alone take [\d,]+ bytes of 1,000: allow more"):
         write_page(page, [results], TITLES, largest=1000)
+
+
+def test_a_page_of_many_pictures_has_fewer_details(tmp_path: Path) -> None:
+    results, page = pictures_evaluation(tmp_path), tmp_path / "report.html"
+    for path in tmp_path.glob("details/*/*.json"):
+        path.write_text(json.dumps(DETAILS | {"map": [[float(number % 7) for number in range(300)]] * 300}))
+    write_page(page, [results], TITLES, largest=600_000)
+    assert "it has no maps of bits" in page.read_text("utf-8")
+    details = data_of(page)["items"][0]["files"][0]["details"]
+    assert details["map"] is None
+    assert details["passes"] == [200, 120, 80, 48.5]
+    assert page.stat().st_size < 600_000
 
 
 def test_what_is_absent_is_said(tmp_path: Path) -> None:
