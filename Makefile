@@ -84,6 +84,10 @@ demo: $(INSTALLED) ## code photographs with the installed codec, fine-tune it on
 prefetch: $(INSTALLED) ## fetch the ImageNet weights that LPIPS and DISTS need, for later use offline
 	$(BIN)/python -m glc_train.backbones
 
+.PHONY: results
+results: $(INSTALLED) ## make the results of README.md and docs/ anew, where possible (KODAK=FOLDER or GLC_DATA)
+	KODAK="$(KODAK)" $(BIN)/python -m benchmarks.results
+
 .PHONY: golden
 golden: $(INSTALLED) ## regenerate tests/expected after a change that is meant to alter the training curves
 	$(BIN)/python -m tests.regenerate_golden_curves

@@ -1,0 +1,95 @@
+"""Makes the figures, plots and tables of README.md and docs/ anew, those that can be made here: `make results`.
+
+Tables stand between `<!-- results: NAME -->` and `<!-- end of results -->`, and come from `results/`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from glc_train.files import replacing, write_text
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+KODAK = REPOSITORY / "results/kodak/glc_image_small"
+PAGES = (REPOSITORY / "README.md", REPOSITORY / "docs/model-cards/glc_image_small.md")
+_WEIGHTS = "glc_train/pretrained/glc_image_small.safetensors"
+_COPIED = ("results.json", "timings.json", "results.csv", "rate_distortion.png")
+_GRID_WIDTH = 1600  # pixels
+_HEADER = """\
+| quality | bpp | model's estimate | PSNR (dB) | MS-SSIM | LPIPS ↓ | DISTS ↓ | encode + decode (s) |
+|---|---|---|---|---|---|---|---|
+"""
+_NOT_MADE_HERE = {
+    "results/kodak/glc_image_small/failures.jpg": "its parts were chosen by hand",
+    "results/video/glc_video_small": "the weights are not in this repository (docs/video.md has the commands)",
+    "results/benchmarks": "times need a machine that does nothing else (benchmarks/README.md has the commands)",
+}
+
+
+def kodak_table(folder: Path = KODAK) -> str:
+    """The installed codec's means on Kodak, in Markdown."""
+    means = json.loads((folder / "results.json").read_text(encoding="utf-8"))["codecs"]["GLC"]["means"]
+    timings = folder / "timings.json"
+    timed: list[dict[str, Any]] = means  # results of schema 1 hold the seconds themselves
+    if timings.exists():
+        timed = json.loads(timings.read_text(encoding="utf-8"))["codecs"]["GLC"]["means"]
+    rows = (
+        f"| {m['quality']} | {m['bpp']:.4f} | {m['estimated_bpp']:.4f} | {m['psnr']:.2f} | {m['ms_ssim']:.3f} |"
+        f" {m['lpips']:.3f} | {m['dists']:.3f} | {t['encode_seconds'] + t['decode_seconds']:.2f} |\n"
+        for m, t in zip(means, timed, strict=True)
+    )
+    return _HEADER + "".join(rows)
+
+
+def with_tables(text: str) -> str:
+    """A page with its table between the markers made anew. Raises ValueError where it has no such place."""
+    place = re.compile(r"(<!-- results: kodak -->\n).*?(<!-- end of results -->\n)", re.DOTALL)
+    if not place.search(text):
+        raise ValueError("a page has no place for results: put the two markers around the table")
+    return place.sub(lambda found: found[1] + kodak_table() + found[2], text)
+
+
+def evaluate_kodak() -> str | None:
+    """Measures the installed codec and puts what it finds into `results/`; why not, where it cannot."""
+    folder = os.environ.get("KODAK") or None
+    if folder is None and not Path(os.environ.get("GLC_DATA", "."), "kodak", "manifest.json").exists():
+        return "Kodak is not known: give make results KODAK=FOLDER, or set GLC_DATA"
+    out = Path("outputs/results/kodak")
+    given = [] if folder is None else [f"data.test.root={folder}"]
+    command = [f"ckpt={_WEIGHTS}", "data=kodak", "dtype=float32", f"out={out}", "overwrite=true", *given]
+    if subprocess.run([sys.executable, "evaluate.py", *command], cwd=REPOSITORY, check=False).returncode:
+        return "the evaluation failed, see above"
+    for name in _COPIED:
+        shutil.copyfile(REPOSITORY / out / name, KODAK / name)
+    with Image.open(REPOSITORY / out / "pictures.png") as grid, replacing(KODAK / "pictures.jpg") as file:
+        grid.thumbnail((_GRID_WIDTH, grid.height))
+        grid.convert("RGB").save(file, "JPEG", quality=85)
+    return None
+
+
+def main() -> int:
+    """Says of each result whether it was made; returns the exit code."""
+    made = [f"{path.relative_to(REPOSITORY)}: the table" for path in PAGES]
+    missing = dict(_NOT_MADE_HERE)
+    if reason := evaluate_kodak():
+        missing = {"results/kodak/glc_image_small": reason, **missing}
+    else:
+        made.insert(0, "results/kodak/glc_image_small: figures, plot, pictures.jpg")
+    for path in PAGES:
+        write_text(path, with_tables(path.read_text(encoding="utf-8")))
+    print("\n".join(["made:", *(f"  {name}" for name in made)]))
+    print("\n".join(["not made here:", *(f"  {name}: {reason}" for name, reason in missing.items())]))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
