@@ -1,6 +1,6 @@
 """Makes the figures, plots and tables of README.md and docs/ anew, those that can be made here: `make results`.
 
-Tables stand between `<!-- results: NAME -->` and `<!-- end of results -->`, and come from `results/`.
+Tables stand between `<!--results-->` and `<!--end-->`, and come from `results/`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def kodak_table(folder: Path = KODAK) -> str:
 
 def with_tables(text: str) -> str:
     """A page with its table between the markers made anew. Raises ValueError where it has no such place."""
-    place = re.compile(r"(<!-- results: kodak -->\n).*?(<!-- end of results -->\n)", re.DOTALL)
+    place = re.compile(r"(<!--results-->\n).*?(<!--end-->\n)", re.DOTALL)
     if not place.search(text):
         raise ValueError("a page has no place for results: put the two markers around the table")
     return place.sub(lambda found: found[1] + kodak_table() + found[2], text)
