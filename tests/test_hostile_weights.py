@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
@@ -167,6 +167,7 @@ WIDTHS = st.integers(1, 9)
 
 
 @QUIET
+@example([1, 2, 1], 1, None, False, 4, 1, (1, 0), (0, 0), "none", "categorical")  # no block that widens
 @given(
     widths=st.lists(WIDTHS, min_size=1, max_size=3),
     patch=st.integers(1, 3),

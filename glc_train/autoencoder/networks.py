@@ -80,7 +80,7 @@ class Encoder(_Stack):
     """Picture (B, 3, H, W) in [-1, 1] → latent (B, N, H/f, W/f), f = patch · 2^(levels − 1).
 
     Args:
-        widths: channels of each level, finest first.
+        widths: channels of each level, finest first; a level without a block keeps those before it.
         latent_channels: N.
         res_blocks: residual blocks per level.
         patch: space-to-depth factor before the first convolution (1 in the published model).
@@ -107,7 +107,7 @@ class Encoder(_Stack):
                     blocks.append(SpatialAttention(width, groups))
                 before = width
             if not coarsest:
-                blocks.append(Downsample(width))
+                blocks.append(Downsample(before))
         blocks += _bottleneck(before, groups, attention)
         blocks += [norm_layer(before, groups), nn.SiLU(), conv3x3(before, latent_channels)]
         super().__init__(blocks)
@@ -146,7 +146,7 @@ class Decoder(_Stack):
                     blocks.append(SpatialAttention(width, groups))
                 before = width
             if level:
-                blocks.append(Upsample(width))
+                blocks.append(Upsample(before))
         blocks += [norm_layer(before, groups), nn.SiLU(), conv3x3(before, 3 * patch**2)]
         super().__init__(blocks)
         self.post_quant_conv = conv1x1(latent_channels, latent_channels)
