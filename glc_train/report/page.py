@@ -114,10 +114,16 @@ def _run(run: Run, label: str) -> dict[str, Any]:
         "label": label,
         "command": facts.get("command"),
         "facts": rows,
-        "metrics": {name: _words(value) for name, value in (facts.get("metrics") or {}).items()},
+        "metrics": {name: _source(value) for name, value in (facts.get("metrics") or {}).items()},
         "notes": facts.get("notes") or [],
         "left_out": [f"{each['name']}: {each['reason']}" for each in facts.get("left_out") or []],
     }
+
+
+def _source(metric: dict[str, Any]) -> str:
+    """Where a metric comes from, or why there is none."""
+    reason = metric.get("reason")
+    return f"not measured: {reason}" if reason else _words({k: v for k, v in metric.items() if k != "missing"})
 
 
 def _words(value: Any) -> str:
