@@ -22,7 +22,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from glc_train import __version__
-from glc_train.cli import data, plot, report
+from glc_train.cli import compare, data, plot, report
 from glc_train.cli.errors import explain
 from glc_train.errors import is_for_user
 
@@ -127,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     fetch = commands.add_parser("fetch-weights", help="fetch the ImageNet weights of LPIPS and DISTS, for use offline")
     fetch.set_defaults(does="glc_train.backbones:fetch_weights")
 
+    compare.add_command(commands, coding)
     data.add_commands(commands)
     plot.add_command(commands)
     report.add_command(commands)
