@@ -9,11 +9,10 @@ import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from benchmarks.measures import model_config, peak_megabytes, seconds
 from benchmarks.record import checked, machine_load, machine_options, spread, write_record
@@ -21,31 +20,7 @@ from glc_train import load_codec
 from glc_train.codecs import ImageCodec
 from glc_train.codecs.exact_stream import ExactLatentCoder
 from glc_train.data import render_picture
-from glc_train.transform import LatentDecoder
-from glc_train.transform.modules import PriorParameters
-from glc_train.transform.passes import SymbolStep
 from glc_train.weights import build_codec
-
-
-class FloatDecoder:
-    """A `LatentDecoder` in float32, under the interface of its exact copy."""
-
-    def __init__(self, decoder: LatentDecoder) -> None:
-        self.decoder = decoder
-
-    def parameters_of(self, z_hat: Tensor) -> PriorParameters:
-        return self.decoder.parameters_of(z_hat.float())
-
-    def masks(self, mean: Tensor) -> Tensor:
-        return self.decoder.masks(mean)
-
-    def decode_y(self, prior: PriorParameters, step: SymbolStep) -> Tensor:
-        # The coder's side stays in float64; only the networks differ.
-        return self.decoder.decode_y(prior, lambda s, m, mask: step(s.double(), m.double(), mask).float())
-
-    def __call__(self, y_hat: Tensor, quality: Tensor) -> Tensor:
-        latent: Tensor = self.decoder(y_hat, quality)
-        return latent
 
 
 def float_codec(codec: ImageCodec) -> ImageCodec:
@@ -54,7 +29,7 @@ def float_codec(codec: ImageCodec) -> ImageCodec:
     coder = plain.picture_coder()
     if not isinstance(coder, ExactLatentCoder):
         raise SystemExit("the benchmark is about models with entropy parameters: these weights have none")
-    coder.decoder = cast(LatentDecoder, FloatDecoder(plain.transform.decoder))
+    coder.decoder = plain.transform.decoder
     return plain
 
 

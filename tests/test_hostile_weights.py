@@ -259,11 +259,11 @@ def test_weights_that_are_denormal_decode_alike_where_they_are_flushed_to_zero(c
         tensor.view(-1)[::3] = 1e-40
     picture = np.random.default_rng(0).integers(0, 256, (70, 50, 3), np.uint8)
     data = tiny.compress(picture, 3)
-    latent = tiny.decompress_latent(data)[1]
+    latent = tiny.decompress_symbols(data)[1]
     if not torch.set_flush_denormal(True):
         pytest.skip("this processor cannot flush denormal numbers")
     try:
-        assert torch.equal(copy.deepcopy(tiny).decompress_latent(data)[1], latent)
+        assert torch.equal(copy.deepcopy(tiny).decompress_symbols(data)[1], latent)
     finally:
         torch.set_flush_denormal(False)
 

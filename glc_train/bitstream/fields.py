@@ -7,7 +7,7 @@ from typing import Protocol
 
 from glc_train.bitstream.errors import FormatError
 
-VERSION = 2
+VERSION = 3
 KIND_IMAGE = 0
 KIND_VIDEO = 1
 MAX_SIDE = 65536

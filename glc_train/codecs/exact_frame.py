@@ -1,6 +1,5 @@
 """Symbols of the video transform codec ⇄ bytes, in arithmetic that is the same everywhere; see `exact_stream`."""
 
-from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 
 from glc_train.bitstream import IMPLIED, ContentCheck, GaussianTables, SymbolReader
+from glc_train.codecs.calibration import calibrate_frames
 from glc_train.codecs.exact_stream import ExactSymbols, StreamReport, symbol_map
 from glc_train.layers import exact_copy
 from glc_train.transform import FrameDecoder, PriorParameters, VideoTransform
@@ -19,13 +19,16 @@ class ExactFrameCoder:
     Args:
         transform: the trained transform codec; its decoder is copied.
         fingerprint: 16 bits that stand for all weights that decode a clip.
+        start: (1, N, h, w), latent of a drawn picture, which calibrates the copy.
     """
 
-    def __init__(self, transform: VideoTransform, fingerprint: int) -> None:
+    def __init__(self, transform: VideoTransform, fingerprint: int, start: Tensor) -> None:
         self.fingerprint = fingerprint
         self.decoder = cast(FrameDecoder, exact_copy(transform.decoder))
         tables = GaussianTables()
-        self.symbols = ExactSymbols(symbol_map(transform.z_quantiser, transform.z_counts, tables), tables, IMPLIED)
+        z_map = symbol_map(transform.z_quantiser, transform.z_counts, tables)
+        calibrate_frames(self.decoder, z_map, transform.tokens, start)
+        self.symbols = ExactSymbols(z_map, tables, IMPLIED)
         self.transform = transform  # the encoder's side needs no exact copy
 
     def encode(
@@ -35,18 +38,17 @@ class ExactFrameCoder:
 
         Args:
             latent: of the frame.
-            previous: (1, N, h, w) float64, the exact decoded latent of the frame before.
+            previous: (1, N, h, w), the exact decoded latent of the frame before.
             adaptor: see `GOP.adaptor`.
             quality: index.
             check: to go on with.
 
         Returns:
-            The payload, and latent_hat (1, N, h, w) float64 as a decoder will have it.
+            The payload, and latent_hat (1, N, h, w) as a decoder will have it.
         """
         decoder, level = self.decoder, torch.tensor([quality], device=previous.device)
         given = decoder.context_of(previous, adaptor)
-        rounded = replace(given, context=given.context.float(), weight_map=given.weight_map.float())
-        encoded = self.transform.encode(latent, rounded, level)
+        encoded = self.transform.encode(latent, given, level)
         z_indices = self.transform.z_quantiser.nearest(encoded.z)
         parameters_of = partial(decoder.parameters_of, given=given)
         report = self.symbols.write(encoded.y, z_indices, check, parameters_of, decoder.decode_y)
@@ -55,7 +57,7 @@ class ExactFrameCoder:
     def decode(
         self, payload: bytes, previous: Tensor, adaptor: int | None, quality: int, check: ContentCheck
     ) -> Tensor:
-        """latent_hat (1, N, h, w) float64 of a payload; arguments as of `encode`.
+        """latent_hat (1, N, h, w) of a payload; arguments as of `encode`.
 
         Raises:
             FormatError: no encoder writes such a payload.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from glc_train.bitstream import CategoricalTable, ContentCheck, GaussianTables, SymbolReader, SymbolWriter
 from glc_train.codecs.bit_account import current_account
+from glc_train.codecs.calibration import Draws, calibrate_pictures
 from glc_train.layers import FRACTION_BITS, FiniteScalarQuantiser, VectorQuantiser, exact_copy, snap
 from glc_train.transform import (
     FactorisedGaussian,
@@ -31,7 +32,7 @@ _HALO = 2  # ... given so many rows above and below, which is how far the hyper 
 class StreamReport:
     """Payload of one picture; what must agree; its cost in bits (see `CompressResult`); what a decoder reads from it.
 
-    `decoded`: y_hat (1, C, h, w) float64; of a picture coded as indices alone, its code vectors (1, N, h, w).
+    `decoded`: y_hat (1, C, h, w); of a picture coded as indices alone, its code vectors (1, N, h, w).
     """
 
     payload: bytes
@@ -43,7 +44,7 @@ class StreamReport:
 
 
 def _table_index(scale: Tensor, tables: GaussianTables) -> np.ndarray:
-    """Tables of scales (n,) float64, which lie on the grid."""
+    """Tables of scales (n,) that lie on the grid."""
     return tables.index((scale * 2**FRACTION_BITS).to(torch.int64).cpu().numpy())
 
 
@@ -61,7 +62,7 @@ class _FileStep:
         self.check.update(index)
         self.check.update(symbols)
         decoded = torch.zeros_like(mean)
-        decoded[where] = torch.from_numpy(symbols.astype(np.float64)).to(mean.device) + mean[where]
+        decoded[where] = torch.from_numpy(symbols.astype(np.float32)).to(mean.device) + mean[where]
         return decoded
 
     def code(self, mean: Tensor, where: Tensor, scale: Tensor, index: np.ndarray) -> np.ndarray:
@@ -90,7 +91,7 @@ class _Write(_FileStep):
         self.writer.write_gaussian(symbols, index, self.tables)
         ideal, estimated = self.tables.ideal_bits(symbols, index), gaussian_bits(chosen, scale[where])
         self.ideal_bits += ideal
-        self.estimated_bits += float(estimated.double().sum())
+        self.estimated_bits += float(estimated.cpu().numpy().sum(dtype=np.float64))
         if self.account is not None:
             self.account.add_pass(self.passes, ideal, symbols, estimated, where)
         self.passes += 1
@@ -127,8 +128,14 @@ class _CodebookMap:
         return torch.from_numpy(symbols.astype(np.int64)).to(device).view(1, height, width)
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """Code vectors (1, C, h, w) float64."""
+        """Code vectors (1, C, h, w)."""
         return self.codebook[indices].permute(0, 3, 1, 2).contiguous()
+
+    def draw(self, draws: Draws, height: int, width: int, device: torch.device) -> Tensor:
+        """As of `DrawnMap`: indices as often as the table says."""
+        ends = np.cumsum(self.table.frequencies)
+        indices = np.searchsorted(ends, draws.integers(height * width), side="right")
+        return self.lookup(torch.from_numpy(indices).to(device).view(1, height, width))
 
 
 class _GaussianMap:
@@ -136,8 +143,9 @@ class _GaussianMap:
 
     def __init__(self, prior: FactorisedGaussian, tables: GaussianTables) -> None:
         self.tables = tables
-        self.mean = snap(prior.mean.detach().double())
-        scale = snap(prior.scale.detach().double())
+        self.mean = snap(prior.mean.detach().float())
+        scale = snap(prior.scale.detach().float())
+        self.scale = scale
         self.index = tables.index((scale * 2**FRACTION_BITS).to(torch.int64).cpu().numpy())
 
     def _indices(self, height: int, width: int) -> np.ndarray:
@@ -160,8 +168,14 @@ class _GaussianMap:
         return torch.from_numpy(symbols.astype(np.int64)).to(device).view(1, -1, height, width)
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """Decoded z (1, C, h, w) float64."""
-        return indices.double() + self.mean.view(-1, 1, 1)
+        """Decoded z (1, C, h, w)."""
+        return indices.float() + self.mean.view(-1, 1, 1)
+
+    def draw(self, draws: Draws, height: int, width: int, device: torch.device) -> Tensor:
+        """As of `DrawnMap`."""
+        noise = torch.from_numpy(draws.normal(self.index.size * height * width)).to(device)
+        symbols = (noise.view(1, -1, height, width) * self.scale.view(-1, 1, 1)).round()
+        return self.lookup(symbols)
 
 
 SymbolMap = _CodebookMap | _GaussianMap
@@ -212,7 +226,7 @@ class ExactSymbols:
         writer = SymbolWriter()
         ideal_z = self.z_map.write(z_indices, writer, check)
         prior = parameters_of(self.z_map.lookup(z_indices))
-        step = _Write(self.tables, check, writer, y.double() / prior.step, rdoq)
+        step = _Write(self.tables, check, writer, y.float() / prior.step, rdoq)
         y_hat = decode_y(prior, step)
         ideal = ideal_z + step.ideal_bits
         payload = writer.finish(self.implied)
@@ -229,7 +243,7 @@ class ExactSymbols:
         parameters_of: Callable[[Tensor, SymbolReader], PriorParameters],
         decode_y: Callable[[PriorParameters, SymbolStep], Tensor],
     ) -> Tensor:
-        """Reads what `write` wrote: y_hat (1, C, h, w) float64.
+        """Reads what `write` wrote: y_hat (1, C, h, w).
 
         Args:
             payload, device, check, decode_y: see `write`.
@@ -247,38 +261,22 @@ class _PictureCoder:
     def read_symbols(
         self, payload: bytes, height: int, width: int, device: torch.device, check: ContentCheck
     ) -> Tensor:
-        """What `StreamReport.decoded` was; see `read`."""
-        raise NotImplementedError
-
-    def latent(self, decoded: Tensor, quality: int) -> Tensor:
-        """latent_hat (1, N, h, w) float64 of `StreamReport.decoded`."""
-        raise NotImplementedError
-
-    def read(
-        self,
-        payload: bytes,
-        height: int,
-        width: int,
-        quality: int,
-        device: torch.device,
-        check: ContentCheck,
-        verify: Callable[[int], None],
-    ) -> Tensor:
-        """Decodes a payload.
+        """What `StreamReport.decoded` was, from a payload.
 
         Args:
             payload: from `write`.
             height, width: h, w of the latent.
-            quality: index for the synthesis.
             device: where to compute.
-            check: to go on with.
-            verify: called with the content check before anything is built on the symbols; raises if they are wrong.
-
-        Returns:
-            latent_hat (1, N, h, w) float64.
+            check: to go on with; whether it arrives at the encoder's is for the caller to see.
         """
-        decoded = self.read_symbols(payload, height, width, device, check)
-        verify(check.digest())
+        raise NotImplementedError
+
+    def latent(self, decoded: Tensor, quality: int) -> Tensor:
+        """latent_hat (1, N, h, w) of `StreamReport.decoded`, the same bits on every machine: clips go on from it."""
+        raise NotImplementedError
+
+    def shown_latent(self, decoded: Tensor, quality: int) -> Tensor:
+        """About `latent`, as the trained networks give it: for the one picture, on which no other depends."""
         return self.latent(decoded, quality)
 
 
@@ -294,8 +292,10 @@ class ExactLatentCoder(_PictureCoder):
         self.fingerprint = fingerprint
         self.decoder = cast(LatentDecoder, exact_copy(transform.decoder))
         tables = GaussianTables()
-        self.symbols = ExactSymbols(symbol_map(transform.z_quantiser, transform.z_counts, tables), tables)
+        z_map = symbol_map(transform.z_quantiser, transform.z_counts, tables)
+        self.symbols = ExactSymbols(z_map, tables)
         self.transform = transform  # the encoder's side needs no exact copy
+        calibrate_pictures(self.decoder, z_map)
 
     def encode(self, latent: Tensor, quality: Tensor, check: ContentCheck | None = None) -> StreamReport:
         """Codes a latent (1, N, h, w) at `quality` (1,) int64. `check`: to go on with; None begins one."""
@@ -340,6 +340,11 @@ class ExactLatentCoder(_PictureCoder):
         latent: Tensor = self.decoder(decoded, torch.tensor([quality], device=decoded.device))
         return latent
 
+    def shown_latent(self, decoded: Tensor, quality: int) -> Tensor:
+        """As of `_PictureCoder`."""
+        latent: Tensor = self.transform.decoder(decoded, torch.tensor([quality], device=decoded.device))
+        return latent
+
 
 class ExactIndexCoder(_PictureCoder):
     """Writes and reads the auto-encoder's codebook indices of one picture. Methods as of `ExactLatentCoder`."""
@@ -361,7 +366,7 @@ class ExactIndexCoder(_PictureCoder):
     def read_symbols(
         self, payload: bytes, height: int, width: int, device: torch.device, check: ContentCheck
     ) -> Tensor:
-        """Code vectors (1, N, h, w) float64."""
+        """Code vectors (1, N, h, w)."""
         return self.map.lookup(self.map.read(height, width, SymbolReader(payload), check, device))
 
     def latent(self, decoded: Tensor, quality: int) -> Tensor:

@@ -1,7 +1,6 @@
 """The image codec: picture ⇄ `.glc` bytes."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -206,18 +205,30 @@ class ImageCodec(Codec):
         return self.compress_with_report(picture, quality).data
 
     @torch.inference_mode()
-    def decompress_latent(
+    def decompress_symbols(
         self, data: bytes, max_pixels: int | None = MAX_PIXELS, name: str = "The file"
     ) -> tuple[ImageHeader, Tensor]:
-        """Header and decoded latent (1, N, h, w) float64 of a `.glc` file: the same bits on every machine."""
+        """Header and decoded y of a `.glc` file, (1, C, h, w): the same bits on every machine.
+
+        Where indices alone are coded, their code vectors (1, N, h, w).
+        """
         header, payload = unpack_image(data, name)
         check_pixels(header, max_pixels, name)
         coder = self.picture_coder()
         self.check_made_for(header, coder.fingerprint, name)
         height, width = self.latent_size(header.height, header.width)
         check = ContentCheck(header.width, header.height, header.quality)
-        verify = partial(check_content, header, name=name)
-        return header, coder.read(payload, height, width, header.quality, self.device, check, verify)
+        decoded = coder.read_symbols(payload, height, width, self.device, check)
+        check_content(header, check.digest(), name)
+        return header, decoded
+
+    @torch.inference_mode()
+    def decompress_latent(
+        self, data: bytes, max_pixels: int | None = MAX_PIXELS, name: str = "The file"
+    ) -> tuple[ImageHeader, Tensor]:
+        """Header and decoded latent (1, N, h, w) of a `.glc` file, in ordinary float32."""
+        header, decoded = self.decompress_symbols(data, max_pixels, name)
+        return header, self.picture_coder().shown_latent(decoded, header.quality)
 
     @torch.inference_mode()
     def decompress(self, data: bytes, max_pixels: int | None = MAX_PIXELS, name: str = "The file") -> np.ndarray:
@@ -233,5 +244,5 @@ class ImageCodec(Codec):
             ValueError: the weights give pixels that are no numbers.
         """
         header, latent = self.decompress_latent(data, max_pixels, name)
-        x_hat = self.decode_latent(latent.float())
+        x_hat = self.decode_latent(latent)
         return decoded_picture(x_hat[..., : header.height, : header.width])

@@ -68,7 +68,7 @@ class _Chain:
         return self.state
 
     def keep(self, index: int, latent: Tensor, conditional: bool) -> None:
-        """Goes on to the decoded latent (1, N, h, w) float64 of frame `index`."""
+        """Goes on to the decoded latent (1, N, h, w) of frame `index`."""
         self.check.update((latent * 2**FRACTION_BITS).round().to(torch.int64).cpu().numpy())
         self.state = FrameState(latent, conditional, index)
         self._from_intra = not conditional
@@ -82,7 +82,7 @@ class _Chain:
     def picture(self) -> np.ndarray:
         """uint8 (H, W, 3) of the present frame: always computed alone, so that batches cannot matter."""
         if self._picture is None:
-            latent = self.previous().latent_hat.float()
+            latent = self.previous().latent_hat
             decode = self.codec.image.decode_latent if self._from_intra else self.codec.decode_latent
             self._picture = decoded_picture(decode(latent)[..., : self.header.height, : self.header.width])
         return self._picture

@@ -7,7 +7,9 @@ from glc_train.layers.blocks import (
     DepthConv,
     GatedDepthConv,
     GatedFFN,
+    Grid,
     Up2,
+    WeightedMean,
     block_a,
     block_b,
     block_c,
@@ -15,7 +17,7 @@ from glc_train.layers.blocks import (
     conv3x3,
     norm_layer,
 )
-from glc_train.layers.exact import FRACTION_BITS, exact_copy, snap
+from glc_train.layers.exact import FRACTION_BITS, calibrate, exact_copy, snap
 from glc_train.layers.finite_scalar import FiniteScalarQuantiser
 from glc_train.layers.rounding import lower_bound, round_ste
 from glc_train.layers.vector_quantiser import Quantised, VectorQuantiser
@@ -28,13 +30,16 @@ __all__ = [
     "FiniteScalarQuantiser",
     "GatedDepthConv",
     "GatedFFN",
+    "Grid",
     "Quantised",
     "SpatialAttention",
     "Up2",
     "VectorQuantiser",
+    "WeightedMean",
     "block_a",
     "block_b",
     "block_c",
+    "calibrate",
     "conv1x1",
     "conv3x3",
     "exact_copy",

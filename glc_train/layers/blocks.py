@@ -129,6 +129,20 @@ def block_c(in_channels: int, out_channels: int | None = None) -> nn.Sequential:
     return nn.Sequential(DepthConv(in_channels, out), AdditiveFFN(out))
 
 
+class Grid(nn.Module):
+    """Marks values that exact arithmetic hands on, where it rounds them to a grid: `exact_copy` replaces it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class WeightedMean(nn.Module):
+    """Values (..., d, K) and weights (..., K, n) → sums over K, divided by K: (..., d, n)."""
+
+    def forward(self, values: Tensor, weights: Tensor) -> Tensor:
+        return torch.matmul(values, weights) / values.shape[-1]
+
+
 class Up2(nn.Module):
     """Residual ×2 up-sampling by sub-pixel convolution: (B, in, h, w) → (B, out, 2h, 2w)."""
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from glc_train.layers.blocks import conv1x1
-from glc_train.layers.exact import exact_copy
 from glc_train.layers.rounding import round_ste
 from glc_train.layers.vector_quantiser import Quantised
 
@@ -65,10 +64,15 @@ class FiniteScalarQuantiser(nn.Module):
         return self._vectors(self._digits_of(indices).to(self.project_out.weight.dtype))
 
     def code_vectors(self) -> Tensor:
-        """All code vectors (M, C), float64: the same bits on every machine."""
+        """All code vectors (M, C), float32: the same bits on every machine, for they are summed in a fixed order."""
         digits = self._digits_of(torch.arange(self.codes, device=self.levels.device).view(-1, 1, 1))
-        vectors: Tensor = exact_copy(self.project_out)(digits.double() / (self.levels // 2))
-        return vectors.flatten(1)
+        parts = (digits.float() / (self.levels // 2).float()).flatten(1)
+        weight, bias = self.project_out.weight.detach().float().flatten(1), self.project_out.bias
+        assert bias is not None
+        vectors = bias.detach().float().expand(self.codes, -1)
+        for part, column in zip(parts.t(), weight.t(), strict=True):
+            vectors = vectors + part[:, None] * column
+        return vectors
 
     def forward(self, x: Tensor) -> Quantised:
         """Quantises x (B, C, h, w)."""

@@ -57,8 +57,8 @@ class VectorQuantiser(nn.Module):
         return rearrange(self.embedding(indices), "b h w c -> b c h w")
 
     def code_vectors(self) -> Tensor:
-        """All code vectors (M, C), float64: the same bits on every machine."""
-        return self.embedding.weight.detach().double()
+        """All code vectors (M, C), float32: the same bits on every machine."""
+        return self.embedding.weight.detach().float()
 
     def forward(self, x: Tensor) -> Quantised:
         """Quantises x (B, C, h, w)."""

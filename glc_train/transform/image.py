@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from glc_train.layers import VectorQuantiser, snap
+from glc_train.layers import Grid, VectorQuantiser
 from glc_train.transform.hyper_prior import FactorisedGaussian, categorical_bits
 from glc_train.transform.modules import (
     FourPartContext,
@@ -81,14 +81,14 @@ class LatentDecoder(nn.Module):
         context_depth: int | None,
     ) -> None:
         super().__init__()
+        self.grid = Grid()
         self.hyper_synthesis = HyperSynthesis(hyper_channels, channels)
         self.context = None if context_depth is None else FourPartContext(channels, context_depth)
         self.synthesis = GainTransform(channels, latent_channels, quality_levels, depth, gains=(2.0, 0.5))
 
     def parameters_of(self, z_hat: Tensor) -> PriorParameters:
-        """Parameters of pass 0 from the quantised z (B, Cz, h/4, w/4); float64 ones lie on the exact grid."""
-        raw = self.hyper_synthesis(z_hat)
-        return split_parameters(snap(raw) if raw.dtype == torch.float64 else raw)
+        """Parameters of pass 0 from the quantised z (B, Cz, h/4, w/4)."""
+        return split_parameters(self.grid(self.hyper_synthesis(z_hat)))
 
     def masks(self, mean: Tensor) -> Tensor:
         """Which elements each pass decodes, bool (passes, C, h, w), for `mean` (B, C, h, w)."""
@@ -106,15 +106,14 @@ class LatentDecoder(nn.Module):
 
         def next_parameters(k: int, decoded: Tensor) -> tuple[Tensor, Tensor]:
             scale, mean = context(k, decoded, reduced)
-            exact = scale.dtype == torch.float64
-            return (snap(scale), snap(mean)) if exact else (scale, mean)
+            return self.grid(scale), self.grid(mean)
 
         return run_passes(masks, prior.scale, prior.mean, next_parameters, step) * prior.step
 
     def forward(self, y_hat: Tensor, quality: Tensor) -> Tensor:
         """Synthesis: y_hat (B, C, h, w) and quality (B,) int64 → latent_hat (B, N, h, w)."""
-        latent: Tensor = self.synthesis(y_hat, quality)
-        return snap(latent) if latent.dtype == torch.float64 else latent
+        latent: Tensor = self.grid(self.synthesis(y_hat, quality))
+        return latent
 
 
 class ImageTransform(nn.Module):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from glc_train.layers import VectorQuantiser, block_c, conv3x3
+from glc_train.layers import Grid, VectorQuantiser, block_c, conv3x3
 from glc_train.transform.hyper_prior import categorical_bits
 from glc_train.transform.image import Encoded, TransformOutput
 from glc_train.transform.modules import GainTransform, PriorParameters, split_parameters
@@ -18,10 +18,9 @@ from glc_train.transform.video_modules import (
     InverseTokenizer,
     PriorFusion,
     WeightGenerator,
-    on_grid,
 )
 
-MAX_TOKENS = 4096  # sums of so many products of the weight map are far from 53 bits
+MAX_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class FrameTransformOutput(TransformOutput):
 class FrameDecoder(nn.Module):
     """Everything from the previous decoded latent and z to the decoded latent: what encoder and decoder compute alike.
 
-    It runs as it stands in training; `layers.exact_copy` of it runs in files, with float64 inputs on the grid.
+    It runs as it stands in training; `layers.exact_copy` of it runs in files.
     """
 
     def __init__(
@@ -68,6 +67,7 @@ class FrameDecoder(nn.Module):
         adaptors: int,
     ) -> None:
         super().__init__()
+        self.grid = Grid()
         self.context_model = ContextModel(latent_channels, adaptors, refine_depth)
         self.weight_generator = WeightGenerator(channels, tokens, heads)
         self.temporal_prior = conv3x3(latent_channels, channels)
@@ -81,20 +81,20 @@ class FrameDecoder(nn.Module):
     def context_of(self, previous: Tensor, adaptor: int | None) -> FrameContext:
         """Context from the previous latent_hat (B, N, h, w); `adaptor`: index, or `None` where a chain starts."""
         context = self.context_model(previous, adaptor)
-        temporal = on_grid(self.temporal_prior(context))
+        temporal = self.grid(self.temporal_prior(context))
         return FrameContext(context, temporal, self.weight_generator(temporal), chained=adaptor is not None)
 
     def parameters_of(self, z_hat: Tensor, given: FrameContext) -> PriorParameters:
-        """Parameters of pass 0 from the quantised z (B, Cz, K, 1); float64 ones lie on the exact grid."""
+        """Parameters of pass 0 from the quantised z (B, Cz, K, 1)."""
         hierarchical = self.inverse_tokenizer(z_hat, given.weight_map)
-        return split_parameters(on_grid(self.fusion(hierarchical, given.temporal, given.chained)))
+        return split_parameters(self.grid(self.fusion(hierarchical, given.temporal, given.chained)))
 
     def decode_y(self, prior: PriorParameters, step: SymbolStep) -> Tensor:
         """Runs the two passes; returns y_hat (B, C, h, w)."""
 
         def next_parameters(k: int, decoded: Tensor) -> tuple[Tensor, Tensor]:
             scale, mean = self.spatial_context(decoded, prior.raw)
-            return on_grid(scale), on_grid(mean)
+            return self.grid(scale), self.grid(mean)
 
         channels, height, width = prior.mean.shape[1:]
         masks = checkerboard_masks(channels, height, width, prior.mean.device)
@@ -102,8 +102,8 @@ class FrameDecoder(nn.Module):
 
     def forward(self, y_hat: Tensor, given: FrameContext, quality: Tensor) -> Tensor:
         """Synthesis: y_hat (B, C, h, w) and quality (B,) int64 → latent_hat (B, N, h, w)."""
-        latent: Tensor = self.synthesis(torch.cat([y_hat, given.context], dim=1), quality)
-        return on_grid(latent)
+        latent: Tensor = self.grid(self.synthesis(torch.cat([y_hat, given.context], dim=1), quality))
+        return latent
 
 
 class VideoTransform(nn.Module):

@@ -4,13 +4,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from glc_train.layers import block_c, conv1x1, conv3x3, snap
+from glc_train.layers import Grid, WeightedMean, block_c, conv1x1, conv3x3
 from glc_train.transform.modules import start_at_one
-
-
-def on_grid(x: Tensor) -> Tensor:
-    """Float64 marks exact arithmetic: there x is snapped to the grid; else it is returned as it is. Any shape."""
-    return snap(x) if x.dtype == torch.float64 else x
 
 
 class ContextModel(nn.Module):
@@ -24,6 +19,7 @@ class ContextModel(nn.Module):
 
     def __init__(self, channels: int, adaptors: int, depth: int) -> None:
         super().__init__()
+        self.grid = Grid()
         self.intra_adaptor = conv3x3(channels, channels)
         self.adaptors = nn.ModuleList(conv1x1(channels, channels) for _ in range(adaptors))
         self.refine = nn.Sequential(*(block_c(channels) for _ in range(depth)), conv1x1(channels, channels))
@@ -31,8 +27,8 @@ class ContextModel(nn.Module):
     def forward(self, previous: Tensor, adaptor: int | None) -> Tensor:
         """`adaptor`: which one to use, or `None` where the chain of conditional frames starts."""
         adapt = self.intra_adaptor if adaptor is None else self.adaptors[adaptor]
-        context: Tensor = self.refine(adapt(previous))
-        return on_grid(context)
+        context: Tensor = self.grid(self.refine(adapt(previous)))
+        return context
 
 
 class WeightGenerator(nn.Module):
@@ -103,14 +99,14 @@ class InverseTokenizer(nn.Module):
         super().__init__()
         self.heads = heads
         self.proj = conv1x1(token_channels, channels)
+        self.spread = WeightedMean()  # a module, for `exact_copy` to replace
         self.out_proj = nn.Sequential(block_c(channels), nn.LeakyReLU(0.01), conv1x1(channels, channels))
 
     def forward(self, tokens: Tensor, weight_map: Tensor) -> Tensor:
         height = weight_map.shape[-2]
-        # On the grid, products stay within 35 bits and sums of K within 47: exact, whatever their order.
-        values = rearrange(on_grid(self.proj(tokens)), "b (n d) k 1 -> b n d k", n=self.heads)
+        values = rearrange(self.proj(tokens), "b (n d) k 1 -> b n d k", n=self.heads)
         weights = rearrange(weight_map, "b (k n) h w -> b n k (h w)", n=self.heads)
-        spread = torch.matmul(values, weights) / values.shape[-1]  # exact too: K is a power of two
+        spread = self.spread(values, weights)
         out: Tensor = self.out_proj(rearrange(spread, "b n d (h w) -> b (n d) h w", h=height))
         return out
 

@@ -89,7 +89,7 @@ def test_round_trip(width: int, height: int, quality: int, fingerprint: int, che
 @pytest.mark.parametrize(
     "change",
     [{"width": 0}, {"width": 65537}, {"height": -1}, {"quality": 64}, {"fingerprint": 65536}, {"content_check": -1},
-     {"version": 1}, {"version": 3}],
+     {"version": 2}, {"version": 4}],
 )  # fmt: skip
 def test_header_fields_out_of_range_are_refused(change: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must lie in"):
@@ -147,11 +147,11 @@ def test_messages_name_the_file_and_the_fault() -> None:
         (b"\x89PNG\r\n", "a.glc is not a .glc file"),
         (
             bytes([0b10111100]) + data[1:],
-            "a.glc has format version 7, but only version 2 can be read: update glc_train",
+            "a.glc has format version 7, but only version 3 can be read: update glc_train",
         ),
-        (bytes([0b10100100]) + data[1:], "a.glc has format version 1, but only version 2 can be read: encode"),
-        (bytes([0b10101001]) + data[1:], "a.glc is a .glc video where a picture is expected"),
-        (bytes([0b10101011]) + data[1:], "unknown kind 3"),
+        (bytes([0b10101000]) + data[1:], "a.glc has format version 2, but only version 3 can be read: encode"),
+        (bytes([0b10101101]) + data[1:], "a.glc is a .glc video where a picture is expected"),
+        (bytes([0b10101111]) + data[1:], "unknown kind 3"),
         (data[:1], "a.glc is truncated inside its header"),
         (data[:8], "a.glc is truncated inside its header"),
         (data + b"\x01", "a.glc is damaged or truncated"),

@@ -120,7 +120,7 @@ def test_the_header_has_the_documented_bits(width: int, height: int, quality: in
         bits += f"{side - 1:b}"[1:] if code else f"{side - 1:b}"
     bits += f"{quality:06b}"
     bits += "0" * (-len(bits) % 8)
-    start = b"\xa8" + int(bits, 2).to_bytes(len(bits) // 8, "big")
+    start = b"\xac" + int(bits, 2).to_bytes(len(bits) // 8, "big")
     start += number.to_bytes(2, "big") + (number ^ 0xABC).to_bytes(2, "big")
     pixels = width * height
     payload = payload.ljust(-(-pixels // 4096) if pixels > 65536 else 0, b"\0")
@@ -167,7 +167,7 @@ class DocumentedClip:
 
     def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
-        assert self.take(1) == b"\xa9"
+        assert self.take(1) == b"\xad"
         self.header = self.take(self.integer(1))
         self.check16(0)
 

@@ -118,7 +118,7 @@ def test_files_of_another_kind() -> None:
     with pytest.raises(FormatError, match=r"a\.glcv is empty"):
         VideoReader(io.BytesIO(b""), "a.glcv")
     with pytest.raises(FormatError, match="is damaged or truncated inside its header"):
-        VideoReader(io.BytesIO(b"\xa9"), "a.glcv")
+        VideoReader(io.BytesIO(b"\xad"), "a.glcv")
 
 
 def test_a_huge_claim_is_refused_before_any_work() -> None:

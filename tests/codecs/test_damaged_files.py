@@ -29,13 +29,13 @@ from glc_train.transform import PriorParameters
 def small(codec: ImageCodec, photograph: np.ndarray) -> tuple[bytes, torch.Tensor]:
     """A file of a 40×50 picture, and its latent."""
     data = codec.compress(photograph[:40, :50], 1)
-    return data, codec.decompress_latent(data)[1]
+    return data, codec.decompress_symbols(data)[1]
 
 
 def refused_or_right(codec: ImageCodec, data: bytes, latent: torch.Tensor) -> bool:
     """Whether the file was refused; fails if it decodes to something else."""
     try:
-        decoded = codec.decompress_latent(data)[1]
+        decoded = codec.decompress_symbols(data)[1]
     except FormatError:
         return True
     assert torch.equal(decoded, latent)
@@ -54,7 +54,7 @@ def test_every_flipped_bit(codec: ImageCodec, small: tuple[bytes, torch.Tensor])
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises(FormatError):
-            codec.decompress_latent(bytes(damaged))
+            codec.decompress_symbols(bytes(damaged))
 
 
 @pytest.mark.parametrize("lie", [{"width": 51}, {"height": 39}, {"quality": 2}])
@@ -83,7 +83,7 @@ def test_bytes_added_at_the_end(codec: ImageCodec, small: tuple[bytes, torch.Ten
     data, latent = small
     for extra in (b"\0", b"\0" * 100, b"x", data):
         refused_or_right(codec, data + extra, latent)
-    assert torch.equal(codec.decompress_latent(pack_image(*_with_zeros(data)))[1], latent)
+    assert torch.equal(codec.decompress_symbols(pack_image(*_with_zeros(data)))[1], latent)
 
 
 def _with_zeros(data: bytes) -> tuple[ImageHeader, bytes]:
@@ -138,7 +138,7 @@ def test_a_large_picture_is_refused_until_the_limit_is_raised(
     with pytest.raises(FormatError, match=r"has 50x40 pixels, above the limit of 1,999.* to 2000"):
         codec.decompress(data, max_pixels=1999)
     for limit in (2000, None):
-        assert torch.equal(codec.decompress_latent(data, limit)[1], latent)
+        assert torch.equal(codec.decompress_symbols(data, limit)[1], latent)
     # as long as the container demands: only the limit is in its way
     whole = pack_image(ImageHeader(65536, 65536, 0, codec.fingerprint, 0), b"\x55")
     monkeypatch.setattr(ImageCodec, "picture_coder", lambda _: pytest.fail("decoding began"))
@@ -167,8 +167,8 @@ def test_parameters_in_stripes_are_those_of_the_whole(codec: ImageCodec, rows: i
     coder = codec.picture_coder()
     assert isinstance(coder, ExactLatentCoder)
     z_hat = 3 * torch.randn(1, codec.transform.hyper_channels, rows, 5, generator=torch.Generator().manual_seed(rows))
-    whole = coder.decoder.parameters_of(z_hat.double())
-    striped = coder._parameters_of(z_hat.double(), SymbolReader(bytes(100_000)))
+    whole = coder.decoder.parameters_of(z_hat)
+    striped = coder._parameters_of(z_hat, SymbolReader(bytes(100_000)))
     assert torch.equal(striped.raw, whole.raw)
     assert torch.equal(striped.scale, whole.scale)
 

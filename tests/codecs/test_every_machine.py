@@ -22,17 +22,19 @@ from glc_train.codecs import ImageCodec, VideoDecoder, compress_clip, decompress
 from glc_train.layers import FiniteScalarQuantiser
 from glc_train.transform import ImageTransform
 from glc_train.weights import load_any_codec, save_codec
-from tests.codecs.exact_bits import video_codec, write_example
+from tests.codecs.exact_bits import SETTINGS, video_codec, write_example
 from tests.codecs.video_harness import CLIP, QUALITY, VIDEO
 
 # Moves and comparisons; sums, products and quotients of two numbers; rounding. IEEE 754 defines them all.
 DEFINED = {
     "_has_compatible_shallow_copy_type", "_local_scalar_dense", "_to_copy", "_unsafe_view", "abs", "add", "add_",
-    "alias", "bucketize", "cat", "chunk", "clamp", "clamp_max", "clamp_min", "contiguous", "detach", "div", "expand",
-    "expand_as", "flatten", "index", "index_put_", "item", "leaky_relu", "lift_fresh", "matmul", "max", "mul",
-    "ones_like", "pad", "permute", "pixel_shuffle", "reshape", "round", "select", "slice", "split", "sub", "sum",
-    "to", "unflatten", "view", "zeros_like",
+    "alias", "bucketize", "cat", "chunk", "clamp", "clamp_", "clamp_max", "clamp_min", "clone", "constant_pad_nd",
+    "contiguous", "copy_", "detach", "div", "expand", "expand_as", "flatten", "floor_", "index", "index_put_", "item",
+    "leaky_relu", "lift_fresh", "lt", "masked_fill_", "max", "mul", "mul_", "ones_like", "pad", "permute",
+    "pixel_shuffle", "reshape", "resolve_conj", "resolve_neg", "round", "round_", "select", "slice", "split", "sub",
+    "t", "to", "transpose", "unbind", "unflatten", "unsqueeze", "view", "zeros_like",
 }  # fmt: skip
+PRODUCTS = {"matmul", "mm", "bmm", "conv2d", "convolution"}  # of integers whose sums are exact
 FSQ: dict[str, Any] = {
     "widths": [32],
     "latent_channels": 8,
@@ -44,22 +46,34 @@ FSQ: dict[str, Any] = {
 }
 
 
-class Float64Operations(TorchDispatchMode):
-    """Collects what is done with float64 tensors: where the arithmetic is exact."""
+class Operations(TorchDispatchMode):
+    """Collects what is done with floating-point tensors, and looks at what goes into it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.names: set[str] = set()
+        self.largest = 0.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if any(isinstance(t, torch.Tensor) and t.dtype == torch.float64 for t in tree_leaves((args, kwargs, out))):
+        tensors = [t for t in tree_leaves((args, kwargs, out)) if isinstance(t, torch.Tensor)]
+        assert all(t.dtype != torch.float64 for t in tensors)  # which Apple's GPUs have not
+        if any(t.is_floating_point() for t in tensors):
             name = func.name().removeprefix("aten::").split(".")[0]
             self.names.add(name)
             if name in ("add", "add_", "sub"):
                 assert "alpha" not in (kwargs or {})  # a product and a sum, fused on some machines
+            if name == "addcmul":  # fused or not: the product is exact
+                assert bool((torch.frexp(args[2]).mantissa == 0.5).all())
             if name == "div" and not getattr(args[1], "ndim", 0):  # GPUs multiply by the reciprocal of a number
                 assert math.frexp(float(args[1]))[0] == 0.5
+            if name in PRODUCTS:
+                a, b = (operand.double() for operand in args[:2])
+                assert torch.equal(a, a.round())
+                assert torch.equal(b, b.round())
+                assert min(float(a.abs().max()), float(b.abs().max())) <= 256
+                assert max(float(a.abs().max()), float(b.abs().max())) < 1024
+                self.largest = max(self.largest, float(func(a.abs(), b.abs(), *args[2:], **(kwargs or {})).max()))
         return out
 
 
@@ -87,33 +101,58 @@ KINDS = ("published", "bare", "indices", "finite scalars")
 def test_only_defined_operations_decode_a_picture(kind: str, tiny_config: dict[str, Any]) -> None:
     codec = image_codec(kind, tiny_config)
     data = codec.compress(picture(), 0)
-    codec._exact = type(codec._exact)()  # so that the coder is made under observation
-    with Float64Operations() as seen:
-        codec.decompress_latent(data)
-    assert seen.names <= DEFINED
+    codec._exact = type(codec._exact)()  # so that the coder is made and calibrated under observation
+    with Operations() as seen:
+        codec.decompress_symbols(data)
+    assert seen.names <= DEFINED | PRODUCTS | {"addcmul"}
+    assert seen.largest < 2**24
+    assert (seen.largest > 0) == (kind in ("published", "bare"))
 
 
 def test_only_defined_operations_decode_a_clip() -> None:
     data = compress_clip(video_codec(), [picture(seed=seed) for seed in range(3)], QUALITY, CLIP).data
-    with Float64Operations() as seen:
-        decompress_clip(video_codec(), data)  # built and expanded under observation
+    codec = video_codec()
+    with Operations() as seen:
+        decoder = VideoDecoder(codec, io.BytesIO(data))
+        while (record := decoder._next_latent()) is not None and record.kind != "end":
+            pass
     assert "bucketize" in seen.names  # the weight map
-    assert seen.names <= DEFINED
+    assert seen.names <= DEFINED | PRODUCTS | {"addcmul"}
+    assert 0 < seen.largest < 2**24
 
 
-def test_every_instruction_set_computes_the_same_bits(tmp_path: Path, repository: Path) -> None:
+def test_every_setting_computes_the_same_bits(tmp_path: Path, repository: Path) -> None:
+    """One process also walks the settings that can be changed within one."""
     write_example(tmp_path, [picture(seed=seed) for seed in range(3)])
-    settings: list[dict[str, str]] = [{"ATEN_CPU_CAPABILITY": "default"}, {"ATEN_CPU_CAPABILITY": "avx2"}, {}]
-    plain = {k: v for k, v in os.environ.items() if k != "ATEN_CPU_CAPABILITY"}
+    settings: list[dict[str, str]] = [
+        {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"},
+        {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+        {"ONEDNN_DEFAULT_FPMATH_MODE": "ANY"},
+        {},
+    ]
+    names = {name for setting in settings for name in setting}
+    plain = {k: v for k, v in os.environ.items() if k not in names}
+    plain["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that wait must not take the processor from the others
     command = [sys.executable, "-m", "tests.codecs.exact_bits", str(tmp_path)]
     running = [
-        subprocess.Popen(command, cwd=repository, env=plain | setting, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, *([] if setting else ["walk"])],
+            cwd=repository,
+            env=plain | setting,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for setting in settings
     ]
     found = [json.loads(process.communicate(timeout=300)[0]) for process in running]
     assert found[0]["damages"] == []
     assert found[0]["contiguous"] == found[0]["channels last"] == found[0]["strided"]
-    assert found[0] == found[1] == found[2]
+    assert len(found[0]["latents"]["plain"]) == 4  # of three frames and a picture
+    walked = found[-1]["latents"]
+    assert walked.keys() == SETTINGS.keys()
+    assert all(latents == walked["plain"] for latents in walked.values())
+    assert all(other | {"latents": walked} == found[-1] for other in found)
+    assert all(other["latents"]["plain"] == walked["plain"] for other in found)
 
 
 @pytest.mark.parametrize("levels", [2, 5, 64])
@@ -169,13 +208,13 @@ def test_a_default_type_of_float64_changes_nothing(kind: str, tiny_config: dict[
 def test_finite_scalars_do_not_depend_on_an_outer_autocast(tiny_config: dict[str, Any]) -> None:
     codec = image_codec("finite scalars", tiny_config)
     data = codec.compress(picture(), 0)
-    latent = codec.decompress_latent(data)[1]
+    latent = codec.decompress_symbols(data)[1]
     quantiser = codec.autoencoder.quantiser
     assert isinstance(quantiser, FiniteScalarQuantiser)
     with torch.autocast("cpu", torch.bfloat16):
         fresh = image_codec("finite scalars", tiny_config)
         fresh.load_state_dict(codec.state_dict())
-        assert torch.equal(fresh.decompress_latent(data)[1], latent)
+        assert torch.equal(fresh.decompress_symbols(data)[1], latent)
 
 
 def test_subnormal_weights_are_zero_whatever_the_process_does_with_them() -> None:
