@@ -97,6 +97,12 @@ def calibrate_frames(decoder: FrameDecoder, z_map: DrawnMap, tokens: int, start:
 
 
 @torch.no_grad()
+def drawn_indices(codes: DrawnMap, device: torch.device) -> Tensor:
+    """The latent (1, N, h, w) of a drawn picture of indices alone, as large as that of `drawn_latent`."""
+    return codes.draw(Draws(), 4 * _SIDE, 4 * _SIDE, device)
+
+
+@torch.no_grad()
 def drawn_latent(decoder: LatentDecoder, z_map: DrawnMap) -> Tensor:
     """The latent (1, N, h, w) of a drawn picture, of middle quality, by a calibrated decoder."""
     draws, levels, device = Draws(), _levels(decoder), decoder.synthesis.gain.device

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glc_train.bitstream import CategoricalTable, ContentCheck, GaussianTables, SymbolReader, SymbolWriter
 from glc_train.codecs.bit_account import current_account
-from glc_train.codecs.calibration import Draws, calibrate_pictures
+from glc_train.codecs.calibration import Draws, calibrate_pictures, drawn_indices, drawn_latent
 from glc_train.layers import FRACTION_BITS, FiniteScalarQuantiser, VectorQuantiser, exact_copy, snap
 from glc_train.transform import (
     FactorisedGaussian,
@@ -275,6 +275,10 @@ class _PictureCoder:
         """latent_hat (1, N, h, w) of `StreamReport.decoded`, the same bits on every machine: clips go on from it."""
         raise NotImplementedError
 
+    def drawn_latent(self) -> Tensor:
+        """Latent (1, N, h, w) of a picture that the model draws; it calibrates the frames that go on from such."""
+        raise NotImplementedError
+
     def shown_latent(self, decoded: Tensor, quality: int) -> Tensor:
         """About `latent`, as the trained networks give it: for the one picture, on which no other depends."""
         return self.latent(decoded, quality)
@@ -340,6 +344,10 @@ class ExactLatentCoder(_PictureCoder):
         latent: Tensor = self.decoder(decoded, torch.tensor([quality], device=decoded.device))
         return latent
 
+    def drawn_latent(self) -> Tensor:
+        """As of `_PictureCoder`."""
+        return drawn_latent(self.decoder, self.symbols.z_map)
+
     def shown_latent(self, decoded: Tensor, quality: int) -> Tensor:
         """As of `_PictureCoder`."""
         latent: Tensor = self.transform.decoder(decoded, torch.tensor([quality], device=decoded.device))
@@ -372,3 +380,7 @@ class ExactIndexCoder(_PictureCoder):
     def latent(self, decoded: Tensor, quality: int) -> Tensor:
         """The code vectors are the latent."""
         return decoded
+
+    def drawn_latent(self) -> Tensor:
+        """As of `_PictureCoder`."""
+        return drawn_indices(self.map, self.map.codebook.device)

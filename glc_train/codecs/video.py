@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -11,10 +11,8 @@ from torch import Tensor, nn
 
 from glc_train.autoencoder import VQVAE
 from glc_train.bitstream import MAX_PIXELS, ClipFormat
-from glc_train.codecs.calibration import drawn_latent
 from glc_train.codecs.exact_cache import ExactCache, weights_checksum
 from glc_train.codecs.exact_frame import ExactFrameCoder
-from glc_train.codecs.exact_stream import ExactLatentCoder
 from glc_train.codecs.gop import GOP, FrameState
 from glc_train.codecs.image import ImageCodec, ImageOutput, pad_to_multiple
 from glc_train.codecs.protocol import Codec, Reconstruction
@@ -166,9 +164,7 @@ class VideoCodec(Codec):
         key = (checksum, self.device, id(self.transform))
 
         def make() -> ExactFrameCoder:
-            coder = cast(ExactLatentCoder, self.image.picture_coder())  # intra frames are no mere indices
-            start = drawn_latent(coder.decoder, coder.symbols.z_map)
-            return ExactFrameCoder(self.transform, checksum & 0xFFFF, start)
+            return ExactFrameCoder(self.transform, checksum & 0xFFFF, self.image.picture_coder().drawn_latent())
 
         return self._exact.get(key, make)
 

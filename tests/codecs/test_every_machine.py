@@ -109,6 +109,24 @@ def test_only_defined_operations_decode_a_picture(kind: str, tiny_config: dict[s
     assert (seen.largest > 0) == (kind in ("published", "bare"))
 
 
+class NoFloat64(TorchDispatchMode):
+    """As on a device without that type."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        assert all(t.dtype != torch.float64 for t in tree_leaves((args, kwargs, out)) if isinstance(t, torch.Tensor))
+        return out
+
+
+def test_no_float64_is_needed_to_code_and_show(tiny_config: dict[str, Any]) -> None:
+    codecs, frames = [image_codec(kind, tiny_config) for kind in KINDS], [picture(seed=seed) for seed in range(2)]
+    video = video_codec()
+    with NoFloat64():
+        for codec in codecs:
+            assert codec.decompress(codec.compress(picture(), 0)).shape == picture().shape
+        assert len(decompress_clip(video, compress_clip(video, frames, QUALITY, CLIP).data)) == 2
+
+
 def test_only_defined_operations_decode_a_clip() -> None:
     data = compress_clip(video_codec(), [picture(seed=seed) for seed in range(3)], QUALITY, CLIP).data
     codec = video_codec()
