@@ -35,6 +35,7 @@ def register() -> None:
     store.store("glc", {}, group="codec")  # the codec of `ckpt`
     folder = {"_target_": "glc_train.evaluation.DecodedFolder", "decoded": "${decoded}", "bits": "${bits}"}
     store.store("folder", {"folder": folder}, group="codec")
-    for name, section in baseline_sections().items():
+    compressai = {"_target_": "glc_train.evaluation.CompressAICodec", "architecture": None, "weights": None}
+    for name, section in (baseline_sections() | {"compressai": compressai}).items():
         for group in ("codec", "baselines"):
             store.store(name, {name: section}, group=group)

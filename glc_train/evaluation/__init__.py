@@ -1,7 +1,14 @@
 """From a codec to a report: encode to a file, decode the file, measure, compare with baselines and published curves."""
 
 from glc_train.codec_groups import register
-from glc_train.evaluation.baselines import Baseline, PillowCodec, Reduced, StreamCodec, load_baseline
+from glc_train.evaluation.baselines import (
+    Baseline,
+    CompressAICodec,
+    PillowCodec,
+    Reduced,
+    StreamCodec,
+    load_baseline,
+)
 from glc_train.evaluation.bd_rate import BDRateError, bd_rate
 from glc_train.evaluation.codecs import Encoded, EncodedFrame, FileCodec, PictureCodec
 from glc_train.evaluation.curves import Curve, compare, load_published, published_datasets
@@ -21,6 +28,7 @@ __all__ = [
     "Baseline",
     "Clip",
     "Clips",
+    "CompressAICodec",
     "Curve",
     "DecodedFolder",
     "Encoded",

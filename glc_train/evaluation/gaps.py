@@ -91,6 +91,21 @@ def explain_gaps(codecs: Sequence[CodecResults], metrics: Mapping[str, MetricFac
     return [*notes, *(note for each in codecs for note in _rates_not_finite(each, metrics))]
 
 
+def explain_misses(codecs: Sequence[CodecResults]) -> list[str]:
+    """One sentence for each codec that has no file as small as asked for, of some picture or clip at some rate."""
+    notes = []
+    for codec in codecs:
+        noun, missed = "pictures" if codec.stills else "clips", []
+        for quality in dict.fromkeys(each.quality for each in codec.results):
+            pairs = [(r, r.target_bytes) for r in codec.results if r.quality == quality and r.target_bytes is not None]
+            if count := sum(result.bytes > target for result, target in pairs):
+                bpp = sum(result.bpp / result.bytes * target for result, target in pairs) / len(pairs)
+                missed.append(f"for {count} of {len(pairs)} {noun} at {bpp:.2g} bpp")
+        if missed:
+            notes.append(f"{codec.codec}: even its smallest file is above the target {', '.join(missed)}.")
+    return notes
+
+
 def _sentence(figure: str, gap: Gap) -> str:
     qualities: dict[str, list[int]] = {}
     for name, quality in gap.results:

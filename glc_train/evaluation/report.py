@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from glc_train.evaluation.curves import Curve, as_curve, comparable, compare, metrics_of
-from glc_train.evaluation.gaps import FIGURES, explain_gaps, metric_facts
+from glc_train.evaluation.gaps import FIGURES, explain_gaps, explain_misses, metric_facts
 from glc_train.evaluation.output import RESULTS, TIMINGS
 from glc_train.evaluation.plots import plot_over_frames
 from glc_train.evaluation.rate_plot import plot_rate_distortion
@@ -39,7 +39,7 @@ def write_report(out: Path, facts: RunFacts, results: Sequence[CodecResults], pu
     published, reason = comparable(curves[0], published)
     bd_rates = compare(curves[0], [*published, *curves[1:]])
     metrics = metric_facts(facts.metrics, results)
-    notes = [*facts.notes, *explain_gaps(results, metrics), *([reason] if reason else [])]
+    notes = [*facts.notes, *explain_gaps(results, metrics), *explain_misses(results), *([reason] if reason else [])]
     facts = replace(facts, metrics=metrics, notes=tuple(notes))
     write_json(out / RESULTS, facts, results, bd_rates)
     write_timings(out / TIMINGS, facts, results)

@@ -149,6 +149,19 @@ def test_a_baseline_under_test_has_rates_and_the_same_files_as_ours(of_webp: Eva
         assert (out / name).is_file()
 
 
+def test_a_target_that_is_out_of_reach_is_told(of_webp: EvaluationSettings, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = replace(of_webp, codec=baselines("jpeg"), baselines=baselines("webp"), rates=[0.02, 9, 0.03])
+    run_evaluation(replace(settings, save_pictures=False))
+    (note,) = (
+        note
+        for note in json.loads((Path(str(of_webp.out)) / "results.json").read_text())["notes"]
+        if "above the target" in note
+    )
+    missed = "for 2 of 2 pictures at 0.02 bpp, for 2 of 2 pictures at 0.03 bpp"
+    assert note == f"jpeg: even its smallest file is above the target {missed}."
+    assert note in capsys.readouterr().out.replace("\n", " ").replace("  ", " ")
+
+
 def test_a_process_of_its_own_measures_the_same(of_webp: EvaluationSettings, tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     bench = replace(Plan(of_webp).start(threads), out=tmp_path)

@@ -1,5 +1,6 @@
-"""Classical codecs, measured as the learned ones are: each takes the best of its settings within some bytes."""
+"""Codecs of others, measured as ours are: each takes the best of its settings within some bytes."""
 
+from glc_train.evaluation.baselines.compressai import CompressAICodec
 from glc_train.evaluation.baselines.pictures import PillowCodec
 from glc_train.evaluation.baselines.reduced import Reduced
 from glc_train.evaluation.baselines.search import AtSettings, Baseline
@@ -9,6 +10,7 @@ from glc_train.evaluation.baselines.table import load_baseline
 __all__ = [
     "AtSettings",
     "Baseline",
+    "CompressAICodec",
     "PillowCodec",
     "Reduced",
     "StreamCodec",
