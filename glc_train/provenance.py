@@ -61,7 +61,9 @@ def hardware(device: str = "cpu") -> str:
         names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")] or names
     except OSError:
         pass  # not Linux
-    return f"{names[0]} ({platform.machine()}), {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    counts = {"core": os.cpu_count() or 1, "thread": torch.get_num_threads()}
+    words = [f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items()]
+    return ", ".join([f"{names[0]} ({platform.machine()})", *words])
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

@@ -29,9 +29,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], c
 def _compare(args: argparse.Namespace) -> int:
     from glc_train.evaluation.sheet import CONTENDERS, compare_on_sheet
     from glc_train.media import read_picture
+    from glc_train.media.pictures import SUFFIXES
     from glc_train.weights import load_codec
 
     out = args.out or args.input.with_name(f"{args.input.stem}_compared.png")
+    if out.is_dir() or out.suffix.lower() not in SUFFIXES:
+        raise CommandError(f"{out}: give --out the name of a picture file, ending in one of {', '.join(SUFFIXES)}.")
     if out.exists() and not args.overwrite:
         raise CommandError(f"{out} exists: give --overwrite to replace it, or another --out.")
     picture = read_picture(args.input)

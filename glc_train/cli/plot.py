@@ -14,7 +14,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         type=Path,
         nargs="+",
         metavar="RESULT.json",
-        help="results.json of evaluate.py, or CompressAI's results",
+        help="results.json of evaluate.py or its folder, or CompressAI's results",
     )
     plot.add_argument(
         "--metric", action="append", default=[], metavar="NAME",

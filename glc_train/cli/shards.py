@@ -6,9 +6,12 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from glc_train.cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from glc_train.data import ShardIndex
 
 
 def add_commands(commands: Any) -> None:
@@ -63,7 +66,7 @@ def _shard(args: argparse.Namespace) -> int:
     pictures = PictureEncoder(args.short_side, args.format, args.quality)
     encoder = ClipEncoder(args.short_side, args.segment) if args.clips else pictures
     index = write_shards(args.folder, args.out, encoder, args.samples, args.mb, args.seed, args.jobs, done)
-    print(f"{index.url}: {len(index)} samples in {len(index.urls)} shards, {left_out} left out")
+    print(f"{_summary(index)}, {left_out} left out")
     return 1 if left_out else 0
 
 
@@ -71,8 +74,13 @@ def _index(args: argparse.Namespace) -> int:
     from glc_train.data import index_shards
 
     index = index_shards(args.shards, args.out, args.jobs, _storage_options(args.storage))
-    print(f"{index.url}: {len(index)} samples in {len(index.urls)} shards")
+    print(_summary(index))
     return 0
+
+
+def _summary(index: ShardIndex) -> str:
+    counts = {"sample": len(index), "shard": len(index.urls)}
+    return f"{index.url}: " + " in ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
 
 
 def _storage_options(given: list[str]) -> dict[str, object]:

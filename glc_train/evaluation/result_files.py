@@ -27,12 +27,13 @@ class ResultFile:
 
 
 def read_results(path: Path) -> ResultFile:
-    """Read a `results.json`, or a file of CompressAI's `eval_model` or `bench`.
+    """Read a `results.json`, named itself or by its folder, or a file of CompressAI's `eval_model` or `bench`.
 
     Raises:
         EvaluationError: it is neither.
         OSError: it cannot be read.
     """
+    path = path / "results.json" if path.is_dir() else path
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if "codecs" in content:

@@ -124,8 +124,8 @@ def _measure_all(items: Sequence[Item], plan: Plan, bench: Bench, own: bool) -> 
         if count > 1 and not own:
             done = in_processes(items, count, partial(plan.start, max(1, torch.get_num_threads() // count)))
         else:
-            frames = bar.add_task("frames", total=None)
-            measure = replace(bench, advance=lambda: bar.advance(frames))
+            steps = bar.add_task("files" if items[0].still else "frames", total=None)
+            measure = replace(bench, advance=lambda: bar.advance(steps))
             done = ((item, attempt(measure, item)) for item in items)
         with closing(done):
             for item, outcome in done:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from glc_train.files import write_bytes
 from glc_train.media.walk import FoundFiles, find_files
@@ -162,7 +162,8 @@ def _decode(path: Path | str, data: bytes | None) -> Picture:
     except MemoryError as error:
         raise PictureError(f"{path}: does not fit into memory; downscale or tile the picture first.") from error
     except Exception as error:  # Pillow's plug-ins raise whatever they like on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
+        known = "of no known format" if isinstance(error, UnidentifiedImageError) else getattr(error, "strerror", None)
+        reason = known or " ".join(str(error).split()) or type(error).__name__
         raise PictureError(f"{path}: not a readable picture ({reason}); replace or remove the file.") from error
     return np.require(_oriented(pixels, orientation), requirements=["C", "W"])
 

@@ -43,6 +43,7 @@ class Content:
         self.runs = runs
         self.labels = _distinct([_label(run) for run in runs])
         self.series = [(run, label, each) for run, label in zip(runs, self.labels, strict=True) for each in run.series]
+        self.titles = {name: title.rstrip(" ↑↓") for name, title in titles.items()}
         self.metrics = _metrics([each for _, _, each in self.series], titles)
         self.published = [each for each in published if _scores(each["points"]) & {m["id"] for m in self.metrics}]
         every: dict[Key, list[tuple[int, Coded]]] = {}

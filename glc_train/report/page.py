@@ -81,7 +81,7 @@ def _render(content: Content, data: dict[str, Any], divisors: Sequence[int | Non
         series=data["series"],
         published=content.published,
         bd_rates=[entry for run in content.runs for entry in run.facts.get("bd_rates") or []],
-        titles={metric["id"]: metric["title"] for metric in content.metrics},
+        titles=content.titles,
         style=_asset("page.css"),
         script="\n".join(_script(name) for name in _SCRIPTS),
         # "<" could end the element

@@ -207,7 +207,8 @@ def test_results_in_the_repository_are_read(repository: Path) -> None:
     found = sorted((repository / "results").glob("*/*/results.json"))
     assert found
     for path in found:
-        file = read_results(path)
+        file = read_results(path.parent)  # the folder does as well
+        assert file == read_results(path)
         assert file.curves
         assert all(curve.items and set(curve.metrics) >= {"psnr", "lpips", "dists"} for curve in file.curves)
 

@@ -42,6 +42,8 @@ def test_the_sheet_shows_ours_and_the_others_within_the_bytes(photo: Path, capsy
     [
         (["--bytes", "3"], "glc: The smallest file of this picture has "),
         (["--quality", "9"], "glc: quality 9: give 0 to "),
+        (["--out", "sheet.txt"], "glc: sheet.txt: give --out the name of a picture file, ending in one of .png,"),
+        (["--out", ".", "--overwrite"], "glc: .: give --out the name of a picture file"),
         (["--codecs", "vtm"], "glc: vtm: there is no such codec; choose among avif,"),
     ],
 )

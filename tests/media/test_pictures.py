@@ -343,8 +343,14 @@ def test_any_bytes_give_a_picture_or_a_picture_error(
 def test_missing_file_and_folder_are_told_apart_from_damage(tmp_path: Path) -> None:
     with pytest.raises(PictureError, match=r"gone\.png: no such file"):
         read_picture(tmp_path / "gone.png")
-    with pytest.raises(PictureError, match="not a readable picture"):
+    with pytest.raises(PictureError, match=r"not a readable picture \(Is a directory\); replace"):
         read_picture(tmp_path)
+
+
+def test_a_file_of_no_known_format_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("text")
+    with pytest.raises(PictureError, match=r"a\.png: not a readable picture \(of no known format\); replace or remove"):
+        read_picture(tmp_path / "a.png")
 
 
 def test_nothing_is_left_of_a_failed_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

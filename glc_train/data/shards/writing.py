@@ -70,7 +70,7 @@ def write_shards(
     is too small or no sample can be read; ValueError for numbers out of range; OSError.
     """
     if min(jobs, 1 if samples is None else samples, megabytes) <= 0 or seed < 0:
-        raise ValueError(f"samples, megabytes and jobs must be positive; got {samples}, {megabytes}, {jobs}.")
+        raise ValueError("samples, megabytes and jobs must be positive, and the seed 0 or above.")
     out = Path(out)
     items = encoder.items(root)
     scale = _growth(encoder, items)
@@ -87,6 +87,10 @@ def write_shards(
             count = len(record.starts)
             left_out = len(shards[number]) - count
             done(WrittenShard(out / record.name, number, len(shards), count, record.size, left_out, refusals))
+        if not any(len(record.starts) for record in records):
+            for name in [*(record.name for record in records), _PLAN_NAME]:
+                discard(out / name)
+            raise ShardError(f"{root}: none of its files can be read; nothing was written.")
         write_index(out / INDEX_NAME, records, plan)
         discard(out / _PLAN_NAME)
     return ShardIndex(str(out / INDEX_NAME))

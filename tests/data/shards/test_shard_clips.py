@@ -113,7 +113,7 @@ def test_damaged_clips_are_left_out_and_said(films: Path, tmp_path: Path, capsys
     (films / "broken.mp4").write_bytes(b"no video")
     assert glc(["data", "shard", str(films), str(tmp_path / "out"), "--clips", "--jobs", "1"]) == 1
     said = capsys.readouterr()
-    assert "4 samples in 1 shards, 1 left out" in said.out
+    assert "4 samples in 1 shard, 1 left out" in said.out
     assert "broken.mp4" in said.err
     data = (tmp_path / "out" / "shard-000000.tar").read_bytes()
     assert ShardIndex(str(tmp_path / "out" / "index.safetensors")).sha256 == [hashlib.sha256(data).hexdigest()]

@@ -111,8 +111,19 @@ def test_what_cannot_be_read_is_named_and_left_out(tmp_path: Path, capsys: pytes
     (pictures / "broken.png").write_bytes(b"no picture")
     assert glc(["data", "shard", str(pictures), str(tmp_path / "out"), "--jobs", "1"]) == 1
     said = capsys.readouterr()
-    assert "5 samples in 1 shards, 1 left out" in said.out
+    assert "5 samples in 1 shard, 1 left out" in said.out
     assert "broken.png: not a readable picture" in said.err
+
+
+def test_nothing_is_left_where_nothing_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures, out = tmp_path / "pictures", tmp_path / "out"
+    pictures.mkdir()
+    (pictures / "broken.png").write_bytes(b"no picture")
+    assert glc(["data", "shard", str(pictures), str(out), "--jobs", "1"]) == 1
+    assert f"glc: {pictures}: none of its files can be read; nothing was written." in capsys.readouterr().err
+    write_numbers(pictures, 3)
+    assert glc(["data", "shard", str(pictures), str(out), "--jobs", "1"]) == 1  # the same folder serves again
+    assert ShardIndex(str(out / "index.safetensors")).urls
 
 
 def test_shards_of_others_are_indexed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
