@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from glc_train.evaluation.results import EvaluationError, RunFacts
 from glc_train.evaluation.settings import EvaluationSettings
@@ -20,18 +24,21 @@ _WRITTEN = (
     "details", "originals", "baselines", "frames", "clips", "measured",
 )  # fmt: skip
 _WITHOUT_EFFECT = ("ckpt", "trusted", "out", "overwrite", "strict", "progress", "workers")  # on the results
+_READ = ("ckpt", "decoded", "bits", "inception")
 _LONGEST_NAME = 100
 
 
-def claim_folder(settings: EvaluationSettings, facts: RunFacts) -> Path:
-    """The folder that the results go to, marked as theirs before the first one is written.
+@contextmanager
+def claimed_folder(settings: EvaluationSettings, facts: RunFacts) -> Iterator[Path]:
+    """The folder that the results go to, marked as theirs before the first one is written, and closed to others.
 
     It is `settings.out`, or else `outputs/evaluation/DATA/NAME-HASH`, with the checkpoint's name or the codec's, and a
     hash of the weights and the settings. The same evaluation writes over its own results.
 
     Raises:
         EvaluationError: the folder holds other results without `settings.overwrite`, or what no evaluation wrote,
-            or it lies in the folder of the data.
+            or it lies in the folder of the data, or what is read lies where results go, or another evaluation writes
+            there.
     """
     identity = _identity(settings, facts)
     text = json.dumps(identity, indent=1)
@@ -42,6 +49,9 @@ def claim_folder(settings: EvaluationSettings, facts: RunFacts) -> Path:
             f"{out} lies in data.test.root={root}, so that what is decoded would be evaluated the next time: give "
             "another out=FOLDER."
         )
+    for name, value in {"data.test.root": root, **{name: getattr(settings, name) for name in _READ}}.items():
+        if value and any(Path(value).resolve().is_relative_to((out / each).resolve()) for each in _WRITTEN):
+            raise EvaluationError(f"{name}={value} lies where results go, and would be lost: give another out=FOLDER.")
     found = _recorded(out)
     if found != identity:
         taken = [name for name in _WRITTEN if (out / name).exists()]
@@ -52,11 +62,21 @@ def claim_folder(settings: EvaluationSettings, facts: RunFacts) -> Path:
                 f"{out} holds results of {_difference(found, identity)}: give another out=FOLDER, or overwrite=true to "
                 "replace them."
             )
+    else:
+        taken = []
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".lock")  # goes with the process that holds it
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise EvaluationError(f"{out}: another evaluation writes there: wait for it, or give out=FOLDER.") from None
+    try:
         for name in taken:
             discard(out / name)
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / SETTINGS, text + "\n")
-    return out
+        write_text(out / SETTINGS, text + "\n")
+        yield out
+    finally:
+        lock.release()
 
 
 def _identity(settings: EvaluationSettings, facts: RunFacts) -> dict[str, Any]:

@@ -28,7 +28,7 @@ STANDARD_SCORES = ("psnr", "ms_ssim", "lpips", "dists")
 
 _PACKAGES = (
     "glc_train", "torchvision", "torchmetrics", "lpips", "DISTS_pytorch", "constriction", "numpy", "scipy",
-    "pillow", "simplejpeg", "av",
+    "pillow", "pillow_heif", "pillow-jxl-plugin", "simplejpeg", "av", "imageio-ffmpeg",
 )  # fmt: skip
 """Those whose versions can change a result."""
 

@@ -17,14 +17,14 @@ from glc_train.evaluation.codecs import FileCodec, through_files
 from glc_train.evaluation.curves import load_published
 from glc_train.evaluation.kept import Kept
 from glc_train.evaluation.measure import Bench
-from glc_train.evaluation.output import SETTINGS, claim_folder
+from glc_train.evaluation.output import SETTINGS, claimed_folder
 from glc_train.evaluation.page import write_what_is_shown
 from glc_train.evaluation.report import write_report
-from glc_train.evaluation.results import CodecResults, EvaluationError, LeftOut, Result
+from glc_train.evaluation.results import CodecResults, EvaluationError, LeftOut, Result, RunFacts
 from glc_train.evaluation.sets import EvaluationSet, Item, progress_bar, readable
 from glc_train.evaluation.settings import EvaluationSettings, build, check_qualities
 from glc_train.files import discard, sha256_of
-from glc_train.metrics import PatchFeatures, PictureMetrics, check_patch_count, count_patches, load_inception
+from glc_train.metrics import PatchFeatures, PictureMetrics, check_patch_count, count_patches, load_inception, source_of
 from glc_train.processes import Failure, attempt, in_processes
 from glc_train.weights import load_any_codec, pretrained_weights
 
@@ -136,6 +136,16 @@ def _measure_all(items: Sequence[Item], plan: Plan, bench: Bench, own: bool) -> 
     return [result for each in found.values() if not isinstance(each, Failure) for result in each], failed
 
 
+def _fingerprint(out: Path, facts: RunFacts, bench: Bench, codec: Any) -> str:
+    """Stands for all that results depend on but the pictures: also for the sources of classes of one's own."""
+    codecs = [codec, *(getattr(each, "codec", each) for each in bench.baselines.values())]
+    parts = {
+        type(part) for each in codecs for part in (each.modules() if isinstance(each, torch.nn.Module) else [each])
+    }
+    sources = sorted(map(repr, map(source_of, parts)))
+    return facts.fingerprint("\n".join([(out / SETTINGS).read_text("utf-8"), getattr(codec, "identity", ""), *sources]))
+
+
 def run_evaluation(settings: EvaluationSettings, codec: Any = None) -> list[CodecResults]:
     """Evaluates; writes `results.json`, `results.csv`, plots, the files, and what was decoded.
 
@@ -172,26 +182,25 @@ def run_evaluation(settings: EvaluationSettings, codec: Any = None) -> list[Code
         patches = sum(count_patches(*size, settings.patch_size) for size in sizes.values())
         check_patch_count(data.name, patches, settings.patch_size)
     items = list(sizes)
-    out = claim_folder(settings, facts)
     notes = tuple(note for each in (codec, *bench.baselines.values()) for note in getattr(each, "notes", ()))
     facts = replace(facts, metrics=bench.sources(), notes=notes)
-    settled = (out / SETTINGS).read_text(encoding="utf-8") + getattr(codec, "identity", "")
-    kept = None if codec_given else Kept(out, facts.fingerprint(settled))
-    plan = replace(plan, weights_sha256=facts.weights_sha256, out=out, kept=kept)
-    measured, failed = _measure_all(items, plan, replace(bench, out=out, kept=kept), own=codec_given)
-    for leftover in out.rglob(".writing-*"):  # of a process that was killed
-        discard(leftover)
-    names = (bench.name, *bench.baselines)
-    results = [CodecResults(name, tuple(r for r in measured if r.codec == name)) for name in names]
-    if measured:
-        write_report(out, replace(facts, left_out=(*left_out, *failed)), results, published)
-        known = {result.name for result in measured}
-        shown = [item for item in items if item.name in known] if settings.save_pictures else []
-        write_what_is_shown(out, shown, results[0], published)
+    with claimed_folder(settings, facts) as out:
+        kept = None if codec_given else Kept(out, _fingerprint(out, facts, bench, codec))
+        plan = replace(plan, weights_sha256=facts.weights_sha256, out=out, kept=kept)
+        measured, failed = _measure_all(items, plan, replace(bench, out=out, kept=kept), own=codec_given)
+        for leftover in out.rglob(".writing-*"):  # of a process that was killed
+            discard(leftover)
+        names = (bench.name, *bench.baselines)
+        results = [CodecResults(name, tuple(r for r in measured if r.codec == name)) for name in names]
+        if measured:
+            write_report(out, replace(facts, left_out=(*left_out, *failed)), results, published)
+            known = {result.name for result in measured}
+            shown = [item for item in items if item.name in known] if settings.save_pictures else []
+            write_what_is_shown(out, shown, results[0], published)
+        if kept is not None and not failed:
+            kept.forget()
     if failed:
         reasons = "; ".join(f"{each.name}: {each.reason}" for each in failed)
         noun = "pictures" if items[0].still else "clips"
         raise EvaluationError(f"{len(failed)} of {len(items)} {noun} could not be measured: {reasons}")
-    if kept is not None:
-        kept.forget()
     return results

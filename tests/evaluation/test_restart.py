@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from torch import Tensor
 
 from glc_train.evaluation import Clip, EvaluationError, EvaluationSettings, Result, run_evaluation
@@ -73,7 +74,7 @@ def killed(repository: Path) -> None:
 
 
 def everything(folder: str) -> dict[str, bytes]:
-    files = (path for path in Path(folder).rglob("*") if path.is_file() and path.name != "timings.json")
+    files = (path for path in Path(folder).rglob("*") if path.is_file() and path.name not in ("timings.json", ".lock"))
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -107,6 +108,30 @@ def test_what_could_be_measured_is_kept_when_a_picture_fails() -> None:
     Path("pictures/p2.png").write_bytes(whole)
     (results,) = run_evaluation(refusing)
     assert len(results.results) == 6
+
+
+def test_what_a_codec_of_ones_own_gave_before_it_was_changed_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(".")
+    write_picture("pictures/p2.png", render(300, 64))
+    own = replace(SETTINGS, codec={"own": {"_target_": "own_codec.Codec"}}, baselines={})
+    times = []
+    for body in ("pass", "pass", "changed = True"):
+        Path("own_codec.py").write_text(
+            f"from tests.evaluation.fake_codec import DamagedCodec\n\n\nclass Codec(DamagedCodec):\n    {body}\n"
+        )
+        sys.modules.pop("own_codec", None)
+        with pytest.raises(EvaluationError, match="1 of 3 pictures"):
+            run_evaluation(own)
+        times.append(Path("out", FOLDER, "own/q0/p0.safetensors").stat().st_mtime_ns)
+    assert times[0] == times[1] < times[2]
+
+
+def test_two_evaluations_at_once_do_not_write_in_one_folder() -> None:
+    Path("out").mkdir()
+    with FileLock("out/.lock"), pytest.raises(EvaluationError, match=r"^out: another evaluation writes there"):
+        run_evaluation(SETTINGS)
+    assert not Path("out/settings.json").exists()
+    assert not coded
 
 
 def test_a_result_comes_back_as_it_was_unless_anything_changed(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from tests.evaluation.fake_codec import FakeCodec, FakeResult, ReportingCodec
 from tests.evaluation.sections import baselines, metrics, pictures
 from tests.metrics.rendered import render
 
+DECODED = {"_target_": "glc_train.evaluation.DecodedFolder", "decoded": "pictures", "bits": "out/results.csv"}
+
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluationSettings:
@@ -95,6 +97,24 @@ def test_what_no_evaluation_wrote_is_never_replaced(settings: EvaluationSettings
     with pytest.raises(EvaluationError, match="out holds files, which no evaluation wrote"):
         run_evaluation(replace(settings, out="out", overwrite=True), FakeCodec())
     assert Path("out/files/mine").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"data": pictures("out/decoded/mine")}, "data.test.root=out/decoded/mine"),
+        ({"ckpt": None, "codec": {"folder": DECODED}, "bits": "out/results.csv"}, "bits=out/results.csv"),
+    ],
+)
+def test_what_is_read_is_not_replaced_by_results(
+    settings: EvaluationSettings, change: dict[str, Any], named: str
+) -> None:
+    run_evaluation(replace(settings, out="out"), FakeCodec())
+    write_picture("out/decoded/mine/p0.png", render(64, 64))
+    before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+    with pytest.raises(EvaluationError, match=rf"^{named} lies where results go, and would be lost"):
+        run_evaluation(replace(settings, out="out", overwrite=True, **change), FakeCodec())
+    assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == before
 
 
 def test_decoded_pictures_do_not_become_originals(settings: EvaluationSettings) -> None:
@@ -213,4 +233,8 @@ def test_an_interrupted_evaluation_leaves_nothing_half_written(
     with pytest.raises(kind) as ended:
         run_evaluation(replace(settings, out="out"), FakeCodec())
     assert getattr(ended.value, "code", 143) == 143
-    assert sorted(path.name for path in Path("out").rglob("*") if path.is_file()) == ["p0.glc", "settings.json"]
+    assert sorted(path.name for path in Path("out").rglob("*") if path.is_file()) == [
+        ".lock",
+        "p0.glc",
+        "settings.json",
+    ]
