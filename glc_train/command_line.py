@@ -27,7 +27,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from glc_train.errors import is_for_user
+from glc_train.errors import is_for_user, sentence
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"  # with 1 Hydra raises instead of printing and exiting
 
@@ -144,7 +144,7 @@ def explain(error: Exception) -> str:
         section = cause.full_key.rpartition(".")[0]
         names = [f"{section}.{name}" if section else name for name in known]
         return f"{cause.full_key}: there is no such option{_choice(cause.full_key, names)}."
-    text = str(error)
+    text = sentence(error)
     if isinstance(error, CompactHydraException) and text.startswith("Ambiguous value for argument '"):
         return _several(text.split("'", 1)[1].split("\n")[0].removesuffix("'"))
     if isinstance(error, CompactHydraException | OmegaConfBaseException):

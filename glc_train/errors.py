@@ -1,6 +1,8 @@
-"""Which errors are a sentence for the user; all others are mistakes in a program, which a traceback finds."""
+"""Errors that are a sentence for the user; all others are mistakes in a program, which a traceback finds."""
 
 import dis
+import errno
+from pathlib import Path
 from types import TracebackType
 
 _PACKAGE = __name__.partition(".")[0]
@@ -15,6 +17,15 @@ def is_for_user(error: BaseException) -> bool:
     if isinstance(error, OSError) or _is_of_package(type(error).__module__):
         return True
     return isinstance(error, ValueError) and _was_raised_by_package(error.__traceback__)
+
+
+def sentence(error: Exception, path: Path | None = None) -> str:
+    """The error's text; of an `OSError`, its file (or `path`, where it names none), the reason and what to do."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "make room, or write elsewhere" if full else "check the path and its rights"
+    return f"{error.filename or path or 'standard output'}: {error.strerror}; {advice}."
 
 
 def _is_of_package(module: str) -> bool:

@@ -153,3 +153,10 @@ def test_an_error_of_a_loader_process_is_its_sentence() -> None:
 
 class DataError(ValueError):
     pass
+
+
+def test_an_error_of_the_system_names_the_file_and_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError) as caught:
+        (tmp_path / "file" / "results.json").read_text()
+    assert explain(caught.value) == f"{tmp_path}/file/results.json: Not a directory; check the path and its rights."

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
-from glc_train.errors import is_for_user
+from glc_train.errors import is_for_user, sentence
 
 
 class CommandError(ValueError):
@@ -14,11 +13,7 @@ class CommandError(ValueError):
 
 def explain(error: Exception, path: Path | None = None) -> str:
     """One sentence for an error; names `path` where the error itself does not."""
-    text = str(error)
-    if isinstance(error, OSError) and error.strerror:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "make room, or write elsewhere" if full else "check the path and its rights"
-        return f"{error.filename or path or 'standard output'}: {error.strerror}; {advice}."
+    text = sentence(error, path)
     for subject in ("The data ", "The file ", "The coded data "):
         if path is not None and text.startswith(subject):
             return f"{path} {text.removeprefix(subject)}"

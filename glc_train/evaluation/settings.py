@@ -70,6 +70,7 @@ class EvaluationSettings:
             torch.empty(0, device=self.torch_device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             reason = str(error).splitlines()[0].rstrip(".")
+            reason = "no such device" if reason.startswith("Expected one of") else reason  # a list of twenty names
             raise EvaluationError(
                 f"device={self.device}: not usable here ({reason}); give cpu, cuda or auto."
             ) from error

@@ -58,7 +58,7 @@ def test_numbers_name_clips_and_folders(repository: Path, override: str, name: s
         (["ckpt=[a,b]"], "^ckpt: Cannot convert"),
         (["+option=1"], "^option: there is no such option"),
         (["+data.test.option=1"], r"^data\.test\.option: there is no such option"),
-        (["device=gpu"], "^device=gpu: not usable here"),
+        (["device=gpu"], r"^device=gpu: not usable here \(no such device\); give cpu, cuda or auto\.$"),
         (["data=clips", "data.test.frames=0"], r"^data\.test\.frames=0: give 1 or more"),
         (["data=clips", "data.test.size=416"], r"^data\.test\.size=\[416\]: give '\[WIDTH,HEIGHT\]'"),
         (["data=clips", "data.test.only=[]"], r"^data\.test\.only=\[\] leaves no clip"),
