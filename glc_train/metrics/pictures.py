@@ -56,7 +56,10 @@ TITLES = {
 }
 """Titles of the metrics that are known, in the order in which they are drawn; another one's name is its title."""
 
-SMALLEST_SIDES = {"psnr": 1, "ms_ssim": MS_SSIM_SMALLEST_SIDE, "lpips": SMALLEST_SIDE, "dists": SMALLEST_SIDE}
+SMALLEST_SIDES = {
+    "psnr": 1, "ms_ssim": MS_SSIM_SMALLEST_SIDE, "lpips": SMALLEST_SIDE, "lpips_vgg": SMALLEST_SIDE,
+    "dists": SMALLEST_SIDE,
+}  # fmt: skip
 """Pixels that each side of a picture must have for a metric."""
 
 

@@ -21,7 +21,7 @@ _NOT_SCORES = (
     "patches", "encode_seconds", "decode_seconds",
 )  # fmt: skip
 
-Key = tuple[str, int, int, int]  # name, width, height, frames
+Key = tuple[str, str, int, int, int]  # data set, name, width, height, frames
 
 
 class Content:
@@ -47,9 +47,11 @@ class Content:
         self.metrics = _metrics([each for _, _, each in self.series], titles)
         self.published = [each for each in published if _scores(each["points"]) & {m["id"] for m in self.metrics}]
         every: dict[Key, list[tuple[int, Coded]]] = {}
-        for number, (_, _, series) in enumerate(self.series):
+        for number, (run, _, series) in enumerate(self.series):
             for coded in series.coded:
-                every.setdefault((coded.name, coded.width, coded.height, coded.frames), []).append((number, coded))
+                every.setdefault(
+                    (str(run.facts.get("dataset")), coded.name, coded.width, coded.height, coded.frames), []
+                ).append((number, coded))
         ranked = self._ranked(every)
         half = _MOST // 2
         kept = set(ranked if len(ranked) <= _MOST else [*ranked[:half], *ranked[-half:]])
@@ -113,7 +115,7 @@ class Content:
     def _item(
         self, key: Key, files: Sequence[tuple[int, Coded]], embedded: Sequence[Embedded | None]
     ) -> dict[str, Any]:
-        name, width, height, frames = key
+        _, name, width, height, frames = key
         original = _original(files)
         shown = original or next((path for _, coded in files if (path := coded.decoded)), None)
         return {

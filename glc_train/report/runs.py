@@ -28,6 +28,7 @@ class Coded:
         over_frames: of a clip, `bpp` and scores of each frame.
         folder: of its codec, in which `files/`, `decoded/` and `details/` are.
         originals: folder of the pictures that were coded.
+        listings: of folders that were searched, which those of one evaluation share: a folder may hold thousands.
     """
 
     name: str
@@ -40,21 +41,28 @@ class Coded:
     frames: int = 1
     fps: float | None = None
     over_frames: dict[str, list[float | None]] = field(default_factory=dict)
+    listings: dict[Path, dict[str, Path]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def file(self) -> Path | None:
         """The compressed file; None: it is not there."""
-        return _beside(self.folder / "files" / f"q{self.quality}", self.name)
+        return self._in(self.folder / "files" / f"q{self.quality}")
 
     @property
     def decoded(self) -> Path | None:
         """What it decodes to, as a picture or a video to look at; None: it is not there."""
-        return _beside(self.folder / "decoded" / f"q{self.quality}", self.name)
+        return self._in(self.folder / "decoded" / f"q{self.quality}")
 
     @property
     def original(self) -> Path | None:
         """What was coded, as a picture or a video to look at; None: it is not there."""
-        return _beside(self.originals, self.name)
+        return self._in(self.originals)
+
+    def _in(self, folder: Path) -> Path | None:
+        """The file of this picture or clip there, whatever its suffix."""
+        if folder not in self.listings:
+            self.listings[folder] = _files_by_name(folder)
+        return self.listings[folder].get(self.name)
 
     @property
     def details_path(self) -> Path:
@@ -108,11 +116,11 @@ def load_run(path: str | Path) -> Run:
     path = Path(path)
     path = path / RESULTS if path.is_dir() else path
     try:
-        content = json.loads(path.read_text("utf-8"))
-        codecs = content.pop("codecs")
+        content = json.loads(path.read_text("utf-8"), parse_constant=lambda _: None)  # NaN, which a page cannot hold
+        codecs, listings = content.pop("codecs"), dict[Path, dict[str, Path]]()
         series = tuple(
-            Series(codec, tuple(each["means"]), tuple(_coded(each, path.parent, codec if number else None)), number > 0)
-            for number, (codec, each) in enumerate(codecs.items())
+            Series(codec, tuple(each["means"]), tuple(_coded(each, path.parent, name, listings)), bool(name))
+            for (codec, each), name in zip(codecs.items(), [None, *list(codecs)[1:]], strict=True)
         )
     except OSError as error:
         raise ReportError(f"{path} cannot be read ({error.strerror}): give a results.json of an evaluation.") from error
@@ -123,7 +131,9 @@ def load_run(path: str | Path) -> Run:
     return Run(path, content, series)
 
 
-def _coded(results: dict[str, Any], folder: Path, baseline: str | None) -> Iterator[Coded]:
+def _coded(
+    results: dict[str, Any], folder: Path, baseline: str | None, listings: dict[Path, dict[str, Path]]
+) -> Iterator[Coded]:
     rows: Sequence[dict[str, Any]] = results.get("pictures") or [
         row for by_quality in results.get("sequences", {}).values() for row in by_quality.values()
     ]
@@ -141,6 +151,7 @@ def _coded(results: dict[str, Any], folder: Path, baseline: str | None) -> Itera
             frames=row.get("frames", 1),
             fps=row.get("fps"),
             over_frames={name: values for name, values in lists.items() if any(v is not None for v in values)},
+            listings=listings,
         )
 
 
@@ -148,10 +159,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _beside(folder: Path, name: str) -> Path | None:
-    """The file of a picture or clip in a folder, whatever its suffix."""
+def _files_by_name(folder: Path) -> dict[str, Path]:
+    """The files of a folder by their names without suffix, the first of each; none where there is no such folder."""
     try:
-        found = [path for path in folder.iterdir() if path.is_file() and path.name.rpartition(".")[0] == name]
+        files = sorted((path for path in folder.iterdir() if path.is_file()), reverse=True)
     except OSError:
-        return None
-    return min(found, default=None)
+        return {}
+    return {path.name.rpartition(".")[0]: path for path in files}

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,35 @@ def test_several_evaluations_make_one_page(tmp_path: Path, capsys: pytest.Captur
     assert len(data["items"]) == 3
     assert [file["series"] for file in data["items"][0]["files"]] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert data["items"][0]["files"][4]["picture"]["link"] == "two/decoded/q0/a1.png"
+
+
+def test_pictures_of_two_data_sets_are_not_taken_for_one(tmp_path: Path) -> None:
+    runs = [pictures_evaluation(tmp_path / name, dataset=name) for name in ("one", "two")]
+    data = data_of(write_page(tmp_path / "page.html", runs, TITLES))
+    assert [item["name"] for item in data["items"]] == ["a1", "a2", "a10"] * 2
+    assert [{file["series"] for file in item["files"]} for item in data["items"]] == [{0, 1}] * 3 + [{2, 3}] * 3
+
+
+def test_a_folder_of_many_files_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    iterdir = Path.iterdir
+
+    def noted(folder: Path) -> Iterator[Path]:
+        read.append(folder)
+        return iterdir(folder)
+
+    monkeypatch.setattr(Path, "iterdir", noted)
+    write_page(tmp_path / "page.html", [pictures_evaluation(tmp_path)], TITLES)
+    assert tmp_path / "decoded/q0" in read
+    assert len(read) == len(set(read))
+
+
+def test_numbers_that_are_none_do_not_break_the_page(tmp_path: Path) -> None:
+    results = pictures_evaluation(tmp_path)
+    results.write_text(results.read_text().replace('"psnr": 19.0', '"psnr": NaN'))
+    page = write_page(tmp_path / "page.html", [results], TITLES)
+    assert "NaN" not in page.read_text("utf-8")
+    assert "psnr" not in data_of(page)["series"][0]["means"][0]
 
 
 def test_clips_are_embedded_as_videos(tmp_path: Path) -> None:
