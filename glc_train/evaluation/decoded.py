@@ -30,7 +30,8 @@ Rates = Mapping[tuple[str, str], tuple[str, float]]
 class DecodedFolder:
     """A `FileCodec` whose files are not at hand: pictures in `decoded`, named as those of the data set.
 
-    `kodim01.png` and `kodim01_anything.png` are of kodim01. Where `decoded` has folders, each is a rate point, in the
+    `kodim01.png` and `kodim01_anything.png` are of kodim01, unless another picture of the set has a longer name that
+    fits. Where `decoded` has folders, each is a rate point, in the
     order of their names; quality 0 is the first.
 
     Args:
@@ -80,7 +81,7 @@ class DecodedFolder:
     def encode(self, item: Item, level: int, path: Path) -> Encoded:
         """See `FileCodec`; nothing is written."""
         point = self.points[level]
-        decoded = _matching(item.name, self._pictures(point), self.decoded / point)
+        decoded = _matching(item.name, _longer_names(item), self._pictures(point), self.decoded / point)
         size = self._size(item, point, decoded)
         self._of[path] = decoded
         return Encoded((EncodedFrame("intra", size),), math.nan, stated_bytes=size)
@@ -97,7 +98,7 @@ class DecodedFolder:
             folder = self.bits / point
             pictures = set(self._pictures(point)) if folder.resolve() == decoded.parent.resolve() else set()
             files = [each for each in folder.iterdir() if each.is_file() and each not in pictures]
-            return _matching(item.name, files, folder).stat().st_size
+            return _matching(item.name, _longer_names(item), files, folder).stat().st_size
         found = self.rates.get((point, item.name), self.rates.get(("", item.name)) if len(self.points) == 1 else None)
         if found is None:
             at = f" at the rate point {point}" if point else ""
@@ -143,9 +144,19 @@ def _column(row: Mapping[str, object], names: Sequence[str]) -> str | None:
     return next((str(row[name]) for name in names if row.get(name) not in (None, "")), None)
 
 
-def _matching(name: str, files: Sequence[Path], folder: Path) -> Path:
+def _longer_names(item: Item) -> list[str]:
+    """Of the pictures beside the item, those that begin as its own does."""
+    return [path.stem for path in item.path.parent.iterdir() if path.stem != item.name and _fits(item.name, path)]
+
+
+def _fits(name: str, path: Path) -> bool:
+    return re.match(rf"{re.escape(name)}[^0-9A-Za-z]", path.name) is not None
+
+
+def _matching(name: str, others: Sequence[str], files: Sequence[Path], folder: Path) -> Path:
     exact = [path for path in files if path.stem == name]
-    found = exact or [path for path in files if re.match(rf"{re.escape(name)}[^0-9A-Za-z]", path.name)]
+    of_others = [path for path in files if any(path.stem == other or _fits(other, path) for other in others)]
+    found = exact or [path for path in files if _fits(name, path) and path not in of_others]
     if len(found) != 1:
         what = "no file" if not found else f"{len(found)} files"
         raise EvaluationError(f"{folder} has {what} for {name}: give it one, with that name.")

@@ -143,3 +143,12 @@ def test_pictures_that_change_count_as_other_ones() -> None:
     assert DecodedFolder("theirs", "coded").identity == before
     write_picture("theirs/2/p0_decoded.png", render(40, 64))
     assert DecodedFolder("theirs", "coded").identity != before
+
+
+def test_a_file_of_a_picture_with_a_longer_name_is_not_taken(repository: Path) -> None:
+    for name in ("p1_b", "p1_b_c"):
+        write_picture(f"originals/{name}.png", render(48, 64))
+    Path("theirs/2/p1_decoded.png").rename("theirs/2/p1_b_c.png")
+    Path("coded/2/p1.bin").rename("coded/2/p1_b_c.bin")
+    with pytest.raises(EvaluationError, match=r"2 of 4 pictures .* no file for p1: .* no file for p1_b:"):
+        evaluated(repository, "decoded=theirs/2", "bits=coded/2")
