@@ -255,3 +255,8 @@ def test_a_missing_package_is_one_sentence(name: str, package: str, monkeypatch:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(EvaluationError, match=f"needs the package {package}: install it .* leave this codec out.$"):
         load_baseline(name)
+
+
+def test_a_picture_that_a_format_has_no_room_for_is_one_sentence() -> None:
+    with pytest.raises(EvaluationError, match=r"^Pillow cannot write 16384×1 pixels as WEBP: "):
+        load_baseline("webp").compress(np.zeros((1, 16384, 3), np.uint8), 1000)

@@ -57,7 +57,11 @@ class PillowCodec(Baseline):
         file = io.BytesIO()
         start = time.perf_counter()
         value = [setting] if self.setting == "quality_layers" else setting  # of JPEG 2000
-        Image.fromarray(picture).save(file, self.format, **{self.setting: value}, **self.options)
+        try:
+            Image.fromarray(picture).save(file, self.format, **{self.setting: value}, **self.options)
+        except (OSError, RuntimeError, ValueError) as error:  # such as more pixels than the format has room for
+            size = f"{picture.shape[1]}×{picture.shape[0]}"
+            raise EvaluationError(f"Pillow cannot write {size} pixels as {self.format}: {error}") from error
         seconds = time.perf_counter() - start
         return file.getvalue(), Encoded((EncodedFrame("intra", file.tell()),), seconds)
 
