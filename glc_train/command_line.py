@@ -141,8 +141,9 @@ def explain(error: Exception) -> str:
         return f"{group}={name}: there is none{_choice(name, error.options or present)}."
     if isinstance(error, CompactHydraException) and isinstance(cause, OmegaConfBaseException) and cause.full_key:
         known = map(str, cause.parent_node.keys() if isinstance(cause.parent_node, DictConfig) else ())
-        section = cause.full_key.rpartition(".")[0]
-        names = [f"{section}.{name}" if section else name for name in known]
+        section, _, wrong = cause.full_key.rpartition(".")
+        public = (name for name in known if wrong.startswith("_") or not name.startswith("_"))  # _target_ and its like
+        names = [f"{section}.{name}" if section else name for name in public]
         return f"{cause.full_key}: there is no such option{_choice(cause.full_key, names)}."
     text = sentence(error)
     if isinstance(error, CompactHydraException) and text.startswith("Ambiguous value for argument '"):

@@ -53,7 +53,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "conf/data").mkdir(parents=True)
     (folder / "conf/config.yaml").write_text(CONFIG)
     for name in ("one", "two"):
-        (folder / f"conf/data/{name}.yaml").write_text("root: null\n")
+        (folder / f"conf/data/{name}.yaml").write_text("{root: null, _target_: null}\n")
     (folder / "script.py").write_text(PROGRAM)
     return folder / "script.py"
 
@@ -71,6 +71,7 @@ def run(script: Path, *arguments: str, **environment: str) -> subprocess.Complet
     [
         (["paht=x"], "paht: there is no such option; perhaps path is meant."),
         (["data.rot=x"], "data.rot: there is no such option; perhaps data.root is meant."),
+        (["data.target=x"], "data.target: there is no such option; perhaps data.root is meant."),
         (["data=tow"], "data=tow: there is none; perhaps two is meant."),
         (["data=elsewhere"], "data=elsewhere: there is none; choose among one, two."),
         (["path=a b=c.ckpt"], "path=a b=c.ckpt: quotes, brackets, commas, = and some other signs mean something here; "

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -21,6 +22,7 @@ _COLUMNS = 4  # panels beside each other
 _PANEL = (3.5, 3.1)  # inches
 _NARROWEST = 5.2
 _LEGEND_LINE = 0.2
+_LEGEND_SIGN, _LEGEND_HANDLE = 0.06, 0.6  # inches, about: of a sign, of a curve's handle with the space around
 # Type 42: TrueType fonts, embedded. The salt stands where matplotlib would draw the names of SVG's parts by chance.
 _STYLE: Any = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "glc_train", "font.size": 9}
 _NO_DATES: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
@@ -63,9 +65,10 @@ def _figure(ours: Sequence[Curve], published: Sequence[Curve], title: str, metri
         raise ValueError("There is nothing to plot: no curve has a metric.")
     columns = min(len(metrics), _COLUMNS)
     rows = -(-len(metrics) // columns)
-    legend_columns = max(2, round(columns * 1.25))
+    width = max(_PANEL[0] * columns, _NARROWEST)
+    legend_columns = _legend_columns([_label(each) for each in curves], width, max(2, round(columns * 1.25)))
     legend_height = _LEGEND_LINE * -(-len(curves) // legend_columns) + 0.1
-    size = (max(_PANEL[0] * columns, _NARROWEST), _PANEL[1] * rows + legend_height + (0.3 if title else 0))
+    size = (width, _PANEL[1] * rows + legend_height + (0.3 if title else 0))
     figure = Figure(figsize=size, layout="constrained")
     widest = 1.4 * max((rate for each in ours for metric in metrics for rate in each.series(metric)[0]), default=0)
     for number, metric in enumerate(metrics, start=1):
@@ -85,6 +88,15 @@ def _figure(ours: Sequence[Curve], published: Sequence[Curve], title: str, metri
     )  # fmt: skip
     figure.suptitle(printable(title).replace("$", r"\$"), fontsize=10)
     return figure
+
+
+def _legend_columns(labels: Sequence[str], width: float, most: int) -> int:
+    """As many columns, at most `most`, as fit into `width` inches."""
+    for columns in range(most, 1, -1):
+        parts = np.array_split([len(label) for label in labels], columns)
+        if sum(_LEGEND_SIGN * max(part) + _LEGEND_HANDLE for part in parts if len(part)) <= width:
+            return columns
+    return 1
 
 
 def _label(curve: Curve) -> str:

@@ -77,6 +77,7 @@ def _render(content: Content, data: dict[str, Any], divisors: Sequence[int | Non
         stills=content.stills,
         noun="pictures" if content.stills else "clips",
         absences=list(_absences(content, divisors)),
+        unequal=_unequal(content),
         metrics=content.metrics,
         series=data["series"],
         published=content.published,
@@ -130,6 +131,15 @@ def _words(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_words(each)}" for name, each in value.items() if each not in (None, "", [], {}))
     return ", ".join(map(_words, value)) if isinstance(value, list) else str(value)
+
+
+def _unequal(content: Content) -> str:
+    """A sentence where curves are of different pictures or clips, so that their means do not compare."""
+    sets = {
+        frozenset((run.facts.get("dataset"), coded.name) for coded in series.coded) for run, _, series in content.series
+    }
+    noun = "pictures" if content.stills else "clips"
+    return f"Some curves are of other {noun} than others: do not compare their means." if len(sets) > 1 else ""
 
 
 def _absences(content: Content, divisors: Sequence[int | None]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from glc_train import cli
 from glc_train.evaluation import Curve, EvaluationError, load_published
-from glc_train.evaluation.rate_plot import plot_rate_distortion
+from glc_train.evaluation.rate_plot import _figure, plot_rate_distortion
 from glc_train.evaluation.result_files import read_results, write_compressai
 from glc_train.evaluation.tables import Table, bd_table, rate_table
 
@@ -201,6 +201,17 @@ def test_a_name_may_hold_any_signs(tmp_path: Path) -> None:
     curve = Curve("a$b_{c}$ \udcff", ({"bpp": 0.1, "own": 1.0},))
     plot_rate_distortion([curve], [], tmp_path / "plot.svg", "50 $ & more $")
     assert b"<svg" in (tmp_path / "plot.svg").read_bytes()
+
+
+def test_the_legend_stays_on_the_page(tmp_path: Path) -> None:
+    curves = [
+        Curve(f"codec {k} of a folder with quite a long name, 1a2b3c4d", ({"bpp": 0.1, "own": 1.0},)) for k in "abcde"
+    ]
+    figure = _figure(curves, [], "", ["own", "own"])
+    figure.canvas.draw()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
 
 
 def test_results_in_the_repository_are_read(repository: Path) -> None:

@@ -147,6 +147,13 @@ def test_numbers_that_are_none_do_not_break_the_page(tmp_path: Path) -> None:
     assert "psnr" not in data_of(page)["series"][0]["means"][0]
 
 
+def test_curves_of_other_pictures_are_pointed_out(tmp_path: Path) -> None:
+    folders = [pictures_evaluation(tmp_path / "one"), pictures_evaluation(tmp_path / "two", ("a1",))]
+    sentence = "Some curves are of other pictures than others"
+    assert sentence in write_page(tmp_path / "page.html", folders, TITLES).read_text("utf-8")
+    assert sentence not in write_page(tmp_path / "page.html", folders[:1], TITLES).read_text("utf-8")
+
+
 def test_clips_are_embedded_as_videos(tmp_path: Path) -> None:
     page = write_page(tmp_path / "report.html", [clips_evaluation(tmp_path)], TITLES)
     data = data_of(page)

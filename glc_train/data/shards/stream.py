@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 import numpy as np
+from pydantic import ValidationError
 from torch import Tensor
 
 from glc_train.data.file_passes import Passes, shared_flags
@@ -50,7 +51,12 @@ class ShardStream:
             raise ValueError(f"seed must be at least 0; got {seed}.")
         if not isinstance(root, str | os.PathLike):
             raise ShardError(f"root={root}: name one set of shards; several are mixed by `MixedCrops`.")
-        self._reading = ShardReading(**(reading or {}))
+        try:
+            self._reading = ShardReading(**(reading or {}))
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            option = ".".join(map(str, wrong["loc"]))
+            raise ShardError(f"reading.{option}={wrong['input']}: {wrong['msg']}.") from error
         index, shards = _opened(os.fspath(root), self._reading)
         counts = index.counts[shards]
         self._order = ShardOrder(index.ends[shards] - counts, counts, seed, self._reading.window)

@@ -95,7 +95,7 @@ def test_roots_that_are_none(tmp_path: Path) -> None:
 def test_reading_options_are_checked(tmp_path: Path) -> None:
     number_shards(tmp_path, 5)
     for reading in ({"window": 0}, {"max_bad": 2}, {"windows": 3}):
-        with pytest.raises(ValueError, match=r"window|max_bad"):
+        with pytest.raises(ShardError, match=r"^reading\.(windows?|max_bad)=\d: .+\.$"):
             source(tmp_path, reading=reading)
 
 
