@@ -10,7 +10,16 @@ from torchmetrics.image import StructuralSimilarityIndexMeasure
 
 from glc_train.backbones import digest
 from glc_train.files import sha256_of
-from glc_train.metrics import DISTS, LPIPS, MetricSource, PatchFeatures, distribution_sources, ms_ssim, source_of
+from glc_train.metrics import (
+    DISTS,
+    LPIPS,
+    SMALLEST_SIDES,
+    MetricSource,
+    PatchFeatures,
+    distribution_sources,
+    ms_ssim,
+    source_of,
+)
 
 
 def own(original: torch.Tensor, decoded: torch.Tensor) -> float:
@@ -43,3 +52,8 @@ def test_weights_of_the_features_are_those_of_their_network() -> None:
         assert source.package == "torchmetrics"
         assert source.weights_sha256 == digest(network.state_dict())
         assert str(source.target).endswith(f"of {__name__}.Network")
+
+
+def test_each_metric_that_can_be_named_says_which_pictures_are_too_small(repository: Path) -> None:
+    named = {path.stem for path in (repository / "conf/metrics").glob("*.yaml")}
+    assert named - SMALLEST_SIDES.keys() == {"vmaf"}, "that one is of clips"
