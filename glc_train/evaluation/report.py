@@ -70,7 +70,7 @@ def _print_means(results: Sequence[CodecResults], title: str) -> Console:
     for codec, quality, figures in means:
         values = (figures[name] for name in used)
         table.add_row(codec, str(quality), *("-" if v is None else f"{v:.4f}" for v in values))
-    console = Console(width=max(Console().width, _NARROWEST), highlight=False)
+    console = Console(width=max(Console().width, _NARROWEST), highlight=False, markup=False)
     console.print(table)
     return console
 
