@@ -37,7 +37,8 @@ RULES: dict[str, Rule] = {
     "autoencoder": Rule(_units("layers"), never=FRAMEWORKS),
     "transform": Rule(_units("layers"), never=FRAMEWORKS),
     "bitstream": Rule(frozenset(), only=frozenset({"numpy", "constriction"})),
-    "codecs": Rule(_units("layers autoencoder transform bitstream pixels"), never=FRAMEWORKS),
+    "effort": Rule(_units("transform losses"), never=FRAMEWORKS),
+    "codecs": Rule(_units("layers autoencoder transform bitstream effort pixels"), never=FRAMEWORKS),
     "files": Rule(frozenset(), only=frozenset()),
     "errors": Rule(frozenset(), only=frozenset()),
     "interruption": Rule(frozenset(), only=frozenset()),
@@ -71,7 +72,8 @@ RULES: dict[str, Rule] = {
     ),
     "cli": Rule(
         _units(
-            "codecs bitstream media data datasets weights backbones errors files precision evaluation report glc_train"
+            "codecs bitstream effort media data datasets weights backbones errors files precision evaluation report"
+            " glc_train"
         )
     ),
     "demo": Rule(_units("codecs media data errors evaluation interruption metrics training weights")),

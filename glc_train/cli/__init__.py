@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from glc_train import __version__
 from glc_train.cli import compare, data, plot, report
@@ -83,15 +84,7 @@ def _common_options() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]
     return trusting, coding
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="glc", description="Generative Latent Coding: pictures and clips to files and back."
-    )
-    parser.add_argument("--version", action="version", version=f"glc_train {__version__}")
-    # A command names what does its work, to be imported then: PyTorch takes seconds that `glc --help` does not need.
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    trusting, coding = _common_options()
+def _add_compress(commands: Any, coding: argparse.ArgumentParser) -> None:
     compress = commands.add_parser(
         "compress", parents=[coding], help="picture or clip to file, or a folder of pictures"
     )
@@ -104,11 +97,28 @@ def _parser() -> argparse.ArgumentParser:
     rate = compress.add_mutually_exclusive_group()
     rate.add_argument("--quality", type=int, metavar="Q", help="0 (fewest bits) and up; default: the middle")
     rate.add_argument("--target-bpp", type=_positive, metavar="B", help="the largest file of at most B bits per pixel")
+    compress.add_argument(
+        "--effort", type=int, choices=range(10), default=0, metavar="N",
+        help="0 to 9: gradient steps for a better picture of the same size in bytes; 9 takes minutes (default: 0)",
+    )  # fmt: skip
+    compress.add_argument("--effort-seconds", type=_positive, metavar="S", help="no step begins later than this")
     compress.add_argument("--size", type=_size, metavar="WxH", help="of a clip that is raw .yuv, 8-bit 4:2:0")
     compress.add_argument(
         "--fps", type=_rate, metavar="F", help="frames per second of a clip that does not say, or not right"
     )
     compress.set_defaults(does="glc_train.cli.compress:compress")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="glc", description="Generative Latent Coding: pictures and clips to files and back."
+    )
+    parser.add_argument("--version", action="version", version=f"glc_train {__version__}")
+    # A command names what does its work, to be imported then: PyTorch takes seconds that `glc --help` does not need.
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    trusting, coding = _common_options()
+    _add_compress(commands, coding)
 
     decompress = commands.add_parser("decompress", parents=[coding], help="the way back")
     decompress.add_argument(

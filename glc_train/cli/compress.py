@@ -7,6 +7,7 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache, partial
 from pathlib import Path
@@ -18,12 +19,13 @@ from PIL import Image
 from glc_train.bitstream import MAX_PIXELS, ClipFormat, check_pixels
 from glc_train.cli.errors import CommandError
 from glc_train.cli.files import Job, check_new, chosen_quality, load, plan, remarks, whole_file
-from glc_train.cli.jobs import PIPE, Clock, Done, frame_bar, run_jobs
+from glc_train.cli.jobs import PIPE, Clock, Done, effort_bar, frame_bar, run_jobs
 from glc_train.codecs import Codec, ImageCodec, VideoCodec
 from glc_train.media import FoundFiles, open_clip, read_picture, search_pictures
 from glc_train.media.clips import frame_files
 
 Frames = Iterable[np.ndarray]
+_CLOSE = 0.995  # part of the target that a refined picture aims at
 
 
 def compress(args: argparse.Namespace) -> int:
@@ -37,6 +39,10 @@ def compress(args: argparse.Namespace) -> int:
     @cache
     def codec() -> tuple[Codec, int]:
         loaded = load(args, VideoCodec if clip else ImageCodec)
+        if isinstance(loaded, ImageCodec) and args.effort:
+            from glc_train.effort import Refiner  # with networks that files without effort do not need
+
+            loaded.refiner = Refiner(args.effort, seconds=args.effort_seconds)
         return loaded, chosen_quality(args, loaded)
 
     if found is not None:
@@ -48,6 +54,8 @@ def compress(args: argparse.Namespace) -> int:
 
 
 def _clip(args: argparse.Namespace) -> tuple[list[Job], None]:
+    if args.effort:
+        raise CommandError("--effort: only pictures are refined; leave it out for a clip.")
     if args.target_bpp is not None:
         raise CommandError("--target-bpp: only pictures are coded to a target; give a clip its --quality.")
     if args.input == PIPE:
@@ -95,13 +103,14 @@ def _compress_one(args: argparse.Namespace, clip: bool, ready: Callable[[], tupl
         most = None if target is None else target * clip_format.width * clip_format.height / 8
         out: AbstractContextManager[BinaryIO]
         out = nullcontext(sys.stdout.buffer) if job.target == PIPE else whole_file(job.target)
-        with frame_bar(clip, total) as count:
+        refiner = codec.refiner if isinstance(codec, ImageCodec) and not args.input.is_dir() else None
+        with frame_bar(clip, total) as count, effort_bar(refiner):
             if most is not None:
-                files = [_in_memory(codec, each, clip_format, frames, clock) for each in range(codec.quality_levels)]
-                quality = largest_within(list(map(len, files)), most)
+                assert isinstance(codec, ImageCodec)
+                quality, data = _within(codec, clip_format, frames, clock, most)
             with out as file:
                 if most is not None:
-                    number, size = 1, file.write(files[quality])
+                    number, size = 1, file.write(data)
                 else:
                     number, size = _encode(codec, quality, clip_format, frames, file, clock, count)
                 if not number:
@@ -133,6 +142,21 @@ def _encode(
             clock(encoder.write, picture)
             count()
     return number, encoder.size
+
+
+def _within(codec: ImageCodec, clip_format: ClipFormat, frames: Frames, clock: Clock, most: float) -> tuple[int, bytes]:
+    """Quality and file of the picture of at most `most` bytes, refined up to them where the codec has a refiner."""
+    refiner, codec.refiner = codec.refiner, None
+    try:
+        files = [_in_memory(codec, each, clip_format, frames, clock) for each in range(codec.quality_levels)]
+        quality = largest_within(list(map(len, files)), most)
+        if refiner is None or len(files[quality]) > most:
+            return quality, files[quality]
+        codec.refiner = replace(refiner, growth=_CLOSE * most / len(files[quality]))
+        refined = _in_memory(codec, quality, clip_format, frames, clock)
+        return quality, refined if len(refined) <= most else files[quality]
+    finally:
+        codec.refiner = refiner
 
 
 def _in_memory(codec: Codec, quality: int, clip_format: ClipFormat, frames: Frames, clock: Clock) -> bytes:

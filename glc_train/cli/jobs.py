@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -26,6 +26,9 @@ from glc_train.cli.errors import CommandError, failure
 from glc_train.cli.files import Job
 from glc_train.media import ClipError, FoundFiles, PictureError
 from glc_train.weights import WeightsError
+
+if TYPE_CHECKING:
+    from glc_train.effort import Refiner
 
 PIPE = Path("-")
 
@@ -94,6 +97,23 @@ def frame_bar(clip: bool, total: int | None = None) -> Iterator[Callable[[], Non
     with Progress(*columns, console=console, disable=not (clip and console.is_terminal), transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda: bar.advance(task)
+
+
+@contextmanager
+def effort_bar(refiner: Refiner | None) -> Iterator[None]:
+    """Shows the steps of `refiner` on the terminal that stderr is, if it is one."""
+    console = Console(stderr=True)
+    if refiner is None or not console.is_terminal:
+        yield
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        refiner.progress = lambda done, steps: bar.update(task, completed=done, total=steps)
+        try:
+            yield
+        finally:
+            refiner.progress = None
 
 
 def run_jobs(jobs: Sequence[Job], work: Callable[[Job], Done], found: FoundFiles | None, overwrite: bool) -> int:

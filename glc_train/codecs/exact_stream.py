@@ -24,6 +24,9 @@ from glc_train.transform import (
     split_parameters,
 )
 
+Refine = Callable[[Tensor, Tensor], Tensor]
+"""y (1, C, h, w) and the decoded z (1, Cz, h/4, w/4) → another y for the same picture."""
+
 _STRIPE = 16  # rows of z whose parameters are computed together ...
 _HALO = 2  # ... given so many rows above and below, which is how far the hyper synthesis looks
 
@@ -301,10 +304,17 @@ class ExactLatentCoder(_PictureCoder):
         self.transform = transform  # the encoder's side needs no exact copy
         calibrate_pictures(self.decoder, z_map)
 
-    def encode(self, latent: Tensor, quality: Tensor, check: ContentCheck | None = None) -> StreamReport:
-        """Codes a latent (1, N, h, w) at `quality` (1,) int64. `check`: to go on with; None begins one."""
+    def encode(
+        self, latent: Tensor, quality: Tensor, check: ContentCheck | None = None, refine: Refine | None = None
+    ) -> StreamReport:
+        """Codes a latent (1, N, h, w) at `quality` (1,) int64.
+
+        check: to go on with; None begins one. refine: what is made of y before it is written; None: nothing.
+        """
         encoded = self.transform.encode(latent, quality)
         z_indices = self.transform.z_quantiser.nearest(encoded.z)
+        if refine is not None:
+            return self.write(refine(encoded.y, self.symbols.z_map.lookup(z_indices)), z_indices, check)
         return self.write(encoded.y, z_indices, check, self.transform.rdoq[int(quality)])
 
     def write(self, y: Tensor, z_indices: Tensor, check: ContentCheck | None = None, rdoq: float = 0.0) -> StreamReport:
@@ -362,8 +372,12 @@ class ExactIndexCoder(_PictureCoder):
         self.transform = transform
         self.map = _CodebookMap(transform.z_quantiser, transform.z_counts)
 
-    def encode(self, latent: Tensor, quality: Tensor, check: ContentCheck | None = None) -> StreamReport:
-        """Codes a latent (1, N, h, w); there is one quality."""
+    def encode(
+        self, latent: Tensor, quality: Tensor, check: ContentCheck | None = None, refine: Refine | None = None
+    ) -> StreamReport:
+        """Codes a latent (1, N, h, w); there is one quality. Raises ValueError where it is to be refined."""
+        if refine is not None:
+            raise ValueError("weights that code the auto-encoder's indices have nothing to refine: use effort 0")
         writer, check = SymbolWriter(), check or ContentCheck()
         indices = self.transform.z_quantiser.nearest(self.transform.encode(latent, quality).z)
         bits, payload = self.map.write(indices, writer, check), writer.finish()

@@ -1,7 +1,9 @@
 """The image codec: picture ⇄ `.glc` bytes."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -26,6 +28,9 @@ from glc_train.codecs.picture_file import PictureDecoder, PictureEncoder
 from glc_train.codecs.protocol import Codec, Reconstruction
 from glc_train.pixels import picture_to_tensor, tensor_to_picture
 from glc_train.transform import ImageTransform, IndexTransform, Rounding, TransformOutput
+
+if TYPE_CHECKING:
+    from glc_train.effort import Refiner
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,9 @@ class ImageCodec(Codec):
         autoencoder: picture ⇄ latent.
         transform: latent ⇄ symbols; None: the auto-encoder's codebook indices are coded by themselves.
 
+    Attributes:
+        refiner: what every file is refined with, unless `compress` is told otherwise; None: nothing.
+
     Raises:
         ValueError: the parts do not fit each other.
     """
@@ -96,6 +104,7 @@ class ImageCodec(Codec):
         # Typed as what it is but for that comparison; `isinstance` tells the two apart.
         self.transform = transform or cast(ImageTransform, IndexTransform(autoencoder.quantiser))
         self.compute_dtype = torch.float32
+        self.refiner: Refiner | None = None
         self._exact: ExactCache[ExactLatentCoder | ExactIndexCoder] = ExactCache()
         self.float()  # whatever PyTorch's default type is
 
@@ -164,7 +173,9 @@ class ImageCodec(Codec):
         return PictureDecoder(self, source, name, max_pixels)
 
     @torch.inference_mode()
-    def compress_with_report(self, picture: np.ndarray, quality: int) -> CompressResult:
+    def compress_with_report(
+        self, picture: np.ndarray, quality: int, effort: Refiner | int | None = None
+    ) -> CompressResult:
         """Compresses a picture uint8 (H, W, 3); see `compress`. Also tells what the bits are."""
         level = int(self.quality_indices(quality, 1)[0])
         if max(picture.shape[:2], default=0) > MAX_SIDE:  # the container could not hold it: say so before the work
@@ -173,7 +184,13 @@ class ImageCodec(Codec):
         latent = self.encode_latent(x)
         coder = self.picture_coder()
         check = ContentCheck(picture.shape[1], picture.shape[0], level)
-        stream: StreamReport = coder.encode(latent, self.quality_indices(level, 1), check)
+        at, refine = self.quality_indices(level, 1), None
+        if (refiner := self._refiner(effort)) is not None:
+
+            def refine(y: Tensor, z_hat: Tensor) -> Tensor:
+                return refiner.refine(self, x, y, z_hat, at)
+
+        stream: StreamReport = coder.encode(latent, at, check, refine)
         header = ImageHeader(
             width=picture.shape[1],
             height=picture.shape[0],
@@ -189,20 +206,30 @@ class ImageCodec(Codec):
             estimated_bits_z=stream.estimated_bits_z,
         )
 
-    def compress(self, picture: np.ndarray, quality: int) -> bytes:
+    def _refiner(self, effort: Refiner | int | None) -> Refiner | None:
+        if isinstance(effort, int):
+            from glc_train.effort import Refiner  # with networks that files without effort do not need
+
+            effort = Refiner(effort)
+        refiner = self.refiner if effort is None else effort
+        return refiner if refiner is not None and refiner.effort > 0 else None
+
+    def compress(self, picture: np.ndarray, quality: int, effort: Refiner | int | None = None) -> bytes:
         """Compresses a picture.
 
         Args:
             picture: uint8 (H, W, 3), 1×1 to 65,536×65,536.
             quality: 0 to quality_levels − 1.
+            effort: 0 to 9, or a refiner of one's own settings; None: the codec's `refiner`.
 
         Returns:
             A `.glc` file.
 
         Raises:
-            ValueError: not a picture, or no such quality.
+            ValueError: not a picture, no such quality or effort.
+            BackboneError: what judges the effort lacks its weights.
         """
-        return self.compress_with_report(picture, quality).data
+        return self.compress_with_report(picture, quality, effort).data
 
     @torch.inference_mode()
     def decompress_symbols(

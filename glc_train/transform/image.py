@@ -242,7 +242,8 @@ class ImageTransform(nn.Module):
         encoded = self.encode(latent, quality)
         quantised = self.z_quantiser(encoded.z)
         prior = self.decoder.parameters_of(quantised.straight_through)
-        step = QuantiseStep(encoded.y / prior.step, rounding, noise, self._rdoq_at(quality))
+        rdoq = self._rdoq_at(quality) if rounding == "hard" else 0.0
+        step = QuantiseStep(encoded.y / prior.step, rounding, noise, rdoq)
         y_hat = self.decoder.decode_y(prior, step)
         bits_y, priced_bits_y = step.bits()
         return TransformOutput(

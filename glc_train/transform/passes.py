@@ -7,7 +7,6 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from glc_train.layers import round_ste
 from glc_train.transform.gaussian import gaussian_bits
 
 Rounding = Literal["hard", "ste", "noise", "mixed"]
@@ -76,7 +75,7 @@ class QuantiseStep:
 
     `rounding`: "hard" (no gradient), "ste" (straight-through), "noise" (uniform noise for rate and reconstruction),
     "mixed" (noise for the rate, straight-through for the reconstruction). `noise`: (B, C, h, w) in [-0.5, 0.5), needed
-    for the last two. `rdoq`: of `choose_symbols`, for "hard".
+    for the last two. `rdoq`: of `choose_symbols`, for all but "noise".
     """
 
     target: Tensor
@@ -91,7 +90,9 @@ class QuantiseStep:
 
     def __call__(self, scale: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
         residual = self.target - mean
-        symbols = choose_symbols(residual, scale, self.rdoq) if self.rounding == "hard" else round_ste(residual)
+        symbols = choose_symbols(residual.detach(), scale.detach(), self.rdoq)
+        if self.rounding != "hard":
+            symbols = residual + (symbols - residual).detach()
         rate_symbols = symbols
         if self.rounding in ("noise", "mixed"):
             if self.noise is None:

@@ -1,0 +1,6 @@
+"""More time for better pictures at the same bytes: the encoder's choice refined, the decoder as it is."""
+
+from glc_train.effort.distortion import Distortion, PerceptualMixture
+from glc_train.effort.refiner import HIGHEST_EFFORT, STEPS, Refiner
+
+__all__ = ["HIGHEST_EFFORT", "STEPS", "Distortion", "PerceptualMixture", "Refiner"]

@@ -1,0 +1,59 @@
+"""What the refined pictures are judged by."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from glc_train.losses import PerceptualLoss
+
+TERMS = ("lpips_vgg", "style", "lpips_alex", "mse")
+DEFAULT_WEIGHTS = {"lpips_vgg": 1.0, "style": 0.5, "lpips_alex": 0.8, "mse": 0.5}
+
+
+class Distortion(Protocol):
+    """Takes x_hat and x (1, 3, H, W) about [-1, 1]; returns terms by name, scalars of at least 0 with gradients.
+
+    What counts is each term divided by its value before the first step, times its weight.
+    """
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Of the terms."""
+        ...
+
+    def __call__(self, x_hat: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """The terms."""
+        ...
+
+
+class PerceptualMixture:
+    """LPIPS with VGG and with AlexNet, the style loss of the same VGG features, and the mean squared error.
+
+    Args:
+        weights: of the terms in `TERMS`; a term without one does not count, and its network is not loaded.
+
+    Raises:
+        BackboneError: the ImageNet weights of a network are not at hand.
+        ValueError: an unknown term, or a weight below 0.
+    """
+
+    def __init__(self, weights: Mapping[str, float] | None = None) -> None:
+        self.weights: Mapping[str, float] = {
+            name: value for name, value in (weights or DEFAULT_WEIGHTS).items() if value != 0
+        }
+        wrong = [name for name, value in self.weights.items() if name not in TERMS or not value > 0]
+        if wrong or not self.weights:
+            raise ValueError(f"weights of a mixture are of {', '.join(TERMS)} and above 0, not {dict(weights or {})}")
+        self._vgg = PerceptualLoss("vgg") if {"lpips_vgg", "style"} & self.weights.keys() else None
+        self._alex = PerceptualLoss("alex") if "lpips_alex" in self.weights else None
+
+    def __call__(self, x_hat: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """See `Distortion`."""
+        terms = {"mse": F.mse_loss(x_hat, x)}
+        if self._vgg is not None:
+            terms["lpips_vgg"], terms["style"] = self._vgg.with_style(x_hat, x)
+        if self._alex is not None:
+            terms["lpips_alex"] = self._alex(x_hat, x)
+        return {name: terms[name] for name in self.weights}

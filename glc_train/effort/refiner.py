@@ -1,0 +1,247 @@
+"""Gradient steps on y of one picture (Campos et al., CVPR workshops 2019; Yang, Bamler and Mandt, NeurIPS 2020)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from glc_train.effort.distortion import Distortion, PerceptualMixture
+from glc_train.transform import ImageTransform, PriorParameters, QuantiseStep, split_parameters
+
+STEPS = (0, 2, 3, 5, 8, 12, 18, 26, 36, 50)
+"""Gradient steps of each effort."""
+HIGHEST_EFFORT = len(STEPS) - 1
+_TRIES = 4  # of a λ of `choose_symbols`
+_CLOSE = 0.995  # part of the bits that there may be
+
+
+@cache
+def _default_distortion() -> Distortion:
+    return PerceptualMixture()
+
+
+class _Codec(Protocol):
+    transform: ImageTransform
+
+    def decode_latent(self, latent: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a picture that is refined at a time, in rows and columns of y; the inner part is what is kept."""
+
+    outer: tuple[slice, slice]
+    inner: tuple[slice, slice]
+
+
+def windows(height: int, width: int, side: int, overlap: int, multiple: int) -> Iterator[Window]:
+    """Cuts a map of height × width into windows of at most about `side`, that reach `overlap` into their neighbours.
+
+    All cuts lie on multiples of `multiple`.
+    """
+
+    def cuts(length: int) -> list[tuple[slice, slice]]:
+        parts = max(1, -(-length // side))
+        edges = [round(length * k / parts / multiple) * multiple for k in range(parts)] + [length]
+        return [(slice(max(0, a - overlap), min(length, b + overlap)), slice(a, b)) for a, b in pairwise(edges)]
+
+    for row in cuts(height):
+        for column in cuts(width):
+            yield Window((row[0], column[0]), (row[1], column[1]))
+
+
+@dataclass
+class Refiner:
+    """Refines y for the picture at hand: less distortion at no more bits, the decoder as it is.
+
+    Args:
+        effort: 0 (nothing is done) to 9, see `STEPS`.
+        distortion: what is to be lessened; None: `PerceptualMixture()`.
+        seconds: no step begins later than this after the first.
+        progress: called with the steps done and the steps in all.
+        learning_rate, last_rate: of Adam on y, falling geometrically from the one to the other.
+        rate_weight: of the rate in the loss, as part of what it may be; distortions are 1 each, times their weights.
+        growth: how many bits of y there may be, in terms of those without any effort.
+        side: in pixels; a picture of larger sides is refined in windows.
+
+    Raises:
+        ValueError: no such effort.
+    """
+
+    effort: int
+    distortion: Distortion | None = None
+    seconds: float | None = None
+    progress: Callable[[int, int], None] | None = None
+    learning_rate: float = 0.1
+    last_rate: float = 0.02
+    rate_weight: float = 2.0
+    growth: float = 1.0
+    side: int = 1024
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.effort <= HIGHEST_EFFORT:
+            raise ValueError(f"the effort must be 0 to {HIGHEST_EFFORT}, not {self.effort}")
+        if self.effort and self.distortion is None:
+            self.distortion = _default_distortion()
+
+    def refine(self, codec: _Codec, x: Tensor, y: Tensor, z_hat: Tensor, quality: Tensor) -> Tensor:
+        """The refined y. An interruption (Ctrl-C) or the end of `seconds` ends it with the best so far.
+
+        Args:
+            codec: with the picture's transform and decoder.
+            x: the padded picture (1, 3, H, W) in [-1, 1].
+            y: (1, C, h, w), of the encoder.
+            z_hat: (1, Cz, h/4, w/4), as a decoder will have it.
+            quality: (1,) int64.
+
+        Returns:
+            (1, C, h, w) float32: symbols are at the very values that rounding without `rdoq` chooses.
+        """
+        steps, distortion = STEPS[self.effort], self.distortion
+        if distortion is None:
+            return y
+        with torch.inference_mode(False), torch.enable_grad():
+            x, y, z_hat, quality = (each.detach().clone() for each in (x, y, z_hat, quality))
+            with torch.no_grad():
+                prior = codec.transform.decoder.parameters_of(z_hat.float())
+            factor, multiple = x.shape[-1] // y.shape[-1], codec.transform.hyper_factor
+            parts = list(windows(y.shape[-2], y.shape[-1], self.side // factor, 64 // factor, multiple))
+            clock = _Clock(self, steps * len(parts))
+            for window in parts:
+                rows, columns = window.outer
+                part = _Part(
+                    codec=codec,
+                    x=x[..., _scaled(rows, factor), _scaled(columns, factor)],
+                    prior=split_parameters(prior.raw[..., rows, columns]),
+                    quality=quality,
+                    distortion=distortion,
+                    rdoq=codec.transform.rdoq[int(quality)],
+                )
+                refined = self._descend(part, y[..., rows, columns], steps, clock)
+                top, left = (_within(*each) for each in zip(window.inner, window.outer, strict=True))
+                y[..., window.inner[0], window.inner[1]] = refined[..., top, left]
+        return y
+
+    def _descend(self, part: _Part, start: Tensor, steps: int, clock: _Clock) -> Tensor:
+        """The best of the starting point and of what `steps` steps of Adam reach, as a decoder will have it."""
+        if clock.ended:
+            return part.rounded(start, part.rdoq)[0]
+        y = start.clone().requires_grad_(True)
+        optimiser = torch.optim.Adam([y], lr=self.learning_rate)
+        first = part.evaluate(y, part.rdoq, None)
+        best, least, limit, rdoq, found = first.y_hat, first.value, self.growth * first.bits, part.rdoq, first
+        decay = (self.last_rate / self.learning_rate) ** (1 / max(1, steps - 1))
+        try:
+            for number in range(steps):
+                if clock.over():
+                    break
+                (y.grad,) = torch.autograd.grad(found.objective + self.rate_weight * found.priced / limit, y)
+                if number == 0:  # else what hardly matters would move as far as what does
+                    optimiser.param_groups[0]["eps"] = float(y.grad.square().mean().sqrt())
+                optimiser.step()
+                optimiser.param_groups[0]["lr"] *= decay
+                clock.count()
+                rdoq = part.rdoq_within(y.detach(), limit, rdoq)
+                found = part.evaluate(y, rdoq, first)
+                if found.bits <= limit and found.value < least:
+                    best, least = found.y_hat, found.value
+        except KeyboardInterrupt:
+            clock.ended = True
+        return best
+
+
+class _Clock:
+    """Counts the steps and knows when to stop."""
+
+    def __init__(self, refiner: Refiner, steps: int) -> None:
+        self.refiner, self.steps = refiner, steps
+        self.done, self.ended, self.start = 0, False, time.monotonic()
+
+    def over(self) -> bool:
+        """Whether the time is up."""
+        limit = self.refiner.seconds
+        self.ended = self.ended or (limit is not None and time.monotonic() - self.start >= limit)
+        return self.ended
+
+    def count(self) -> None:
+        """One step was done."""
+        self.done += 1
+        if self.refiner.progress is not None:
+            self.refiner.progress(self.done, self.steps)
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    objective: Tensor  # weighted distortions, in terms of the first ones
+    terms: dict[str, float]
+    bits: float  # of y, as they would be written
+    y_hat: Tensor
+    priced: Tensor  # bits with a gradient
+
+    @property
+    def value(self) -> float:
+        return float(self.objective.detach())
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A window of the picture, and what judges it."""
+
+    codec: _Codec
+    x: Tensor
+    prior: PriorParameters
+    quality: Tensor
+    distortion: Distortion
+    rdoq: float
+
+    def evaluate(self, y: Tensor, rdoq: float, first: _Evaluation | None) -> _Evaluation:
+        """Decodes y as a file would have it, straight-through; its rate is priced with uniform noise."""
+        decoder = self.codec.transform.decoder
+        step = QuantiseStep(y / self.prior.step, "mixed", torch.rand_like(y) - 0.5, rdoq)
+        y_hat = decoder.decode_y(self.prior, step)
+        terms = self.distortion(self.codec.decode_latent(decoder(y_hat, self.quality)), self.x)
+        values = {name: float(term.detach()) for name, term in terms.items()}
+        base = first.terms if first else values
+        objective = torch.stack([self.distortion.weights[n] * t / max(base[n], 1e-8) for n, t in terms.items()]).sum()
+        bits, priced = step.bits()
+        return _Evaluation(objective, values, float(bits), y_hat.detach(), priced.sum())
+
+    @torch.no_grad()
+    def rounded(self, y: Tensor, rdoq: float) -> tuple[Tensor, float]:
+        """y as a decoder will have it, and its bits."""
+        step = QuantiseStep(y / self.prior.step, "hard", rdoq=rdoq)
+        y_hat = self.codec.transform.decoder.decode_y(self.prior, step)
+        return y_hat, float(step.bits()[0])
+
+    def rdoq_within(self, y: Tensor, limit: float, rdoq: float) -> float:
+        """λ of `choose_symbols` with which y takes at most `limit` bits, and hardly less; `rdoq` is tried first."""
+        low, high = 0.0, math.inf  # too many bits, few enough
+        for _ in range(_TRIES):
+            _, bits = self.rounded(y, rdoq)
+            if bits <= limit:
+                high = min(high, rdoq)
+                if bits > _CLOSE * limit:
+                    break
+            else:
+                low = max(low, rdoq)
+            if high < math.inf and low > 0:
+                rdoq = (low + high) / 2
+            else:
+                rdoq = max(rdoq, 0.005) * (2.0 if bits > limit else 0.5)
+        return high if high < math.inf else rdoq
+
+
+def _scaled(part: slice, factor: int) -> slice:
+    return slice(part.start * factor, part.stop * factor)
+
+
+def _within(part: slice, whole: slice) -> slice:
+    return slice(part.start - whole.start, part.stop - whole.start)

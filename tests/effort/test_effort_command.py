@@ -1,0 +1,52 @@
+"""`glc compress --effort`: better pictures of the same bytes, from the command line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glc_train.codecs import ImageCodec
+from glc_train.effort import PerceptualMixture, refiner
+from glc_train.media import read_picture
+from tests.test_cli import codec, glc, photo, weights
+
+__all__ = ["codec", "photo", "weights"]  # fixtures
+
+
+@pytest.fixture
+def _nearness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Effort for the mean squared error alone, which needs no weights."""
+    monkeypatch.setattr(refiner, "_default_distortion", lambda: PerceptualMixture({"mse": 1.0}))
+
+
+def nearness(codec: ImageCodec, photo: Path, file: Path) -> float:
+    return float(np.square(read_picture(photo).astype(float) - codec.decompress(file.read_bytes())).mean())
+
+
+@pytest.mark.usefixtures("_nearness")
+def test_effort_keeps_the_size_and_comes_nearer(weights: Path, codec: ImageCodec, photo: Path, tmp_path: Path) -> None:
+    plain, refined, options = tmp_path / "0.glc", tmp_path / "5.glc", ("--weights", weights, "--quality", 1)
+    assert glc("compress", photo, plain, *options) == 0
+    assert glc("compress", photo, refined, *options, "--effort", 5) == 0
+    assert refined.stat().st_size <= 1.01 * plain.stat().st_size
+    assert nearness(codec, photo, refined) < nearness(codec, photo, plain)
+    assert glc("compress", photo, tmp_path / "s.glc", *options, "--effort", 9, "--effort-seconds", 1e-9) == 0
+    assert abs((tmp_path / "s.glc").stat().st_size - plain.stat().st_size) <= 4
+
+
+@pytest.mark.usefixtures("_nearness")
+def test_effort_uses_what_a_target_leaves(weights: Path, codec: ImageCodec, photo: Path, tmp_path: Path) -> None:
+    picture = read_picture(photo)
+    sizes = sorted(len(codec.compress(picture, quality)) for quality in range(codec.quality_levels))
+    most = sizes[2] - 1
+    plain, refined = tmp_path / "0.glc", tmp_path / "5.glc"
+    options = ("--weights", weights, "--target-bpp", 8 * most / (picture.shape[0] * picture.shape[1]))
+    assert glc("compress", photo, plain, *options) == 0
+    assert glc("compress", photo, refined, *options, "--effort", 5) == 0
+    assert refined.stat().st_size <= most
+    assert nearness(codec, photo, refined) < nearness(codec, photo, plain)
+
+
+def test_effort_is_for_pictures(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert glc("compress", photo, tmp_path / "x.glcv", "--effort", 1) == 1
+    assert "only pictures are refined" in capsys.readouterr().err
