@@ -14,6 +14,8 @@ class CommandError(ValueError):
 def explain(error: Exception, path: Path | None = None) -> str:
     """One sentence for an error; names `path` where the error itself does not."""
     text = sentence(error, path)
+    if isinstance(error, OSError) and error.strerror:  # its file is named already
+        return text
     for subject in ("The data ", "The file ", "The coded data "):
         if path is not None and text.startswith(subject):
             return f"{path} {text.removeprefix(subject)}"

@@ -30,7 +30,7 @@ from tests.bitstream.clip_files import HEADER, REPEATED, SHORT, Payloads, expect
 def test_golden_bytes() -> None:
     """416×240, quality 21, 30/s, intra period 3, reset interval 32; written out after docs/format.md."""
     expected = (
-        "a9 0d 87 9fdea8 09 1e 01 03 20 beef 0242"
+        "ad 0d 87 9fdea8 09 1e 01 03 20 beef 07ef"
         "ff56 00 19 0000 faf0 51f0 aabb" + 23 * "00"  # 25 bytes are the least for so many pixels
         + "03 d5 010203"
         "f1 5f"
@@ -45,7 +45,7 @@ def test_golden_bytes() -> None:
 def test_golden_header_with_another_pattern() -> None:
     header = replace(HEADER, pattern=(0, 2), intra_period=None, full_range=True, matrix="bt601", fps=(30000, 1001))
     data = pack_video_header(header)
-    assert data.hex() == "a9 13 87 9fdea8 04 b0ea01 e907 00 20 02 00 02 beef 5de6".replace(" ", "")
+    assert data.hex() == "ad 13 87 9fdea8 04 b0ea01 e907 00 20 02 00 02 beef 15f9".replace(" ", "")
     assert unpack_video_header(data) == header
 
 
