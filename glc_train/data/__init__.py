@@ -16,30 +16,18 @@ from glc_train.data.shards.samples import ClipEncoder, PictureEncoder
 from glc_train.data.shards.scanning import index_shards
 from glc_train.data.shards.writing import WrittenShard, write_shards
 from glc_train.data.source import CropSource, MixedCrops
-from glc_train.media.clip_info import ClipError, ClipInfo
-from glc_train.media.clip_writer import ClipWriter, write_clip
-from glc_train.media.clips import ClipReader, open_clip
-from glc_train.media.pictures import PictureError, find_pictures, read_picture, search_pictures, write_picture
-from glc_train.media.walk import FoundFiles, Reason, find_files
 
 __all__ = [
     "ClipDataModule",
     "ClipEncoder",
-    "ClipError",
-    "ClipInfo",
-    "ClipReader",
-    "ClipWriter",
     "CropBatches",
     "CropSource",
     "FolderClips",
     "FolderCrops",
-    "FoundFiles",
     "MixedCrops",
     "PackagedCrops",
     "PictureDataModule",
     "PictureEncoder",
-    "PictureError",
-    "Reason",
     "RenderedClips",
     "RenderedCrops",
     "ShardClips",
@@ -52,17 +40,10 @@ __all__ = [
     "WrittenShard",
     "draw_panel",
     "find_clips",
-    "find_files",
-    "find_pictures",
     "index_shards",
-    "open_clip",
     "packaged_pictures",
-    "read_picture",
     "render_clip",
     "render_picture",
-    "search_pictures",
-    "write_clip",
     "write_panel",
-    "write_picture",
     "write_shards",
 ]
