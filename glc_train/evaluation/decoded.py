@@ -82,7 +82,11 @@ class DecodedFolder:
         """See `FileCodec`; nothing is written."""
         point = self.points[level]
         decoded = _matching(item.name, _longer_names(item), self._pictures(point), self.decoded / point)
-        size = self._size(item, point, decoded)
+        size, info = self._size(item, point, decoded), item.info()
+        height, width = read_picture(decoded).shape[:2]
+        if (height, width) != (info.height, info.width):
+            wanted = f"{info.width}×{info.height} as {item.name} of the data set"
+            raise EvaluationError(f"{decoded} has {width}×{height} pixels, not {wanted}: put one of that size there.")
         self._of[path] = decoded
         return Encoded((EncodedFrame("intra", size),), math.nan, stated_bytes=size)
 

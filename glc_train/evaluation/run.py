@@ -200,7 +200,8 @@ def run_evaluation(settings: EvaluationSettings, codec: Any = None) -> list[Code
         if kept is not None and not failed:
             kept.forget()
     if failed:
-        reasons = "; ".join(f"{each.name}: {each.reason}" for each in failed)
+        told = [each.reason if each.reason.startswith(each.name) else f"{each.name}: {each.reason}" for each in failed]
+        reasons = "; ".join(reason.removesuffix(".") for reason in told)
         noun = "pictures" if items[0].still else "clips"
         raise EvaluationError(f"{len(failed)} of {len(items)} {noun} could not be measured: {reasons}")
     return results

@@ -104,6 +104,12 @@ def test_a_missing_picture_is_named_and_the_others_are_kept(repository: Path) ->
     assert [p["picture"] for p in content["codecs"]["folder"]["pictures"]] == ["p0", "p0"]
 
 
+def test_a_picture_of_another_size_is_named_as_it_lies_there(repository: Path) -> None:
+    write_picture("theirs/10/p1_decoded.png", render(40, 64))
+    with pytest.raises(EvaluationError, match=r"theirs/10/p1_decoded\.png has 64×40 pixels, not 64×48 as p1 "):
+        evaluated(repository, "decoded=theirs", "bits=coded")
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

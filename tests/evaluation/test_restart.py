@@ -102,7 +102,7 @@ def test_what_could_be_measured_is_kept_when_a_picture_fails() -> None:
     whole = Path("pictures/p2.png").read_bytes()
     write_picture("pictures/p2.png", render(300, 64))
     refusing = replace(SETTINGS, codec={"own": {"_target_": "tests.evaluation.fake_codec.DamagedCodec"}}, baselines={})
-    with pytest.raises(EvaluationError, match=r"^1 of 3 pictures could not be measured: p2: p2 at quality 0"):
+    with pytest.raises(EvaluationError, match=r"^1 of 3 pictures could not be measured: p2 at quality 0"):
         run_evaluation(refusing)
     assert len(list(Path("out", FOLDER).rglob("*.safetensors"))) == 4
     Path("pictures/p2.png").write_bytes(whole)
