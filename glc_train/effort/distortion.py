@@ -6,7 +6,7 @@ from typing import Protocol
 from torch import Tensor
 from torch.nn import functional as F
 
-from glc_train.losses import PerceptualLoss
+from glc_train.losses import PerceptualLoss, PerceptualReference
 
 TERMS = ("lpips_vgg", "style", "lpips_alex", "mse")
 DEFAULT_WEIGHTS = {"lpips_vgg": 1.0, "style": 0.5, "lpips_alex": 0.8, "mse": 0.5}
@@ -48,12 +48,21 @@ class PerceptualMixture:
             raise ValueError(f"weights of a mixture are of {', '.join(TERMS)} and above 0, not {dict(weights or {})}")
         self._vgg = PerceptualLoss("vgg") if {"lpips_vgg", "style"} & self.weights.keys() else None
         self._alex = PerceptualLoss("alex") if "lpips_alex" in self.weights else None
+        self._references: tuple[Tensor, dict[PerceptualLoss, PerceptualReference]] | None = None  # of the last x
 
     def __call__(self, x_hat: Tensor, x: Tensor) -> dict[str, Tensor]:
         """See `Distortion`."""
         terms = {"mse": F.mse_loss(x_hat, x)}
         if self._vgg is not None:
-            terms["lpips_vgg"], terms["style"] = self._vgg.with_style(x_hat, x)
+            terms["lpips_vgg"], terms["style"] = self._reference(self._vgg, x)(x_hat)
         if self._alex is not None:
-            terms["lpips_alex"] = self._alex(x_hat, x)
+            terms["lpips_alex"], _ = self._reference(self._alex, x)(x_hat)
         return {name: terms[name] for name in self.weights}
+
+    def _reference(self, loss: PerceptualLoss, x: Tensor) -> PerceptualReference:
+        if self._references is None or self._references[0] is not x:
+            self._references = x, {}
+        references = self._references[1]
+        if loss not in references:
+            references[loss] = PerceptualReference(loss, x)
+        return references[loss]

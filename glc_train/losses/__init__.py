@@ -5,6 +5,7 @@ from glc_train.losses.code_prediction import CodePredictor
 from glc_train.losses.perceptual import PerceptualLoss, style_loss
 from glc_train.losses.projected import ProjectedDiscriminator
 from glc_train.losses.rate import RateWeights
+from glc_train.losses.reference import PerceptualReference
 from glc_train.losses.vector_quantisation import BetaPlacement, vq_loss
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "CodePredictor",
     "GeneratorGradient",
     "PerceptualLoss",
+    "PerceptualReference",
     "ProjectedDiscriminator",
     "RateWeights",
     "style_loss",

@@ -1,5 +1,6 @@
 """LPIPS and a style loss as training losses."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -53,14 +54,29 @@ def style_loss(x_hat: Tensor, x: Tensor) -> Tensor:
     Args:
         x_hat, x: features (B, C, H, W); x gets no gradient.
     """
-    (of_x_hat, power_x_hat), (of_x, power_x) = _statistics(x_hat), _statistics(x.detach())
-    floor = 0.1 * power_x.mean(0).sqrt().mean() + 1e-8  # a channel that is silent in both stays weak
-    strength = ((power_x_hat.detach() + power_x) / 2).mean(0).sqrt() + floor
-    distance = ((of_x_hat - of_x) / strength).norm(dim=-1) / ((of_x / strength).norm(dim=-1) + 1e-8)
+    return style_distance(_statistics(x_hat), _statistics(x.detach()))
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Means and second moments (B, C), float32, of the channels of features over a picture."""
+
+    mean: Tensor
+    power: Tensor
+
+    def of_style(self) -> Tensor:
+        """μ and σ (2, B, C)."""
+        return torch.stack([self.mean, ((self.power - self.mean.square()).relu() + 1e-8).sqrt()])
+
+
+def style_distance(of_x_hat: Statistics, of_x: Statistics) -> Tensor:
+    """The `style_loss` of features that have these statistics."""
+    floor = 0.1 * of_x.power.mean(0).sqrt().mean() + 1e-8  # a channel that is silent in both stays weak
+    strength = ((of_x_hat.power.detach() + of_x.power) / 2).mean(0).sqrt() + floor
+    style_x_hat, style_x = of_x_hat.of_style(), of_x.of_style()
+    distance = ((style_x_hat - style_x) / strength).norm(dim=-1) / ((style_x / strength).norm(dim=-1) + 1e-8)
     return distance.mean()
 
 
-def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """μ and σ (2, B, C) and second moments (B, C), all float32, of the channels of features (B, C, H, W)."""
-    mean, power = x.mean((2, 3), dtype=torch.float32), x.square().mean((2, 3), dtype=torch.float32)
-    return torch.stack([mean, ((power - mean.square()).relu() + 1e-8).sqrt()]), power
+def _statistics(x: Tensor) -> Statistics:
+    return Statistics(x.mean((2, 3), dtype=torch.float32), x.square().mean((2, 3), dtype=torch.float32))
