@@ -3,7 +3,7 @@
 The authors' packages `lpips` and `DISTS_pytorch` ship only their own small calibration weights and fetch the
 AlexNet and VGG16 trunks (torchvision's IMAGENET1K_V1) when first used. Here the trunks come from the first of:
 
-1. a folder: the `folder` argument, else the environment variable `GLC_WEIGHTS`,
+1. a folder: the `folder` argument, else those of the environment variable `GLC_WEIGHTS`, a list as `PATH` is one,
 2. torchvision's cache, `$TORCH_HOME/hub/checkpoints`,
 3. our own cache, `$GLC_CACHE` or `~/.cache/glc_train`,
 4. torchvision's download,
@@ -16,7 +16,6 @@ Whatever the place, the values must have the recorded SHA-256: a metric on other
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import socket
 import subprocess
@@ -36,7 +35,7 @@ import torchvision
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from glc_train.files import write_bytes
+from glc_train.files import cache_folder, weights_folders, write_bytes
 from glc_train.pickles import read_pickle
 
 BackboneName = Literal["alexnet", "vgg16"]
@@ -109,17 +108,14 @@ def _read(net: BackboneName, path: Path) -> dict[str, Tensor]:
 
 
 def _cached(net: BackboneName) -> Path:
-    folder = os.environ.get("GLC_CACHE") or "~/.cache/glc_train"
-    return Path(folder).expanduser() / f"{net}_features.safetensors"
+    return cache_folder() / f"{net}_features.safetensors"
 
 
 def _local_files(net: BackboneName, folder: Path | str | None) -> list[Path]:
     checkpoint = Path(_PLANS[net].url).name
-    files = [Path(torch.hub.get_dir()) / "checkpoints" / checkpoint, _cached(net)]
-    if configured := folder or os.environ.get("GLC_WEIGHTS"):
-        first = Path(configured).expanduser()
-        files = [first / f"{net}_features.safetensors", first / checkpoint, *files]
-    return files
+    own = [Path(folder).expanduser()] if folder else weights_folders()
+    files = [first / name for first in own for name in (f"{net}_features.safetensors", checkpoint)]
+    return [*files, Path(torch.hub.get_dir()) / "checkpoints" / checkpoint, _cached(net)]
 
 
 def _download_torchvision(net: BackboneName) -> None:

@@ -34,7 +34,7 @@ from glc_train.evaluation import Baseline, load_baseline
 from glc_train.media import read_picture, write_picture
 from glc_train.metrics import LPIPS, PictureMetrics, psnr
 from glc_train.training import run_recipe, unwind
-from glc_train.weights import load_codec, pretrained_weights
+from glc_train.weights import installed, load_codec
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 STEPS = 200
@@ -126,7 +126,7 @@ def train_on(folder: Path, held_out: Path, out: Path, steps: int, tick: Callable
     ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=fixed)
-    places = {"init_from": pretrained_weights(), "data.train.root": folder, "data.val": held_out, "out": out}
+    places = {"init_from": installed("image"), "data.train.root": folder, "data.val": held_out, "out": out}
     for option, path in places.items():  # not among the overrides, where some signs mean something
         OmegaConf.update(config, option, str(path))
     return run_recipe(config, [_Ticks(tick)])

@@ -13,6 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def weights_folders() -> list[Path]:
+    """Folders of weights that the environment names: those of `GLC_WEIGHTS`, a list as `PATH` is one."""
+    return [Path(part).expanduser() for part in os.environ.get("GLC_WEIGHTS", "").split(os.pathsep) if part]
+
+
+def cache_folder() -> Path:
+    """Our own folder of weights: `$GLC_CACHE`, or `~/.cache/glc_train`."""
+    return Path(os.environ.get("GLC_CACHE") or "~/.cache/glc_train").expanduser()
+
+
 def discard(temporary: Path) -> None:
     """Remove a file, a folder or a link, if it is there. Raises: OSError."""
     if temporary.is_dir() and not temporary.is_symlink():

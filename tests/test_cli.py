@@ -14,13 +14,12 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-import glc_train.weights
 from glc_train import backbones, cli, load_codec, precision, save_codec
 from glc_train.bitstream import unpack_image
 from glc_train.codecs import ImageCodec
 from glc_train.data import render_picture
 from glc_train.media import read_picture, write_picture
-from glc_train.weights import build_codec
+from glc_train.weights import build_codec, store
 
 SIDE = 96
 
@@ -363,15 +362,17 @@ def test_packaged_weights_are_the_default(
     folder = tmp_path / "pretrained"
     folder.mkdir()
     shutil.copy(weights, folder / "one.safetensors")
-    monkeypatch.setattr(glc_train.weights, "PRETRAINED", folder)
+    monkeypatch.setattr(store, "PRETRAINED", folder)
     assert glc("compress", photo, photo.with_suffix(".glc")) == 0
     shutil.copy(weights, folder / "two.safetensors")
     capsys.readouterr()
     assert glc("compress", photo, photo.with_suffix(".glc"), "--overwrite") == 1
     assert capsys.readouterr().err.startswith("glc: Which weights are meant? Name one of: ")
-    monkeypatch.setattr(glc_train.weights, "PRETRAINED", tmp_path / "none")
+    monkeypatch.setattr(store, "PRETRAINED", tmp_path / "none")
     assert glc("compress", photo, photo.with_suffix(".glc"), "--overwrite") == 1
-    assert capsys.readouterr().err.startswith("glc: This installation carries no weights: name an export")
+    assert capsys.readouterr().err.startswith(
+        "glc: This installation carries no weights of an image codec: name an export"
+    )
 
 
 def test_fetch_weights_runs_the_fetcher(monkeypatch: pytest.MonkeyPatch) -> None:

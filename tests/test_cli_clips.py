@@ -20,7 +20,7 @@ from glc_train.cli import files
 from glc_train.codecs import GOP, VideoCodec, VideoDecoder, VideoEncoder, compress_clip, decompress_clip
 from glc_train.data import render_picture
 from glc_train.media import ClipInfo, open_clip, write_clip, write_picture
-from glc_train.weights import build_video, load_video, save_codec
+from glc_train.weights import build_video, load_video, save_codec, store
 from tests.media.clip_files import drop_ts_packet, encode, noise
 
 FRAMES = 6
@@ -325,3 +325,15 @@ def test_too_little_memory_is_said(
     monkeypatch.setattr(VideoEncoder, "write", fail)
     assert glc("compress", clip, tmp_path / "x.glcv", "--weights", weights) == 1
     assert capsys.readouterr().err.startswith(f"glc: {clip}: too large for the memory of this device")
+
+
+def test_a_clip_is_coded_with_the_installed_video_codec(
+    weights: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(store, "PRETRAINED", tmp_path / "none")
+    assert glc("compress", clip, tmp_path / "a.glcv") == 1
+    assert capsys.readouterr().err.startswith(
+        "glc: This installation carries no weights of a video codec: name an export or checkpoint of train.py.\n"
+    )
+    monkeypatch.setattr(store, "PRETRAINED", weights.parent)
+    assert glc("compress", clip, tmp_path / "a.glcv") == 0

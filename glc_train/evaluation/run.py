@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -26,7 +26,7 @@ from glc_train.evaluation.settings import EvaluationSettings, build, check_quali
 from glc_train.files import discard, sha256_of
 from glc_train.metrics import PatchFeatures, PictureMetrics, check_patch_count, count_patches, load_inception, source_of
 from glc_train.processes import Failure, attempt, in_processes
-from glc_train.weights import load_any_codec, pretrained_weights
+from glc_train.weights import installed, load_any_codec, located
 
 DEFAULT_RATES = (0.02, 0.03, 0.04, 0.06)
 """Bits per pixel of codecs that code to a number of bytes."""
@@ -167,7 +167,8 @@ def run_evaluation(settings: EvaluationSettings, codec: Any = None) -> list[Code
     published = load_published(data.published) if data.published else []
     data.check_count(len(items))
     if codec is None and not settings.codec:
-        settings = replace(settings, ckpt=settings.ckpt or str(pretrained_weights()))
+        kind: Literal["image", "video"] = "image" if all(item.still for item in items) else "video"
+        settings = replace(settings, ckpt=str(located(settings.ckpt) if settings.ckpt else installed(kind)))
     plan = Plan(settings)
     codec_given, codec = codec is not None, codec or plan.load()
     bench = plan.bench(codec)

@@ -338,7 +338,7 @@ def _export(stage: Stage, config: DictConfig, name: str, folder: Path, data: Any
     if codes_z and config.prior_batches:
         fit_z_prior(codec.to(stage.device).eval(), data, config.prior_batches)
     write_model_card(folder, stage, config, name, read_start(folder))
-    save_codec(codec, stage.codec_config, folder / EXPORT, training=predictors)
+    save_codec(codec, stage.codec_config, folder / EXPORT, training=predictors, name=config.get("name"))
     facts = {
         "stage": type(stage).__name__,
         "steps": stage.train_step,

@@ -8,26 +8,20 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
+from glc_train.files import replacing
 from glc_train.pickles import PickleError, read_pickle
 from glc_train.weights.config import Config, checked
 from glc_train.weights.errors import WeightsError
+from glc_train.weights.packing import unpacked
+from glc_train.weights.store import FORMAT, VIDEO_FORMAT, located
 
-FORMAT = "glc_train.image.1"
-VIDEO_FORMAT = "glc_train.video.1"
 CHECKPOINT_CONFIG = "glc_config"  # key of the codec's configuration in a Lightning checkpoint
 CHECKPOINT_PREFIX = "codec."
 TRAINING_PREFIX = "training."  # of tensors in a package that are no part of the codec, but of its further training
 _MAX_NESTING = 8  # of the tables that the published state may lie in
-
-
-def existing(path: str | os.PathLike[str]) -> Path:
-    """The path, if a file is there. Raises WeightsError."""
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"no weights file at {path}: give the path of an export, a checkpoint or the published .pth")
-    return path
 
 
 def read_package(path: Path, trusted: Collection[str] = ()) -> tuple[Config, dict[str, Tensor]]:
@@ -43,7 +37,17 @@ def read_package(path: Path, trusted: Collection[str] = ()) -> tuple[Config, dic
     found = metadata.get("format")
     if found not in (FORMAT, VIDEO_FORMAT):
         raise WeightsError(f"{path} is no weights package of glc_train (format {found!r}, not {FORMAT!r})")
-    return _parse_config(metadata.get("config"), path, trusted), state
+    return _parse_config(metadata.get("config"), path, trusted), unpacked(state, str(path))
+
+
+def write_package(state: Mapping[str, Tensor], facts: Mapping[str, str | None], path: Path) -> None:
+    """Writes tensors, contiguous and on the CPU, and the metadata that is not None. Raises OSError."""
+    metadata = {name: text for name, text in facts.items() if text is not None}
+    with replacing(path) as temporary:
+        try:
+            save_file(dict(state), temporary, metadata=metadata)
+        except SafetensorError as error:  # such as a full disk, which the message says
+            raise OSError(f"{path}: cannot be written ({error}); check the folder and the free space.") from error
 
 
 def read_training_state(path: str | os.PathLike[str], module: str) -> dict[str, Tensor]:
@@ -56,7 +60,7 @@ def read_training_state(path: str | os.PathLike[str], module: str) -> dict[str, 
     Raises:
         WeightsError: the file is missing or unreadable.
     """
-    path = existing(path)
+    path = located(path)
     if path.suffix == ".safetensors":
         prefix = f"{TRAINING_PREFIX}{module}."
         try:
@@ -137,6 +141,6 @@ def read_config(path: str | os.PathLike[str], trusted: Collection[str] = ()) -> 
     Raises:
         WeightsError: the file is missing or unreadable.
     """
-    path = existing(path)
+    path = located(path)
     read = read_package if path.suffix == ".safetensors" else read_tables
     return read(path, trusted)[0]

@@ -12,7 +12,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
-import glc_train.weights
 from glc_train import files
 from glc_train.autoencoder import VQVAE
 from glc_train.evaluation import (
@@ -26,7 +25,7 @@ from glc_train.evaluation import (
 from glc_train.files import sha256_of, write_text
 from glc_train.media import write_picture
 from glc_train.precision import choose, name_of
-from glc_train.weights import WeightsError, build_codec, save_codec
+from glc_train.weights import WeightsError, build_codec, save_codec, store
 from tests.evaluation.fake_codec import ReportingCodec
 from tests.evaluation.sections import baselines, metrics, pictures
 from tests.metrics.rendered import render
@@ -149,13 +148,13 @@ def test_without_a_checkpoint_the_installed_weights_are_measured(
     weights = tmp_path / "installed" / "one.safetensors"
     weights.parent.mkdir()
     tiny_image(weights)
-    monkeypatch.setattr(glc_train.weights, "PRETRAINED", weights.parent)
+    monkeypatch.setattr(store, "PRETRAINED", weights.parent)
     run_evaluation(EvaluationSettings(**vars(settings) | {"ckpt": None, "baselines": {}, "qualities": [0]}))
     facts = json.loads((Path(str(settings.out)) / "results.json").read_text())
     assert facts["checkpoint"] == str(weights)
     assert facts["weights_sha256"] == sha256_of(str(weights))
-    monkeypatch.setattr(glc_train.weights, "PRETRAINED", tmp_path / "none")
-    with pytest.raises(WeightsError, match="carries no weights: name an export"):
+    monkeypatch.setattr(store, "PRETRAINED", tmp_path / "none")
+    with pytest.raises(WeightsError, match="carries no weights of an image codec: name an export"):
         run_evaluation(EvaluationSettings(**vars(settings) | {"ckpt": None}))
 
 
