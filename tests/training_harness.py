@@ -67,7 +67,8 @@ def tiny_video_overrides(out: Path, steps: int) -> list[str]:
     """Overrides that make any video experiment a run of seconds in `out`; `image=` or `init_from=` has to be added."""
     overrides = [
         "recipe=video", "model=tiny", "model/video@video.transform=tiny", "trainer=cpu", "trainer.precision=32-true",
-        f"out={out}", *QUIET, "trainer.log_every_n_steps=1", "prior_batches=1", "stages.pixels.picture.lpips=0",
+        f"out={out}", *QUIET, "trainer.log_every_n_steps=1", "prior_batches=1",
+        *(f"stages.pixels.picture.{loss}=0" for loss in ("lpips", "vgg", "style")),
     ]  # fmt: skip
     for stage, frames in VIDEO_STAGES.items():
         overrides += [
@@ -76,6 +77,7 @@ def tiny_video_overrides(out: Path, steps: int) -> list[str]:
             f"stages.{stage}.batch_size=2",
             f"stages.{stage}.steps={steps}",
             f"stages.{stage}.minutes=null",
+            f"stages.{stage}.clip.lead_in=0",
             f"++stages.{stage}.predictor={_SMALL_PREDICTOR}",
         ]
     return overrides

@@ -28,12 +28,15 @@ class ClipSettings:
             own order the published one first comes to adaptor 1 at frame 9.
         checkpoint: recompute each frame's activations in the backward pass, so that memory hardly grows with the length
             of the clip; about 30% more time, the same gradients.
+        lead_in: before the frames that are trained, up to so many of the clip (drawn at every step) are coded as in a
+            file and without gradient, so that training meets the errors which long chains add up.
     """
 
     cascaded: bool = False
     frame_weights: Sequence[float] | None = None
     random_phase: bool = False
     checkpoint: bool = False
+    lead_in: int = 0
 
 
 def places_of(gop: GOP, frames: int, settings: ClipSettings, phase: int = 0) -> list[FramePlace]:
@@ -59,7 +62,7 @@ class VideoStage(LatentStage):
         options: as for `LatentStage`.
 
     Raises:
-        ValueError: `clip.frame_weights` leaves out a frame type.
+        ValueError: `clip.frame_weights` leaves out a frame type, or `clip.lead_in` is negative.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"image"})
@@ -74,6 +77,8 @@ class VideoStage(LatentStage):
                 f"clip.frame_weights {list(clip.frame_weights)} must give a weight to each of the {types} frame types "
                 f"of gop.pattern {list(self.codec.gop.pattern)}"
             )
+        if clip.lead_in < 0:
+            raise ValueError(f"clip.lead_in must be at least 0, not {clip.lead_in}")
 
     @property
     def saves_memory(self) -> bool:
@@ -82,19 +87,26 @@ class VideoStage(LatentStage):
 
     def code_frames(self, x: Tensor, quality: Tensor, draws: Draws) -> list[CodedFrame]:
         """The conditional frames of clips (B, T, 3, H, W)."""
-        gop = self.codec.gop
+        gop, most = self.codec.gop, self.clip.lead_in
         random_phase = self.clip.random_phase
         phase = int(torch.randint(len(gop.pattern), (), generator=draws.common)) if random_phase else 0
-        places = places_of(gop, x.shape[1], self.clip, phase)
-        if not places:
-            raise ValueError(f"clips of {x.shape[1]} frames have none to train on: give at least 2 frames")
-        latents = {place.t: self.memory_saving(self.encode, x[:, place.t]) for place in places}
+        lead = int(torch.randint(most + 1, (), generator=draws.common)) if most else 0
+        places = places_of(gop, x.shape[1] - most + lead, self.clip, phase)
+        if not any(place.t > lead for place in places):
+            raise ValueError(
+                f"clips of {x.shape[1]} frames have none to train on: give at least {most + 2} frames"
+                + (f", 2 more than clip.lead_in={most}" if most else "")
+            )
+        latents = {place.t: self.memory_saving(self.encode, x[:, place.t]) for place in places if place.t > lead}
         variance = latent_variance(list(latents.values()))
         frames: list[CodedFrame] = []
         previous: Tensor | None = None
         for place in places:
             if gop.is_intra(place.t - 1) or previous is None:
                 previous = self._code_intra(x[:, place.t - 1], quality)
+            if place.t <= lead:
+                previous = self._code_lead_in(place, x[:, place.t], previous, quality)
+                continue
             latent = latents[place.t]
             if not frames:
                 self.start_codebook(partial(self._first_z, latent, previous, quality), draws)
@@ -112,6 +124,13 @@ class VideoStage(LatentStage):
         image = self.codec.image
         latent: Tensor = image.transform(image.autoencoder.encoder(x), quality).latent_hat
         return latent
+
+    @torch.no_grad()
+    def _code_lead_in(self, place: FramePlace, x: Tensor, previous: Tensor, quality: Tensor) -> Tensor:
+        """Decoded latent (B, N, h, w) of a conditional frame x (B, 3, H, W)."""
+        latent = self.codec.autoencoder.encoder(x)
+        hat: Tensor = self.codec.transform(latent, previous, place.adaptor, quality).latent_hat
+        return hat
 
     def _first_z(self, latent: Tensor, previous: Tensor, quality: Tensor) -> Tensor:
         """Hyper vectors (B, Cz, K, 1) of the first frame of a chain."""

@@ -65,6 +65,20 @@ def test_frames_are_coded_as_the_codec_codes_them() -> None:
     assert float(terms["bpp_y"] + terms["bpp_z"]) == pytest.approx(float(bits.mean()), rel=1e-4)
 
 
+def test_the_lead_in_is_coded_as_in_a_file_and_not_trained() -> None:
+    made, first = stage(cascaded=True, lead_in=2), set()
+    for step in range(8):
+        frames, _, _ = made.code(clips(5), Draws(0, step))
+        with torch.no_grad():
+            expected = made.codec(clips(5), Draws(0, step).balanced(2, LEVELS))
+        start = frames[0].place.t
+        assert [frame.place.t for frame in frames] == [start, start + 1]
+        for frame in frames:
+            assert torch.allclose(frame.latent_hat, expected[frame.place.t].latent_hat, atol=1e-5)
+        first.add(start)
+    assert first == {1, 2, 3}
+
+
 # ------------------------------------------------------------------ what the gradient reaches
 
 
@@ -184,6 +198,10 @@ def test_settings_that_mean_nothing_are_refused() -> None:
         stage(pixels=True, adversary=True)
     with pytest.raises(ValueError, match="at least 2 frames"):
         stage().losses(clips(1), Draws(0, 0))
+    with pytest.raises(ValueError, match=r"give at least 5 frames, 2 more than clip\.lead_in=3"):
+        stage(lead_in=3).losses(clips(4), Draws(0, 0))
+    with pytest.raises(ValueError, match="lead_in must be at least 0"):
+        stage(lead_in=-1)
 
 
 def test_a_small_batch_is_spread_over_the_levels() -> None:
