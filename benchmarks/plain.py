@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from glc_train.layers import Quantised, VectorQuantiser
+from glc_train.losses import without_margin
 from glc_train.training import AutoencoderStage, Draws, JointStage, Losses, PictureLoss, TransformStage
 from glc_train.training.stage import Stage
 
@@ -49,12 +50,12 @@ class _PlainGradient(Stage):
 
     picture: PictureLoss
 
-    def _generator_backward(self, losses: Losses, step: int, share: float) -> dict[str, Tensor]:
+    def _generator_backward(self, losses: Losses, step: int, share: float) -> tuple[dict[str, Tensor], None]:
         total = torch.stack([part for part in (losses.picture, losses.other) if part is not None]).sum()
         terms = {"loss": total.detach()}
         if losses.picture is None or self.adversary is None or not self.adversary.seen_by_generator(step):
             self.manual_backward(share * total)
-            return terms
+            return terms, None
         assert losses.x_hat is not None
         assert losses.x is not None
         self.adversary.discriminator.requires_grad_(False)
@@ -64,16 +65,21 @@ class _PlainGradient(Stage):
             weight = torch.stack([self._weight(self.picture(x_hat, x, draws)[0], x_hat) for x_hat, x in pairs])
         else:
             weight = self._weight(losses.picture, losses.x_hat)[None]
-        logits = self.adversary.discriminator(losses.x_hat)
-        adversarial = -(weight * logits.flatten(1).mean(1)).mean()
+        means = [logits.flatten(1).mean(1) for logits in self._logits(losses.x_hat)]
+        adversarial = -(weight * torch.stack(means).mean(0)).mean()
         self.manual_backward(share * (total + self.adversary.weight * adversarial))
         self.adversary.discriminator.requires_grad_(True)
-        return terms | {"loss/generator": adversarial.detach(), "adaptive_weight": weight.mean()}
+        return terms | {"loss/generator": adversarial.detach(), "adaptive_weight": weight.mean()}, None
+
+    def _logits(self, x_hat: Tensor) -> list[Tensor]:
+        assert self.adversary is not None
+        logits = self.adversary.discriminator(without_margin(x_hat, self.adversary.margin))
+        return logits if isinstance(logits, list) else [logits]
 
     def _weight(self, reconstruction: Tensor, x_hat: Tensor) -> Tensor:
         assert self.adversary is not None
         last_layer = self.codec.autoencoder.decoder.last_layer
-        adversarial = -self.adversary.discriminator(x_hat).mean()
+        adversarial = -torch.stack([logits.mean() for logits in self._logits(x_hat)]).mean()
         norms = [
             torch.autograd.grad(loss, last_layer, retain_graph=True)[0].norm() for loss in (reconstruction, adversarial)
         ]

@@ -16,6 +16,7 @@ Whatever the place, the values must have the recorded SHA-256: a metric on other
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import pickle
 import socket
 import subprocess
@@ -31,7 +32,6 @@ from typing import IO, Any, Literal
 
 import numpy as np
 import torch
-import torchvision
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -52,11 +52,21 @@ class BackboneError(OSError):
 
 @dataclass(frozen=True)
 class _Plan:
-    """One trunk: its torchvision checkpoint, the indices of its convolutions, and the digest of their values."""
+    """One trunk.
+
+    Attributes:
+        url: of torchvision's checkpoint.
+        convolutions: their indices; an activation follows each, and pooling where two indices are left.
+        sha256: digest of their values.
+        compared: indices of the activations that LPIPS compares.
+        pool: side of the pooling windows.
+    """
 
     url: str
     convolutions: tuple[int, ...]
     sha256: str
+    compared: tuple[int, ...]
+    pool: int
 
     @property
     def names(self) -> list[str]:
@@ -65,14 +75,18 @@ class _Plan:
 
 _PLANS: dict[BackboneName, _Plan] = {
     "alexnet": _Plan(
-        torchvision.models.AlexNet_Weights.IMAGENET1K_V1.url,
+        "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
         (0, 3, 6, 8, 10),
         "44534cd66e37ce9a6258bb5e845ef8cd47c33aa68024441c7e616d63c0c1c41a",
+        (1, 4, 7, 9, 11),
+        3,
     ),
     "vgg16": _Plan(
-        torchvision.models.VGG16_Weights.IMAGENET1K_V1.url,
+        "https://download.pytorch.org/models/vgg16-397923af.pth",
         (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
         "02ea23240491c2589ec6c79346a0cd2cde49db15b57118399c02f252fb928f83",
+        (3, 8, 15, 22, 29),
+        2,
     ),
 }
 
@@ -210,6 +224,62 @@ def find_backbone(
     )
 
 
+class Trunk(nn.Module):
+    """Frozen convolutions: pictures (B, 3, H, W) in [-1, 1] → the activations of five layers that LPIPS compares.
+
+    For training. The weights are in channels-last memory.
+
+    Args:
+        net: of which trunk.
+        weights: under torchvision's names.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, net: BackboneName, weights: dict[str, Tensor]) -> None:
+        super().__init__()
+        plan, before = _PLANS[net], 0
+        layers: dict[int, nn.Module] = {}
+        for index in plan.convolutions:
+            if index > before + 2:
+                layers[index - 1] = nn.MaxPool2d(plan.pool, 2)
+            out, into, side, _ = weights[f"features.{index}.weight"].shape
+            stride, padding = (4, 2) if side == 11 else (1, side // 2)
+            layers[index] = nn.utils.skip_init(nn.Conv2d, into, out, side, stride, padding)
+            layers[index + 1] = nn.ReLU(inplace=True)
+            before = index
+        self.features = nn.ModuleDict({str(index): layers[index] for index in sorted(layers)})
+        self.load_state_dict(weights)
+        self.compared = frozenset(map(str, plan.compared))
+        for name, values in {"shift": (-0.030, -0.088, -0.188), "scale": (0.458, 0.448, 0.450)}.items():  # LPIPS's own
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))
+        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Activations (B, C, h, w), the finest first, of pictures x (B, 3, H, W) in [-1, 1]."""
+        x, found = (x - self.shift) / self.scale, []
+        for name, layer in self.features.items():
+            x = layer(x)
+            if name in self.compared:
+                found.append(x)
+        return found
+
+
+def load_trunk(net: BackboneName, folder: Path | str | None = None, download: bool = True) -> Trunk:
+    """The trunk with its ImageNet weights; arguments and errors of `find_backbone`."""
+    return Trunk(net, find_backbone(net, folder, download)[0])
+
+
+def lpips_weights(net: Literal["alex", "vgg"]) -> list[Tensor]:
+    """What LPIPS version 0.1 multiplies the channels of the five layers of `net` by, each (1, C, 1, 1)."""
+    package = importlib.util.find_spec("lpips")  # to import it would also import torchvision
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("LPIPS needs the weights that the package lpips has: install lpips", name="lpips")
+    found = read_pickle(Path(package.origin).parent / "weights" / "v0.1" / f"{net}.pth")
+    return [found[f"lin{layer}.model.1.weight"] for layer in range(5)]
+
+
 def load_lpips(
     net: Literal["alex", "vgg"] = "alex", folder: Path | str | None = None, download: bool = True
 ) -> nn.Module:
@@ -253,6 +323,7 @@ def load_dists(folder: Path | str | None = None, download: bool = True) -> nn.Mo
     Raises:
         BackboneError: the weights of VGG16 are not found.
     """
+    import torchvision
     from DISTS_pytorch import DISTS_pt
 
     trunk, _ = find_backbone("vgg16", folder, download)

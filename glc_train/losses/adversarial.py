@@ -32,11 +32,13 @@ class GeneratorGradient:
         gradient: (B, 3, H, W), to be sent back from x_hat.
         loss: scalar generator loss.
         weight: scalar adaptive weight (the mean of the pictures' own).
+        seen: what the discriminator judged, for `Adversary.discriminator_loss`.
     """
 
     gradient: Tensor
     loss: Tensor
     weight: Tensor
+    seen: list[Tensor]
 
 
 class Adversary(nn.Module):
@@ -45,7 +47,8 @@ class Adversary(nn.Module):
     Args:
         channels, layers, norm: of the `PatchDiscriminator`.
         discriminator: instead of it, such as a `ProjectedDiscriminator`: pictures (B, 3, H, W) → logits of any shape,
-            or a list of them that count alike.
+            or a list of them that count alike. One that is frozen as far as its method `project`, pictures → a list of
+            tensors, and has a method `judge`, that list → logits, projects a reconstruction once a step.
         weight: generator weight, multiplied by the adaptive weight.
         start: training step at which the generator begins to see the discriminator.
         warmup: steps that the discriminator learns before `start`.
@@ -109,7 +112,8 @@ class Adversary(nn.Module):
         for parameter in trained:
             parameter.requires_grad_(False)
         leaf = x_hat.detach().requires_grad_()
-        loss = -_mean(self._logits(leaf))
+        seen = self._project(leaf)
+        loss = -_mean(self._judge(seen))
         (adversarial,) = torch.autograd.grad(loss, leaf)
         for parameter in trained:
             parameter.requires_grad_(True)
@@ -119,7 +123,8 @@ class Adversary(nn.Module):
             norms = [average(_at(last_layer, x_hat, g)).norm() for g in (reconstruction, adversarial)]
         adaptive = (norms[0] / (norms[1] + 1e-6)).clamp(0.0, self.clamp)
         weight = self.weight * adaptive.view(-1, 1, 1, 1)
-        return GeneratorGradient(reconstruction + weight * adversarial, loss.detach(), adaptive.mean())
+        gradient = reconstruction + weight * adversarial
+        return GeneratorGradient(gradient, loss.detach(), adaptive.mean(), [each.detach() for each in seen])
 
     @staticmethod
     def _norms_per_sample(x_hat: Tensor, gradient: Tensor, last_layer: Tensor) -> Tensor:
@@ -131,14 +136,26 @@ class Adversary(nn.Module):
             norms.append(_at(last_layer, x_hat, alone).norm())
         return torch.stack(norms)
 
-    def discriminator_loss(self, x: Tensor, x_hat: Tensor) -> Tensor:
-        """Scalar hinge loss on originals x and reconstructions x_hat, both (B, 3, H, W)."""
-        real, fake = self._logits(x), self._logits(x_hat.detach())
+    def discriminator_loss(self, x: Tensor, x_hat: Tensor, seen: list[Tensor] | None = None) -> Tensor:
+        """Scalar hinge loss on originals x and reconstructions x_hat, both (B, 3, H, W).
+
+        Args:
+            x, x_hat: the pictures.
+            seen: of the `GeneratorGradient` of x_hat, where there is one.
+        """
+        real, fake = self._judge(self._project(x)), self._judge(seen or self._project(x_hat.detach()))
         return 0.5 * (_mean([F.relu(1 - logits) for logits in real]) + _mean([F.relu(1 + logits) for logits in fake]))
 
-    def _logits(self, x: Tensor) -> list[Tensor]:
-        """Logits of pictures (B, 3, H, W), one or several maps."""
-        logits: Tensor | list[Tensor] = self.discriminator(without_margin(x, self.margin))
+    def _project(self, x: Tensor) -> list[Tensor]:
+        """What does not learn: of pictures (B, 3, H, W), they without their margin or maps of frozen features."""
+        x = without_margin(x, self.margin)
+        project: Callable[[Tensor], list[Tensor]] | None = getattr(self.discriminator, "project", None)
+        return [x] if project is None else project(x)
+
+    def _judge(self, seen: list[Tensor]) -> list[Tensor]:
+        """Logits, one or several maps, of what `_project` gives."""
+        judge = getattr(self.discriminator, "judge", None)
+        logits: Tensor | list[Tensor] = self.discriminator(*seen) if judge is None else judge(seen)
         return [each.float() for each in (logits if isinstance(logits, list) else [logits])]
 
 

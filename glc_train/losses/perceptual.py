@@ -4,9 +4,47 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from glc_train.backbones import load_lpips
+from glc_train.backbones import BackboneName, load_trunk, lpips_weights
+
+_TRUNKS: dict[str, BackboneName] = {"alex": "alexnet", "vgg": "vgg16"}
+
+
+class PerceptualNetwork(nn.Module):
+    """LPIPS (Zhang et al., CVPR 2018, version 0.1) and style loss on the same frozen features.
+
+    Written for training: nothing of it but convolutions is more than a sum over channels or places, so that
+    `torch.compile` makes few kernels of it.
+
+    Args:
+        net: see `PerceptualLoss`.
+    """
+
+    def __init__(self, net: Literal["alex", "vgg"]) -> None:
+        super().__init__()
+        self.trunk = load_trunk(_TRUNKS[net])
+        for layer, weight in enumerate(lpips_weights(net)):
+            self.register_buffer(f"weight_{layer}", weight)
+
+    def forward(self, x_hat: Tensor, x: Tensor, style: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Mean LPIPS of x_hat and x (B, 3, H, W) in [-1, 1], and with `style` their `style_loss`, mean over layers."""
+        pairs = list(zip(self.trunk(x_hat), self.trunk(x), strict=True))
+        lpips = [_distance(*pair, self.get_buffer(f"weight_{layer}")) for layer, pair in enumerate(pairs)]
+        styles = [style_loss(*pair) for pair in pairs] if style else None
+        return torch.stack(lpips).sum(), None if styles is None else torch.stack(styles).mean()
+
+
+def _distance(x_hat: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """Mean over pictures and places of the weighted squared distance of normalised features (B, C, h, w)."""
+    difference = _normalised(x_hat) - _normalised(x)
+    return (difference.square() * weight).sum(1).mean()
+
+
+def _normalised(x: Tensor) -> Tensor:
+    x = x.float()
+    # Within the root, or a place where nothing is active would have no gradient but NaN.
+    return x * (x.square().sum(1, keepdim=True) + 1e-20).rsqrt()
 
 
 class PerceptualLoss:
@@ -16,30 +54,28 @@ class PerceptualLoss:
 
     Args:
         net: "alex" (about six times cheaper) or "vgg" (what the papers train with).
+
+    Raises:
+        BackboneError: there are no weights of the backbone.
     """
 
     def __init__(self, net: Literal["alex", "vgg"] = "alex") -> None:
-        self.network = load_lpips(net).to(memory_format=torch.channels_last)
+        self.network = PerceptualNetwork(net)
 
     def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """Scalar mean LPIPS of x_hat and x, (B, 3, H, W) in [-1, 1]."""
-        self.network.to(x.device)
-        value: Tensor = self.network(x_hat, x)
-        return value.float().mean()
+        lpips: Tensor = on_device_of(x, self.network)(x_hat, x)[0]
+        return lpips
 
     def with_style(self, x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """As `__call__`, and the `style_loss` of the features that LPIPS compares, averaged over its five layers."""
-        features: list[Tensor] = []  # of x_hat, then of x
-        trunk = self.network.get_submodule("net")
-        layers = [module for name, module in trunk.named_children() if name.startswith("slice")]
-        hooks = [layer.register_forward_hook(lambda module, args, output: features.append(output)) for layer in layers]
-        try:
-            lpips = self(x_hat, x)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        pairs = zip(features[: len(layers)], features[len(layers) :], strict=True)
-        return lpips, torch.stack([style_loss(of_x_hat, of_x) for of_x_hat, of_x in pairs]).mean()
+        both: tuple[Tensor, Tensor] = on_device_of(x, self.network)(x_hat, x, style=True)
+        return both
+
+
+def on_device_of(x: Tensor, network: nn.Module) -> nn.Module:
+    """The frozen network, moved to where x is: it is no part of the stage, which Lightning moves."""
+    return network if next(network.parameters()).device == x.device else network.to(x.device)
 
 
 def style_loss(x_hat: Tensor, x: Tensor) -> Tensor:

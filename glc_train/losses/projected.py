@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from glc_train.backbones import load_lpips
+from glc_train.backbones import load_trunk
+from glc_train.losses.perceptual import on_device_of
 
 # Of relu2_2, relu3_3, relu4_3, relu5_3: the channels, and the root mean square of the activations on photographs, which
 # brings them to about 1.
@@ -32,7 +33,7 @@ class ProjectedDiscriminator(nn.Module):
 
     def __init__(self, channels: int = 64, seed: int = 0) -> None:
         super().__init__()
-        self._lpips = (load_lpips("vgg"),)  # in a tuple: no part of checkpoints and optimisers
+        self.networks = (load_trunk("vgg16"),)  # in a tuple: no part of checkpoints and optimisers
         generator = torch.Generator().manual_seed(seed)
         for level, (width, _) in enumerate(_LAYERS):
             for name, into, side in (("channels", width, 1), ("scales", channels, 3)):
@@ -42,22 +43,27 @@ class ProjectedDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Logits of pictures x (B, 3, H, W), those of the deepest features first."""
-        features = self._features(x)
-        logits: list[Tensor] = []
-        coarser: Tensor | None = None
-        for level in reversed(range(len(features))):
-            mixed = F.conv2d(features[level], self.get_buffer(f"mix_channels_{level}"))
-            if coarser is not None:
-                mixed = mixed + F.interpolate(coarser, size=mixed.shape[-2:], mode="bilinear", align_corners=False)
-            coarser = F.conv2d(mixed, self.get_buffer(f"mix_scales_{level}"), padding=1)
-            logits.append(self.judges[level](coarser))
-        return logits
+        return self.judge(self.project(x))
 
-    def _features(self, x: Tensor) -> list[Tensor]:
-        """Activations of the four layers, of about unit strength, for x (B, 3, H, W) in [-1, 1]."""
-        lpips: Any = self._lpips[0].to(x.device)
-        found = lpips.net(lpips.scaling_layer(x))[1:]
-        return [features / strength for features, (_, strength) in zip(found, _LAYERS, strict=True)]
+    def project(self, x: Tensor) -> list[Tensor]:
+        """The frozen part: maps (B, channels, h, w) of pictures x (B, 3, H, W), the deepest first."""
+        features = on_device_of(x, self.networks[0])(x)[1:]
+        maps: list[Tensor] = []
+        for level, (_, strength) in reversed(list(enumerate(_LAYERS))):
+            mixed = F.conv2d(features[level], self.get_buffer(f"mix_channels_{level}") / strength)
+            if maps:
+                mixed = mixed + F.interpolate(maps[-1], size=mixed.shape[-2:], mode="bilinear", align_corners=False)
+            maps.append(F.conv2d(mixed, self.get_buffer(f"mix_scales_{level}"), padding=1))
+        return maps
+
+    def judge(self, maps: list[Tensor]) -> list[Tensor]:
+        """The part that is trained: logits of what `project` gives."""
+        return [judge(each) for judge, each in zip(reversed(self.judges), maps, strict=True)]
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compiles the trunk and the judges, which `project` and `judge` also run apart."""
+        for module in (*self.networks, *self.judges):
+            module.compile(*args, **kwargs)
 
 
 def _judge(channels: int, strided: int) -> nn.Sequential:

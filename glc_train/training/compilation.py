@@ -34,8 +34,9 @@ def compile_blocks(stage: Stage, options: Mapping[str, Any] | None = None) -> li
     elif stage.adversary is None:
         modules.append(decoder)
     modules += blocks(stage.codec.transform)
-    modules += stage.perceptual_networks
+    modules += stage.frozen_networks
     modules += [] if stage.adversary is None else [stage.adversary.discriminator]
     for module in modules:
-        module.compile(**(options or {}))
+        # All steps have one shape; code for any shape is slower, and not all of it can be made.
+        module.compile(**({"dynamic": False} | dict(options or {})))
     return modules

@@ -1,6 +1,6 @@
 """Muon: momentum whose singular values are all made one (Jordan et al. 2024)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -15,21 +15,20 @@ _ITERATIONS = 5
 _RMS = 0.2  # of an update per unit of learning rate, as AdamW's (Moonlight, Liu et al. 2025, section 2.2)
 
 
-def orthogonalised(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The nearest matrix with orthonormal rows or columns, roughly: (m, n) → (m, n) in `dtype`.
+def orthogonalised(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The nearest matrices with orthonormal rows or columns, roughly: (..., m, n) → (..., m, n) in `dtype`.
 
     Newton-Schulz iteration: singular values end between about 0.7 and 1.2, those of almost zero below. A matrix of
     zeros stays one. bfloat16 is precise enough.
     """
-    x = matrix.to(dtype)
-    tall = x.shape[0] > x.shape[1]
-    x = x.t() if tall else x
-    x = x / (x.norm() + 1e-12)
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = (matrices.mT if tall else matrices).to(dtype).view(-1, *sorted(matrices.shape[-2:]))
+    x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-12)
     a, b, c = _QUINTIC
     for _ in range(_ITERATIONS):
-        gram = x @ x.t()
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.t() if tall else x
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).reshape(matrices.shape)
 
 
 class Muon(torch.optim.Optimizer):
@@ -64,24 +63,49 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            dtype = choose(group["params"][0].device).dtype
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, group, dtype)
+            trained = [parameter for parameter in group["params"] if parameter.grad is not None]
+            alike: dict[Any, list[Tensor]] = {}
+            for parameter in trained:
+                alike.setdefault((parameter.shape[0], parameter[0].numel(), parameter.dtype), []).append(parameter)
+            for parameters in alike.values():
+                self._update(parameters, group, choose(parameters[0].device).dtype)
         return loss
 
-    def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any], dtype: torch.dtype) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(gradient)
+    def _update(self, parameters: Sequence[Tensor], group: dict[str, Any], dtype: torch.dtype) -> None:
+        """One step of parameters whose matrices have one shape: together, as many small kernels keep a GPU waiting."""
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        momenta = [self.state[parameter]["momentum"] for parameter in parameters]
+        momentum = torch.stack([_matrix(m, p) for m, p in zip(momenta, parameters, strict=True)])
+        gradient = torch.stack([_matrix(p.grad, p) for p in parameters if p.grad is not None])
         if self.found_inf is not None:
-            gradient = torch.where(self.found_inf.bool(), state["momentum"], gradient)  # which then stays as it is
-        state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        direction = orthogonalised(gradient.lerp(state["momentum"], group["momentum"]).flatten(1), dtype)
-        scale = _RMS * max(direction.shape) ** 0.5
-        update = direction.view(parameter.shape).to(parameter.dtype)
+            gradient = torch.where(self.found_inf.bool(), momentum, gradient)  # which then stays as it is
+        momentum.lerp_(gradient, 1 - group["momentum"])
+        torch._foreach_copy_(momenta, [_shaped(m, p) for m, p in zip(momentum, parameters, strict=True)])
+        direction = orthogonalised(gradient.lerp_(momentum, group["momentum"]), dtype)
+        scale = _RMS * max(direction.shape[1:]) ** 0.5
+        update = direction.to(parameters[0].dtype)
         update = update if self.found_inf is None else update * (1 - self.found_inf)
-        parameter.add_(update, alpha=-group["lr"] * scale)
+        shaped = [_shaped(u, p) for u, p in zip(update, parameters, strict=True)]
+        torch._foreach_add_(list(parameters), shaped, alpha=-group["lr"] * scale)
+
+
+def _channels_last(parameter: Tensor) -> bool:
+    return parameter.dim() == 4 and parameter.is_contiguous(memory_format=torch.channels_last)
+
+
+def _matrix(x: Tensor, parameter: Tensor) -> Tensor:
+    """x, of the parameter's shape, as (outputs, inputs), the inputs as they lie in its memory: their order is free."""
+    return (x.permute(0, 2, 3, 1) if _channels_last(parameter) else x).flatten(1)
+
+
+def _shaped(matrix: Tensor, parameter: Tensor) -> Tensor:
+    """The inverse of `_matrix`."""
+    if not _channels_last(parameter):
+        return matrix.view(parameter.shape)
+    out, into, *sides = parameter.shape
+    return matrix.view(out, *sides, into).permute(0, 3, 1, 2)
 
 
 def matrices(modules: Iterable[nn.Module]) -> list[nn.Parameter]:

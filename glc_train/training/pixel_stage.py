@@ -23,9 +23,9 @@ class PictureLoss:
     Args:
         l1, lpips: weights; 0 switches a term off, here and below.
         net: backbone of LPIPS, "alex" or "vgg".
-        shift: LPIPS sees both pictures without their first 0 to `shift` rows and columns, drawn at every step. Its
-            AlexNet looks at every fourth pixel, as a decoder with a patch of 4 writes them: with 3, no pattern of that
-            period stays unseen.
+        shift: LPIPS sees both pictures without `shift` rows and columns, drawn at every step how many of them at the
+            top and left. Its AlexNet looks at every fourth pixel, as a decoder with a patch of 4 writes them: with 3,
+            no pattern of that period stays unseen.
         vgg: weight of LPIPS with VGG16 beside `net`.
         style: weight of the `style_loss` of VGG16's features.
         vgg_pictures: this many pictures of the batch go through VGG16 (None: all), as it costs six times as much as
@@ -66,7 +66,9 @@ class PictureLoss:
         total = self.l1 * l1
         if self.shift and self.networks:
             top, left = torch.randint(self.shift + 1, (2,), generator=draws.common).tolist()
-            x_hat, x = x_hat[..., top:, left:], x[..., top:, left:]
+            height, width = (side - self.shift for side in x.shape[-2:])  # the same at every step, as GPUs like it
+            window = (..., slice(top, top + height), slice(left, left + width))
+            x_hat, x = x_hat[window], x[window]
         if self._lpips is not None:
             lpips = self._lpips(x_hat, x)
             terms["loss/lpips"] = lpips.detach()

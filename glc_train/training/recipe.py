@@ -192,9 +192,9 @@ def train_stage(config: DictConfig, turn: Turn, callbacks: Sequence[Callback] = 
     seed = _SEED_STEP * config.seed + turn.seed
     lightning.seed_everything(seed, workers=True, verbose=False)
     begin = start(config, turn.weights, stage_class(section, turn.name).needs)
-    if config.channels_last:
-        begin.codec.to(memory_format=torch.channels_last)
     stage = make_stage(section, begin.codec, begin.config, seed)
+    if config.channels_last:
+        stage.to(memory_format=torch.channels_last)
     if turn.weights is not None and checkpoint is None:
         _load_predictors(stage, turn.weights)
     stage.fresh = stage.codebook_of in begin.untrained - stage.needs

@@ -189,10 +189,10 @@ class Stage(ValidatedModule):
         return list(optimisers) if isinstance(optimisers, list) else [optimisers]
 
     @property
-    def perceptual_networks(self) -> list[nn.Module]:
-        """The frozen networks of the pixel losses, none for a stage without such losses."""
-        picture = getattr(self, "picture", None)
-        return [] if picture is None else list(getattr(picture, "networks", ()))
+    def frozen_networks(self) -> list[nn.Module]:
+        """Networks of the pixel losses and of the discriminator that are no part of the stage's state."""
+        parts = (getattr(self, "picture", None), None if self.adversary is None else self.adversary.discriminator)
+        return [network for part in parts for network in getattr(part, "networks", ())]
 
     @property
     def progress(self) -> float:
@@ -268,23 +268,27 @@ class Stage(ValidatedModule):
         """Gradients of both sides, times `share`; returns what there is to log. The last of a step completes them."""
         codec, discriminator = self._averages
         with record_function("backward"), codec.overlapping(last):
-            terms = dict(losses.terms) | self._generator_backward(losses, step, share)
+            terms, seen = self._generator_backward(losses, step, share)
+            terms = dict(losses.terms) | terms
         if self.adversary is not None and self.adversary.learns(step) and losses.x_hat is not None:
             assert losses.x is not None
             with record_function("discriminator"):
-                loss = self.adversary.discriminator_loss(losses.x, losses.x_hat)
+                loss = self.adversary.discriminator_loss(losses.x, losses.x_hat, seen)
                 with discriminator.overlapping(last):
                     self.manual_backward(share * loss)
             terms["loss/discriminator"] = loss.detach()
         return terms
 
-    def _generator_backward(self, losses: Losses, step: int, share: float) -> dict[str, Tensor]:
+    def _generator_backward(
+        self, losses: Losses, step: int, share: float
+    ) -> tuple[dict[str, Tensor], list[Tensor] | None]:
+        """What there is to log, and what the discriminator has seen, if it has."""
         parts = [part for part in (losses.picture, losses.other) if part is not None]
         total = torch.stack([part.float() for part in parts]).sum()
         terms = {"loss": total.detach()}
         if losses.picture is None or self.adversary is None or not self.adversary.seen_by_generator(step):
             self.manual_backward(share * total)
-            return terms
+            return terms, None
         assert losses.x_hat is not None
         (reconstruction,) = torch.autograd.grad(losses.picture, losses.x_hat, retain_graph=True)
         last_layer = self.codec.autoencoder.decoder.last_layer
@@ -293,7 +297,7 @@ class Stage(ValidatedModule):
         # One backward pass: a scalar whose gradient at x_hat is the combined gradient.
         carrier = (losses.x_hat * through.gradient.detach()).sum()
         self.manual_backward(share * (carrier if losses.other is None else carrier + losses.other))
-        return terms | {"loss/generator": through.loss, "adaptive_weight": through.weight}
+        return terms | {"loss/generator": through.loss, "adaptive_weight": through.weight}, through.seen
 
     def _clip_and_step(self, optimisers: Sequence[Any], average: GradientAverage) -> Tensor:
         """Clips the average over ranks and steps, unless it is not finite; returns its norm."""

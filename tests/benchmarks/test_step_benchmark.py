@@ -26,16 +26,27 @@ TINY = [
 
 
 def test_one_case_is_measured_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "step.json"
-    benchmark.main(["--out", str(out), "--cases", "autoencoder+gan", *TINY])
+    out, profile = tmp_path / "step.json", tmp_path / "profile.txt"
+    benchmark.main(["--out", str(out), "--profile", str(profile), "--cases", "autoencoder+gan", *TINY])
     record = json.loads(out.read_text())
     assert {"command", "commit", "date", "hardware", "load_at_start", "options", "results"} <= set(record)
     figures = record["results"]["autoencoder+gan"]
     assert figures["ratio"]["min"] <= figures["ratio"]["median"] <= figures["ratio"]["max"]
-    assert figures["crops_per_second"]["ours"] == pytest.approx(2 / figures["seconds"]["ours"]["median"])
     assert figures["teraflop_per_step"] > 1e-4
-    assert figures["share_of_peak"] == pytest.approx(figures["teraflop_per_second"] / 2)
+    for name in ("ours", "plain"):
+        speed = figures[name]
+        assert speed["crops_per_second"] == pytest.approx(2 / speed["seconds"]["median"])
+        assert speed["share_of_peak"] == pytest.approx(speed["teraflop_per_second"] / 2)
     assert "faster than plain" in capsys.readouterr().out
+    assert figures["a_step"]["operators"] > 1000
+    assert "aten::convolution" in profile.read_text()
+
+
+def test_the_case_of_a_recipe_has_its_discriminator_from_the_first_step() -> None:
+    options = benchmark.parse(["--experiment", "glc_image_small_gpu"])
+    adversary = benchmark.configuration("joint+recipe", options).stages.joint.adversary
+    assert adversary.discriminator._target_ == "glc_train.losses.ProjectedDiscriminator"
+    assert (adversary.start, adversary.warmup, adversary.margin) == (0, 0, 16)
 
 
 @pytest.mark.parametrize(

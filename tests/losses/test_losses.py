@@ -1,10 +1,14 @@
 import math
+from typing import Literal
 
 import pytest
 import torch
 
+from glc_train import backbones
 from glc_train.autoencoder import VQVAE
+from glc_train.backbones import BackboneName
 from glc_train.losses import Adversary, PerceptualLoss, RateWeights, style_loss, vq_loss, without_margin
+from tests.random_trunk import random_trunk
 
 
 @pytest.mark.parametrize(("placement", "on_input", "on_codes"), [("commitment", 0.25, 1.0), ("codebook", 1.0, 0.25)])
@@ -199,7 +203,45 @@ def test_style_is_that_of_all_layers() -> None:
     generator = torch.Generator().manual_seed(9)
     x, x_hat = (torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1 for _ in range(2))
     perceptual = PerceptualLoss("alex")
-    scale, trunk = (perceptual.network.get_submodule(name) for name in ("scaling_layer", "net"))
-    of_x_hat, of_x = (trunk(scale(picture)) for picture in (x_hat, x))
+    of_x_hat, of_x = (perceptual.network.trunk(picture) for picture in (x_hat, x))
     layers = [float(style_loss(*pair)) for pair in zip(of_x_hat, of_x, strict=True)]
     assert float(perceptual.with_style(x_hat, x)[1]) == pytest.approx(sum(layers) / 5, rel=1e-4)
+
+
+@pytest.mark.parametrize(("net", "trunk"), [("alex", "alexnet"), ("vgg", "vgg16")])
+def test_the_training_loss_is_the_lpips_of_the_authors(
+    net: Literal["alex", "vgg"], trunk: BackboneName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glc_train.losses.perceptual.load_trunk", random_trunk)
+    ours = PerceptualLoss(net)
+    state = ours.network.trunk.state_dict()
+    monkeypatch.setattr(backbones, "find_backbone", lambda *_: (state, None))
+    theirs = backbones.load_lpips(net)
+    generator = torch.Generator().manual_seed(2)
+    x, x_hat = (torch.rand(2, 3, 64, 80, generator=generator) * 2 - 1 for _ in range(2))
+    x_hat.requires_grad_()
+    values = ours(x_hat, x), theirs(x_hat, x).mean()
+    assert float(values[0].detach()) == pytest.approx(float(values[1].detach()), rel=1e-5)
+    gradients = [torch.autograd.grad(value, x_hat)[0] for value in values]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-3 * float(gradients[1].abs().max()))
+
+
+def test_places_where_nothing_is_active_leave_the_gradient_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glc_train.losses.perceptual.load_trunk", random_trunk)
+    loss = PerceptualLoss("alex")
+    loss.network.trunk.get_parameter("features.0.bias").fill_(-1e3)
+    x_hat = torch.zeros(1, 3, 64, 64, requires_grad=True)
+    value, style = loss.with_style(x_hat, torch.ones(1, 3, 64, 64))
+    (gradient,) = torch.autograd.grad(value + style, x_hat)
+    assert bool(gradient.isfinite().all())
+
+
+def test_compiled_networks_give_the_same_at_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glc_train.losses.perceptual.load_trunk", random_trunk)
+    plain, compiled = PerceptualLoss("alex"), PerceptualLoss("alex")
+    compiled.network.compile(backend="eager")
+    generator = torch.Generator().manual_seed(5)
+    for _ in range(2):
+        x, x_hat = (torch.rand(1, 3, 64, 64, generator=generator) * 2 - 1 for _ in range(2))
+        torch.testing.assert_close(compiled.with_style(x_hat, x), plain.with_style(x_hat, x))
+        torch.testing.assert_close(compiled(x_hat, x), plain(x_hat, x))

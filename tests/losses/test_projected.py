@@ -1,26 +1,17 @@
 """The discriminator on frozen features: what it learns, what it leaves alone, how it balances."""
 
-import lpips
 import pytest
 import torch
 from torch import nn
 
+from glc_train.backbones import Trunk
 from glc_train.losses import Adversary, ProjectedDiscriminator, projected
+from tests.random_trunk import random_trunk
 
 
 @pytest.fixture(autouse=True)
-def random_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """VGG16 as LPIPS has it, with random weights that are the same in every test."""
-
-    def load(net: str) -> nn.Module:
-        torch.manual_seed(0)
-        network = lpips.LPIPS(net=net, pnet_rand=True, pretrained=False, verbose=False)
-        for layer in network.net.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight)
-        return network.requires_grad_(False).eval()
-
-    monkeypatch.setattr(projected, "load_lpips", load)
+def trunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projected, "load_trunk", random_trunk)
 
 
 def test_four_maps_of_one_size() -> None:
@@ -31,7 +22,7 @@ def test_four_maps_of_one_size() -> None:
 def test_only_the_judges_are_trained_and_kept() -> None:
     network = ProjectedDiscriminator(channels=8)
     assert all(name.startswith("judges.") for name, _ in network.named_parameters())
-    assert not any("lpips" in name for name in network.state_dict())
+    assert not any("features" in name for name in network.state_dict())
     other = ProjectedDiscriminator(channels=8, seed=1)
     assert not torch.equal(network.get_buffer("mix_channels_0"), other.get_buffer("mix_channels_0"))
     other.load_state_dict(network.state_dict())  # the projections are in the checkpoint
@@ -66,6 +57,28 @@ def test_it_learns_to_tell_and_the_generator_gets_a_gradient() -> None:
     inner = through.gradient[..., 8:-8, 8:-8] - 1e-3
     assert float(inner.abs().sum()) > 0
     assert torch.equal(through.gradient[..., :8, :], torch.full_like(through.gradient[..., :8, :], 1e-3))
+
+
+def test_a_reconstruction_is_projected_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The discriminator's loss takes what the generator's gradient has made of it, and is the same."""
+    adversary = Adversary(discriminator=ProjectedDiscriminator(channels=8).eval(), margin=4)
+    projected_pictures = []
+    forward = Trunk.forward
+
+    def counting(self: Trunk, x: torch.Tensor) -> list[torch.Tensor]:
+        projected_pictures.append(len(x))
+        return forward(self, x)
+
+    monkeypatch.setattr(Trunk, "forward", counting)
+    layer, x = nn.Conv2d(3, 3, 1), torch.randn(2, 3, 40, 40)
+    x_hat = layer(x)
+    through = adversary.generator_gradient(x_hat, torch.ones_like(x), layer.weight)
+    loss = adversary.discriminator_loss(x, x_hat, through.seen)
+    assert len(projected_pictures) == 2
+    assert not any(each.requires_grad for each in through.seen)
+    assert torch.equal(loss, adversary.discriminator_loss(x, x_hat))
+    (gradient,) = torch.autograd.grad(loss, next(adversary.parameters()))
+    assert bool(gradient.any())
 
 
 def test_a_frozen_part_of_a_discriminator_stays_frozen() -> None:
