@@ -31,7 +31,7 @@ class PerceptualReference:
     """
 
     def __init__(self, loss: PerceptualLoss, x: Tensor) -> None:
-        self._network: Any = loss.network.to(x.device)
+        self._network = loss.network.to(x.device)
         with torch.no_grad():
             self._layers = [self._prepared(number, each) for number, each in enumerate(self._features(x))]
 
@@ -46,11 +46,11 @@ class PerceptualReference:
 
     def _features(self, x: Tensor) -> list[Tensor]:
         """Of each layer, (1, P, C) for its P positions."""
-        maps = self._network.net(self._network.scaling_layer(x.contiguous(memory_format=torch.channels_last)))
+        maps = self._network.trunk(x.contiguous(memory_format=torch.channels_last))
         return [each.permute(0, 2, 3, 1).flatten(1, 2) for each in maps]
 
     def _prepared(self, number: int, features: Tensor) -> _Layer:
-        weights = self._network.lins[number].model[-1].weight.flatten()
+        weights = self._network.get_buffer(f"weight_{number}").flatten()
         directions = features / (features.norm(dim=-1, keepdim=True) + _EPS)
         pull = directions * weights
         power = features.square().mean(1)
