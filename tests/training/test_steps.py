@@ -163,6 +163,7 @@ def test_a_read_of_the_device_is_noticed() -> None:
     assert waits.seen == ["_local_scalar_dense", "index", "index_put_", "_local_scalar_dense", "bincount"]
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="the CPU waits for nothing: needs a GPU")
 @pytest.mark.parametrize("name", [*IMAGE_STAGES, "video_pixels"])
 def test_no_step_waits_for_the_gpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
