@@ -28,19 +28,34 @@ SOURCES := glc_train tests $(wildcard train.py evaluate.py benchmarks)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
+# Where the build of PyTorch without CUDA is, and what that does without.
+TORCH_CPU ?= https://download.pytorch.org/whl/cpu
+CUDA := ^(cuda-|nvidia-|triton=)
+OLD_PYTHON = Python 3.11 or newer is needed: make setup PYTHON=/path/to/python3.11
+
 .PHONY: setup
 setup: $(INSTALLED) ## build .venv from requirements.lock (again only when that or pyproject.toml changed)
 
 # The lock also pins setuptools, so our own package is built with it rather than in a second, fetched environment.
 $(INSTALLED): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "Python 3.11 or newer is needed: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(OLD_PYTHON)" >&2; exit 1; }
+	@command -v nvidia-smi >/dev/null || echo "no NVIDIA card found: make setup-cpu fetches no CUDA libraries (3.3 GB)"
 	@rm -f $@
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -r requirements.lock
 	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
 	$(BIN)/python -m pip check
 	@touch $@
+
+.PHONY: setup-cpu
+setup-cpu: ## the same with the build of PyTorch for processors alone, without the CUDA libraries
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(OLD_PYTHON)" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --no-deps --index-url $(TORCH_CPU) $(shell grep -E '^torch(vision)?==' requirements.lock)
+	grep -vE '$(CUDA)' requirements.lock | $(BIN)/python -m pip install -r /dev/stdin
+	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip check
+	@touch $(INSTALLED)
 
 .PHONY: test
 test: $(INSTALLED) ## run the tests (all but those marked slow or gpu)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from glc_train import interruption
+from glc_train import extras, interruption
 
 if __name__ in ("__main__", "__mp_main__"):  # the latter in processes of their own
     interruption.leave_at_once()  # the imports take seconds
+    extras.leave_without("eval", "evaluate.py")
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode

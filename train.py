@@ -1,9 +1,10 @@
 """Train a codec: ``python train.py experiment=glc_image data.train.root=FOLDER`` (see conf/train.yaml)."""
 
-from glc_train import interruption
+from glc_train import extras, interruption
 
 if __name__ == "__main__":
     interruption.leave_at_once()  # the imports take seconds
+    extras.leave_without("train", "train.py")
 
 from pathlib import Path
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from glc_train import interruption
+from glc_train import extras, interruption
 
 if __name__ == "__main__":
     interruption.leave_at_once()  # the imports take seconds
+    extras.leave_without("train", "the demo")
 
 import argparse
 import logging

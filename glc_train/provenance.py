@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-import torch
-
 
 def commit() -> str | None:
     """Commit of the checkout that this package lies in, `-dirty` where files differ; `None` outside of git."""
@@ -53,6 +51,8 @@ def command() -> str:
 
 def hardware(device: str = "cpu") -> str:
     """The device, in words: the GPU's name where `device` is "cuda", else the processor, its cores and threads."""
+    import torch  # takes seconds, which who reads results does not need
+
     if torch.device(device).type == "cuda":
         return f"{torch.cuda.device_count()}x {torch.cuda.get_device_name(torch.device(device))}"
     names = [platform.processor() or platform.machine()]
@@ -68,6 +68,8 @@ def hardware(device: str = "cpu") -> str:
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Version of Python, of PyTorch with its build, and of those packages that are installed."""
+    import torch
+
     found = {"python": platform.python_version(), "torch": str(torch.__version__)}
     for name in packages:
         try:

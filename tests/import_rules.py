@@ -41,6 +41,7 @@ RULES: dict[str, Rule] = {
     "codecs": Rule(_units("layers autoencoder transform bitstream effort pixels"), never=FRAMEWORKS),
     "files": Rule(frozenset(), only=frozenset()),
     "errors": Rule(frozenset(), only=frozenset()),
+    "extras": Rule(frozenset(), only=frozenset()),
     "interruption": Rule(frozenset(), only=frozenset()),
     "processes": Rule(_units("errors interruption"), only=frozenset()),
     "command_line": Rule(_units("errors"), only=frozenset({"hydra", "omegaconf"})),
@@ -72,11 +73,11 @@ RULES: dict[str, Rule] = {
     ),
     "cli": Rule(
         _units(
-            "codecs bitstream effort media data datasets weights backbones errors files precision evaluation report"
-            " glc_train"
+            "codecs bitstream effort media data datasets weights backbones errors extras files precision evaluation"
+            " report glc_train"
         )
     ),
-    "demo": Rule(_units("codecs media data errors evaluation interruption metrics training weights")),
+    "demo": Rule(_units("codecs media data errors evaluation extras interruption metrics training weights")),
     "glc_train": Rule(_units("codecs weights")),
     "__main__": Rule(_units("cli interruption"), only=frozenset()),
 }

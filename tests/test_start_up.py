@@ -65,6 +65,14 @@ def test_help_version_and_wrong_arguments_need_no_library() -> None:
     assert {name.partition(".")[0] for name in modules} == {"glc_train"}
 
 
+def test_plots_and_pages_of_results_need_no_pytorch(repository: Path, tmp_path: Path) -> None:
+    results = str(repository / "results/kodak/glc_image_small/results.json")
+    commands = [["plot", results, "--metric", "psnr"], ["report", results, "--out", "page.html"]]
+    modules, _ = imports([[GLC, *arguments] for arguments in commands], cwd=tmp_path)
+    assert (tmp_path / "page.html").exists()
+    assert not {name.partition(".")[0] for name in modules} & {"torch", "lightning", "torchmetrics"}
+
+
 @pytest.mark.parametrize("name", ["train.py", "evaluate.py"])
 def test_help_and_mistakes_of_the_others_need_neither_pytorch_nor_lightning(name: str, tmp_path: Path) -> None:
     program = str(ROOT / name)
@@ -101,7 +109,7 @@ def test_coding_imports_neither_training_nor_a_compiler(video: Path, tmp_path: P
     assert tops <= LIBRARIES
     assert not modules & COMPILER
     assert {name.split(".")[1] for name in modules if name.startswith("glc_train.")} == {
-        "autoencoder", "bitstream", "cli", "codecs", "errors", "files", "interruption", "layers", "media",
+        "autoencoder", "bitstream", "cli", "codecs", "errors", "extras", "files", "interruption", "layers", "media",
         "pickles", "pixels", "precision", "transform", "weights",
     }  # fmt: skip
     # The installed weights are 49 MB in 16 bits; the networks, their exact copies and the mapped file take thrice that.

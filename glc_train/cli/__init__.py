@@ -4,7 +4,7 @@ To add a command, write `glc_train/cli/NAME.py` with `add_command(commands)`, wh
 `does="MODULE:FUNCTION"` as their default, and call it in `_parser`. The function takes the parsed arguments and returns
 the exit code. It is imported when the command is called, and `NAME.py` itself for every `glc --help`: so what is heavy
 (PyTorch, NumPy, anything that is not of Python's own library) is imported in the function, or the function stands in a
-module of its own.
+module of its own. `extra="NAME"` as another default names the extra of pyproject.toml that the command needs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from glc_train import __version__
+from glc_train import __version__, extras
 from glc_train.cli import compare, data, plot, report
 from glc_train.cli.errors import explain
 from glc_train.errors import is_for_user
@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(does="glc_train.cli.info:info")
 
     fetch = commands.add_parser("fetch-weights", help="fetch the ImageNet weights of LPIPS and DISTS, for use offline")
-    fetch.set_defaults(does="glc_train.backbones:fetch_weights")
+    fetch.set_defaults(does="glc_train.backbones:fetch_weights", extra="eval")
 
     compare.add_command(commands, coding)
     data.add_commands(commands)
@@ -161,6 +161,8 @@ def main(arguments: Sequence[str] | None = None, ready: Callable[[], None] = lam
     logging.basicConfig(format="glc: %(message)s")
     logging.getLogger("glc_train.precision").setLevel(logging.INFO)  # what was chosen, and why
     try:
+        if "extra" in args:
+            extras.require(args.extra)
         command: Callable[[argparse.Namespace], int] = pkgutil.resolve_name(args.does)
         ready()
         code = command(args)

@@ -23,7 +23,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], c
         help="default: avif,vvc,heic,jxl,webp,jpeg2000,jpeg, of which the best are shown",
     )
     compare.add_argument("--out", type=Path, metavar="SHEET", help="a picture; default: PICTURE_compared.png")
-    compare.set_defaults(does=f"{__name__}:_compare")
+    compare.set_defaults(does=f"{__name__}:_compare", extra="eval")
 
 
 def _compare(args: argparse.Namespace) -> int:

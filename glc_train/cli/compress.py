@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from glc_train import extras
 from glc_train.bitstream import MAX_PIXELS, ClipFormat, check_pixels
 from glc_train.cli.errors import CommandError
 from glc_train.cli.files import Job, check_new, chosen_quality, load, plan, remarks, whole_file
@@ -31,6 +32,8 @@ _CLOSE = 0.995  # part of the target that a refined picture aims at
 def compress(args: argparse.Namespace) -> int:
     """Returns the exit code. Raises CommandError, WeightsError."""
     Image.MAX_IMAGE_PIXELS = args.max_pixels or MAX_PIXELS  # the limit that reading pictures keeps to
+    if args.effort:
+        extras.require("eval", "--effort")
     clip = args.output == PIPE or args.output.suffix.lower() == VideoCodec.suffix
     jobs, found = _clip(args) if clip else _pictures(args)
     if found is None and args.output != PIPE:

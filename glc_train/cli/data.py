@@ -35,13 +35,14 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     prepare.add_argument("--count", type=int, metavar="N", help="size of the sample, for a set that is drawn")
     prepare.add_argument("--seed", type=int, default=0, metavar="S", help="that it is drawn with; default: 0")
     prepare.add_argument("--jobs", type=int, default=8, metavar="N", help="downloads at once; default: 8")
-    prepare.set_defaults(does=f"{__name__}:_prepare")
+    prepare.set_defaults(does=f"{__name__}:_prepare", extra="eval")
 
     verify = ours.add_parser("verify", help="read all files of a prepared set and compare them with its manifest")
     verify.add_argument("folder", type=Path, metavar="DIR", help="with a manifest.json")
-    verify.set_defaults(does=f"{__name__}:_verify")
+    verify.set_defaults(does=f"{__name__}:_verify", extra="eval")
 
-    ours.add_parser("list", help="the public sets that can be prepared").set_defaults(does=f"{__name__}:_list")
+    show = ours.add_parser("list", help="the public sets that can be prepared")
+    show.set_defaults(does=f"{__name__}:_list", extra="eval")
 
     shards.add_commands(ours)
 

@@ -29,7 +29,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     plot.add_argument("--to-compressai", action="store_true", help="write the curves as CompressAI's results too")
     plot.add_argument("--out", type=Path, default=Path("plots"), metavar="DIR", help="default: plots")
-    plot.set_defaults(does=f"{__name__}:_plot")
+    plot.set_defaults(does=f"{__name__}:_plot", extra="eval")
 
 
 def _plot(args: argparse.Namespace) -> int:

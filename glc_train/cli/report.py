@@ -21,7 +21,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     command.add_argument("--published", metavar="SET", help="published curves to draw; default: those of the data set")
     command.add_argument("--max-mb", type=float, default=10.0, metavar="N", help="megabytes of the page; default: 10")
-    command.set_defaults(does=f"{__name__}:report")
+    command.set_defaults(does=f"{__name__}:report", extra="eval")
 
 
 def report(args: argparse.Namespace) -> int:

@@ -30,7 +30,7 @@ def add_commands(commands: Any) -> None:
     size.add_argument("--samples", type=int, metavar="N", help="of a shard")
     size.add_argument("--mb", type=float, default=256, metavar="M", help="of a shard, about; default: 256")
     shard.add_argument("--seed", type=int, default=0, metavar="S", help="of the order of the samples; default: 0")
-    shard.set_defaults(does=f"{__name__}:_shard")
+    shard.set_defaults(does=f"{__name__}:_shard", extra="train")
 
     index = commands.add_parser("index", help="make the index of shards that others wrote, reading them once")
     index.add_argument(
@@ -41,7 +41,7 @@ def add_commands(commands: Any) -> None:
         "--storage", action="append", default=[], metavar="OPTION=VALUE",
         help="of the file system, such as anon=true or client_kwargs.endpoint_url=URL of s3; may be repeated",
     )  # fmt: skip
-    index.set_defaults(does=f"{__name__}:_index")
+    index.set_defaults(does=f"{__name__}:_index", extra="train")
     for command in (shard, index):
         jobs = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
         command.add_argument("--jobs", type=int, default=jobs, metavar="J", help="processes; default: all cores")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from glc_train.evaluation.codecs import Encoded
 from glc_train.files import write_text
+
+if TYPE_CHECKING:
+    from glc_train.evaluation.codecs import Encoded
 
 DETAILS = "details"
 ORIGINALS = "originals"

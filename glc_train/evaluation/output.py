@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from glc_train.evaluation.results import EvaluationError, RunFacts
-from glc_train.evaluation.settings import EvaluationSettings
 from glc_train.files import discard, write_text
+
+if TYPE_CHECKING:
+    from glc_train.evaluation.settings import EvaluationSettings
 
 SETTINGS = "settings.json"
 RESULTS = "results.json"

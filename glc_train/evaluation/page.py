@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -12,11 +12,13 @@ from glc_train.evaluation.curves import RATES, Curve, comparable, curve_of_means
 from glc_train.evaluation.details import LOOKED_AT_CRF, ORIGINALS
 from glc_train.evaluation.plots import write_picture_grid
 from glc_train.evaluation.results import CodecResults
-from glc_train.evaluation.sets import Item
 from glc_train.files import replacing
 from glc_train.media import write_clip
 from glc_train.metrics import TITLES
 from glc_train.report import load_run, write_page
+
+if TYPE_CHECKING:
+    from glc_train.evaluation.sets import Item
 
 PAGE = "report.html"
 _QUALITY = 92  # of pictures to look at

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,11 +13,13 @@ from PIL import Image, ImageDraw
 from glc_train.data import write_panel
 from glc_train.evaluation.rate_plot import save_figure
 from glc_train.evaluation.results import CodecResults, EvaluationError, Result, finite
-from glc_train.evaluation.sets import Item
 from glc_train.files import printable
 from glc_train.media import read_picture, write_clip
 from glc_train.media.clip_info import ClipInfo
 from glc_train.metrics import TITLES
+
+if TYPE_CHECKING:
+    from glc_train.evaluation.sets import Item
 
 _LABEL_HEIGHT = 16
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from glc_train import provenance
 from glc_train.files import write_text
-from glc_train.metrics import MetricSource, compare_distributions
+from glc_train.metrics import MetricSource
 
 SCHEMA_VERSION = 2
 CODEC = "GLC"
@@ -223,6 +223,8 @@ def _distribution(results: Sequence[Result]) -> dict[str, Any]:
     features = [frame.features for result in results for frame in result.frames if frame.features is not None]
     if not features:
         return {"fid": None, "kid": None, "patches": None}
+    from glc_train.metrics import compare_distributions  # with PyTorch, which results in a file do not need
+
     originals, decoded = (np.concatenate(side) for side in zip(*features, strict=True))
     return asdict(compare_distributions(originals, decoded))
 

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-# An 11-tap window must fit after four halvings, which round down: 11 x 16.
-MS_SSIM_SMALLEST_SIDE = 176
+from glc_train.metrics.facts import SMALLEST_SIDES
 
 
 def check_pair(original: Tensor, decoded: Tensor) -> None:
@@ -50,7 +49,7 @@ def ms_ssim(original: Tensor, decoded: Tensor) -> Tensor | None:
         (B,) in [0, 1], or `None` where a side has fewer than 176 pixels.
     """
     check_pair(original, decoded)
-    if min(original.shape[-2:]) < MS_SSIM_SMALLEST_SIDE:
+    if min(original.shape[-2:]) < SMALLEST_SIDES["ms_ssim"]:
         return None
     value = multiscale_structural_similarity_index_measure(
         decoded.float(), original.float(), sigma=1.5, kernel_size=11, data_range=1.0, reduction="none"

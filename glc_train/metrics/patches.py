@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from glc_train.metrics.sources import MetricSource, source_of
+from glc_train.metrics.facts import MetricSource
+from glc_train.metrics.sources import source_of
 
 # At patch size 256. Kodak: 24 pictures of 768 x 512; too few for FID, so its published script uses 64.
 EXPECTED_PATCHES: dict[tuple[str, int], int] = {

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from glc_train.backbones import load_dists, load_lpips
+from glc_train.metrics.facts import SMALLEST_SIDES
 from glc_train.metrics.fidelity import check_pair
-
-SMALLEST_SIDE = 32  # the trunks halve a picture four to five times
 
 
 class _Trunk:
@@ -48,7 +47,7 @@ class _Perceptual(nn.Module):
     def forward(self, original: Tensor, decoded: Tensor) -> Tensor | None:
         """Distance (B,) of two (B, 3, H, W) tensors in [0, 1]; `None` where a side is under 32 pixels."""
         check_pair(original, decoded)
-        if min(original.shape[-2:]) < SMALLEST_SIDE:
+        if min(original.shape[-2:]) < SMALLEST_SIDES["lpips"]:
             return None
         a, b = (2 * x.float() - 1 if self.signed else x.float() for x in (original, decoded))
         self.trunk.next_is_original = True

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric as TorchMetric
 
-from glc_train.metrics.fidelity import MS_SSIM_SMALLEST_SIDE
-from glc_train.metrics.perceptual import SMALLEST_SIDE
-from glc_train.metrics.sources import MetricSource, source_of
+from glc_train.metrics.facts import MetricSource
+from glc_train.metrics.sources import source_of
 
 
 class ClipScores(Protocol):
@@ -42,25 +41,6 @@ Metric = Callable[[Tensor, Tensor], Tensor | None]
 
 Functions, modules, and the full-reference metrics of torchmetrics are such.
 """
-
-TITLES = {
-    "lpips": "LPIPS (AlexNet) ↓",
-    "lpips_vgg": "LPIPS (VGG16) ↓",
-    "dists": "DISTS ↓",
-    "psnr": "PSNR (dB) ↑",
-    "ms_ssim": "MS-SSIM ↑",
-    "fid": "FID ↓",
-    "kid": "KID ↓",
-    "vmaf": "VMAF ↑",
-    "flicker": "flicker ↓",
-}
-"""Titles of the metrics that are known, in the order in which they are drawn; another one's name is its title."""
-
-SMALLEST_SIDES = {
-    "psnr": 1, "ms_ssim": MS_SSIM_SMALLEST_SIDE, "lpips": SMALLEST_SIDE, "lpips_vgg": SMALLEST_SIDE,
-    "dists": SMALLEST_SIDE,
-}  # fmt: skip
-"""Pixels that each side of a picture must have for a metric."""
 
 
 def to_tensor(picture: np.ndarray, device: torch.device | str = "cpu") -> Tensor:

@@ -6,35 +6,16 @@ import functools
 import hashlib
 import inspect
 import sys
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
 from torch import nn
 
 from glc_train.backbones import digest
+from glc_train.metrics.facts import MetricSource
 from glc_train.metrics.fidelity import ms_ssim
 
 _PACKAGES = {ms_ssim: "torchmetrics"}  # of functions of ours that hand on what another package computes
-
-
-@dataclass(frozen=True)
-class MetricSource:
-    """What makes two figures of one metric comparable.
-
-    Attributes:
-        target: class or function, with its module; None: unknown.
-        package: the distribution that computes it; None: a module that belongs to none.
-        version: of the package; of such a module the SHA-256 of its file.
-        weights_sha256: of all weights and buffers, see `backbones.digest`; None: it has none.
-        reason: why it has no figure at all; None: it has some.
-    """
-
-    target: str | None
-    package: str | None
-    version: str | None
-    weights_sha256: str | None = None
-    reason: str | None = None
 
 
 def source_of(metric: Any) -> MetricSource:

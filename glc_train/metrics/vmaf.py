@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from glc_train.metrics.sources import MetricSource
+from glc_train.metrics.facts import MetricSource
 
 _NONE = "no FFmpeg with libvmaf is installed: pip install imageio-ffmpeg"
 _TO_YUV = "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"
