@@ -66,7 +66,7 @@ PARTS = (
     Part("step", "benchmarks.step", 75, ("--rounds", "3", "--profile", "{out}/step_profile.txt"), _TINY_STEP),
     Part(
         "step_base", "benchmarks.step", 75,
-        ("--experiment", "glc_image_base", "--model", "base", "--cases", "joint+gan", "--rounds", "1", "--profile",
+        ("--experiment", "glc_image_base", "--model", "base", "--rounds", "1", "--profile",
          "{out}/step_base_profile.txt", "--set", "stages.joint.batch_size=8", "stages.joint.crop_size=256"),
         _TINY_STEP,
     ),

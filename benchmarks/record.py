@@ -43,9 +43,14 @@ def checked(parser: argparse.ArgumentParser, options: argparse.Namespace, **leas
     return options
 
 
+def record_path(options: argparse.Namespace, name: str) -> Path:
+    """Where the record goes: to `--out`, or after `name`."""
+    return options.out or RESULTS / f"{name}_{options.device}.json"
+
+
 def write_record(options: argparse.Namespace, name: str, load: float | None, results: Mapping[str, Any]) -> None:
-    """Writes a JSON file: command, commit, hardware, date, load, options and results; to `--out` or after `name`."""
-    path = options.out or RESULTS / f"{name}_{options.device}.json"
+    """Writes a JSON file: command, commit, hardware, date, load, options and results; to `record_path`."""
+    path = record_path(options, name)
     content = {
         "command": provenance.command(),
         "commit": provenance.commit(),
