@@ -68,7 +68,9 @@ class Profile:
     def figures(self, steps: int) -> dict[str, float]:
         """Of one of the `steps` that were profiled: operators, kernels, and seconds in which the GPU computes."""
         events = self._profiler.events() or []
-        kernels = [event for event in events if event.device_type == DeviceType.CUDA]
+        # Sections of the program that it has named count as events of the GPU, too.
+        on_gpu = [event for event in events if event.device_type == DeviceType.CUDA]
+        kernels = [event for event in on_gpu if not event.is_user_annotation]
         operators = sum(event.device_type == DeviceType.CPU and event.name.startswith("aten::") for event in events)
         return {
             "operators": operators / steps,

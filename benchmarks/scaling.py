@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,10 @@ def _point(x: float, runs: Sequence[dict[str, float]]) -> Point:
     return {"x": x, "seconds": min(run["seconds"] for run in runs), "peak_mb": memory}
 
 
-def _both_ways(
-    x: float, rounds: int, source: Path, coded: Path, decoded: Path, *more: str
-) -> Iterator[tuple[str, Point]]:
-    glc = [sys.executable, "-m", "glc_train"]
-    for name, paths in (("compress", (source, coded)), ("decompress", (coded, decoded))):
-        command = [*glc, name, *map(str, paths), "--overwrite", *more]
+def _both_ways(x: float, rounds: int, paths: Sequence[Path], *more: str) -> Iterator[tuple[str, Point]]:
+    """Codes the first of the paths into the second and decodes that into the third."""
+    for name, (source, target) in zip(("compress", "decompress"), pairwise(paths), strict=True):
+        command = [sys.executable, "-m", "glc_train", name, str(source), str(target), "--overwrite", *more]
         yield name, _point(x, [started(command) for _ in range(rounds)])
 
 
@@ -73,8 +72,8 @@ def pixels(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, Poi
         height, width = round(math.sqrt(size * 1e6 / 1.5)), round(math.sqrt(size * 1.5e6))
         tiled = np.tile(tile, (-(-height // TILE), -(-width // TILE), 1))[:height, :width]
         write_picture(folder / "large.png", tiled)
-        names = (folder / name for name in ("large.png", "large.glc", "decoded.png"))
-        yield from _both_ways(height * width / 1e6, options.rounds, *names, "--device", options.device)
+        paths = [folder / name for name in ("large.png", "large.glc", "decoded.png")]
+        yield from _both_ways(height * width / 1e6, options.rounds, paths, "--device", options.device)
 
 
 def frames(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, Point]]:
@@ -89,9 +88,8 @@ def frames(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, Poi
         source.mkdir()
         for number, frame in enumerate(clip[:count]):
             write_picture(source / f"{number:04}.png", frame)
-        names = (source, folder / "clip.glcv", folder / "clip.mp4")
-        more = ("--weights", str(weights), "--device", options.device)
-        yield from _both_ways(count, options.rounds, *names, *more)
+        paths = [source, folder / "clip.glcv", folder / "clip.mp4"]
+        yield from _both_ways(count, options.rounds, paths, "--weights", str(weights), "--device", options.device)
 
 
 def _training(batch: int, threads: int, device: str) -> dict[str, float]:

@@ -46,12 +46,14 @@ def test_no_part_begins_when_the_time_is_up(tmp_path: Path, capsys: pytest.Captu
 def test_the_parts_fit_the_time() -> None:
     times = {part.name: part.seconds for part in gpu.PARTS}
     assert sum(times[name] for name in ("tests", "codec", "clip", "step")) <= gpu.ALL_SECONDS < 240
-    assert all(os.path.exists(file) for file in gpu.PARTS[0].arguments[3:])
+    files = [each for each in gpu.PARTS[0].arguments if each.endswith(".py")]
+    assert len(files) >= 2
+    assert all(os.path.exists(file) for file in files)
 
 
 @pytest.mark.slow
 def test_a_try_on_the_processor(tmp_path: Path) -> None:
-    assert gpu.main([str(tmp_path), "--device", "cpu", "--tiny", "--seconds", "900"]) == 0
+    assert gpu.main([str(tmp_path), "--device", "cpu", "--tiny"]) == 0
     records = {path.stem for path in tmp_path.glob("*.json")}
     assert records == {part.name for part in gpu.PARTS if part.module != "pytest"}
     assert all(json.loads((tmp_path / f"{name}.json").read_text())["results"] for name in records)
