@@ -6,10 +6,10 @@ TYPE_CHECKING = False  # as typing's: importing that takes longer than all else 
 if TYPE_CHECKING:
     from typing import Any
 
-    from glc_train.weights import WeightsError, load_any_codec, load_codec, load_video, save_codec
+    from glc_train.weights import WeightsError, find_codec, load_any_codec, load_codec, load_video, save_codec
 
 __version__ = "0.1.0"
-__all__ = ["WeightsError", "__version__", "load_any_codec", "load_codec", "load_video", "save_codec"]
+__all__ = ["WeightsError", "__version__", "find_codec", "load_any_codec", "load_codec", "load_video", "save_codec"]
 
 
 def __getattr__(name: str) -> Any:

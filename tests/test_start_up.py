@@ -58,7 +58,18 @@ def imports(
 
 
 def test_help_version_and_wrong_arguments_need_no_library() -> None:
-    names = ("compress", "decompress", "info", "fetch-weights", "data", "data prepare", "data list", "data shard")
+    names = (
+        "compress",
+        "decompress",
+        "info",
+        "fetch-weights",
+        "data",
+        "data prepare",
+        "data list",
+        "data shard",
+        "weights",
+        "weights add",
+    )
     commands = [["--help"], ["--version"], [], ["nonsense"], ["compress", "--quality", "high"]]
     commands += [[*name.split(), "--help"] for name in names]
     modules, _ = imports([[GLC, *arguments] for arguments in commands], codes="0, 2")

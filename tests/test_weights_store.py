@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,11 +12,14 @@ from omegaconf import OmegaConf
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from glc_train import cli
 from glc_train.backbones import BackboneError, find_backbone
 from glc_train.codecs import ClipFormat, ImageCodec, VideoCodec, compress_clip, decompress_clip
 from glc_train.data import render_picture
 from glc_train.layers import exact_copy
+from glc_train.media import write_picture
 from glc_train.weights import (
+    CHECKPOINT_CONFIG,
     WeightsError,
     build_codec,
     build_video,
@@ -226,10 +230,6 @@ def test_a_separated_video_codec_works_beside_its_image_codec(
         else:
             scale = tensor.abs().amax(tuple(range(1, tensor.ndim)), keepdim=True) if tensor.ndim == 4 else tensor.abs()
             assert bool(((rounded - tensor).abs() <= scale / 127 + 1e-6).all()), name
-    frames = [render_picture(64, 48, 3)[:40, t : t + 40] for t in range(2)]
-    coded = compress_clip(after, frames, 20, ClipFormat(width=40, height=40))
-    again = find_codec(after.fingerprint, "video")
-    assert len(decompress_clip(again, coded.data)) == 2
 
 
 def test_exact_arithmetic_is_the_same_with_packed_kernels(whole: Path, places: dict[str, Path]) -> None:
@@ -295,3 +295,99 @@ def test_kernels_that_strangers_packed(name: str, part: torch.Tensor | None, tmp
     save_file(tensors, tmp_path / "w.safetensors", metadata=facts)
     with pytest.raises(WeightsError, match=r"holds no kernel in 8 bits for x.weight.exponent"):
         load_codec(tmp_path / "w.safetensors")
+
+
+# ------------------------------------------------------------------ the command
+
+
+def glc(*arguments: object) -> int:
+    return cli.main([str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    write_picture(tmp_path / "picture.png", render_picture(64, 64, 1))
+    return tmp_path / "picture.png"
+
+
+def test_decompress_finds_the_weights_of_each_file(
+    config: dict[str, Any], places: dict[str, Path], picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    marks = [put(config, 1, places["installed"] / "a.safetensors", version=2)]
+    marks.append(put(config, 2, places["second"] / "b.safetensors"))
+    (tmp_path / "coded").mkdir()
+    for name in ("a", "b"):
+        assert glc("compress", picture, tmp_path / f"coded/{name}.glc", "--weights", name) == 0
+    assert glc("decompress", tmp_path / "coded", tmp_path / "decoded") == 0
+    capsys.readouterr()
+    assert glc("info", *sorted((tmp_path / "coded").iterdir()), places["installed"] / "a.safetensors") == 0
+    said = capsys.readouterr().out
+    assert f"{marks[0]:04x} a@2" in said
+    assert f"{marks[1]:04x} b " in said
+    (places["second"] / "b.safetensors").unlink()
+    assert glc("decompress", tmp_path / "coded", tmp_path / "decoded", "--overwrite") == 1
+    coded = tmp_path / "coded/b.glc"
+    assert f"glc: {coded} was written with the weights fingerprint {marks[1]:04x}, which" in capsys.readouterr().err
+    assert glc("decompress", coded, tmp_path / "b.png", "--weights", "a") == 1
+    assert f"{coded} was written with weights of fingerprint {marks[1]:04x}, but" in capsys.readouterr().err
+
+
+def test_a_clip_through_a_pipe_finds_its_weights(
+    whole: Path, places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    separate.separate(whole, places["cache"] / "clips.safetensors")
+    codec = load_video("clips")
+    data = compress_clip(codec, [render_picture(64, 64, 1)], 5, ClipFormat(width=64, height=64)).data
+    read, write = os.pipe()
+    with open(write, "wb") as target:
+        target.write(data)
+    with open(read, "rb") as source:
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=source))
+        assert glc("decompress", "-", tmp_path / "frames") == 0
+    assert len(list((tmp_path / "frames").iterdir())) == 1
+
+
+def test_listing_and_finding(
+    config: dict[str, Any], places: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert glc("weights", "list") == 0
+    assert capsys.readouterr().out == ""
+    mark = put(config, 1, places["installed"] / "a.safetensors", version=2)
+    assert glc("weights", "list") == 0
+    assert capsys.readouterr().out.split() == [
+        "a@2",
+        "image",
+        f"{mark:04x}",
+        str(places["installed"] / "a.safetensors"),
+    ]
+    assert glc("weights", "where") == 0
+    assert capsys.readouterr().out.split() == list(map(str, places.values()))
+    assert glc("weights", "where", "a") == 0
+    assert capsys.readouterr().out.split() == [str(places["installed"] / "a.safetensors")]
+    assert glc("weights", "where", "b") == 1
+    assert capsys.readouterr().err.startswith("glc: no weights file at b: ")
+
+
+def test_adding_weights(
+    config: dict[str, Any], places: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codec = image(config, 1)
+    save_codec(codec, config, tmp_path / "x.safetensors", half=True, training={"p": {"w": torch.zeros(3)}}, name="run")
+    for _ in range(2):  # the second time it is there
+        assert glc("weights", "add", tmp_path / "x.safetensors") == 0
+        assert capsys.readouterr().out == f"{places['cache'] / 'run.safetensors'}\n"
+    assert load_codec("run").fingerprint == load_codec(tmp_path / "x.safetensors").fingerprint
+    with safe_open(places["cache"] / "run.safetensors", framework="pt") as file:
+        assert not [name for name in file.keys() if name.startswith("training.")]  # noqa: SIM118
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16, torch.int64}  # noqa: SIM118
+    put(config, 2, tmp_path / "y.safetensors")
+    assert glc("weights", "add", tmp_path / "y.safetensors", "--name", "run") == 1
+    assert "run.safetensors holds other weights: give these another --name or --version" in capsys.readouterr().err
+    assert glc("weights", "add", tmp_path / "y.safetensors", "--name", "run", "--version", "2") == 0
+    assert load_codec("run").fingerprint == image(config, 2).fingerprint
+    for name in ("a/b", "a@1", "x.ckpt"):
+        assert glc("weights", "add", tmp_path / "y.safetensors", "--name", name) == 1
+    state = {f"codec.{key}": value for key, value in image(config, 3).state_dict().items()}
+    torch.save({CHECKPOINT_CONFIG: json.dumps(config), "state_dict": state}, tmp_path / "last.ckpt")
+    assert glc("weights", "add", tmp_path / "last.ckpt") == 0
+    assert load_codec("last").fingerprint == image(config, 3).fingerprint

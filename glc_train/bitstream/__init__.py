@@ -21,7 +21,7 @@ from glc_train.bitstream.fields import (
 )
 from glc_train.bitstream.tables import PRECISION, SCALE_FRACTION_BITS, CategoricalTable, GaussianTables
 from glc_train.bitstream.video_container import IMPLIED, MATRICES, ClipFormat, Matrix, VideoHeader, VideoWriter
-from glc_train.bitstream.video_reader import Damage, FrameKind, VideoReader, VideoRecord, read_header
+from glc_train.bitstream.video_reader import Damage, FrameKind, VideoReader, VideoRecord, read_header, read_pipe_header
 
 __all__ = [
     "IMPLIED",
@@ -55,5 +55,6 @@ __all__ = [
     "kind_of",
     "pack_image",
     "read_header",
+    "read_pipe_header",
     "unpack_image",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass, replace
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 from glc_train.bitstream.container import ImageHeader, unpack_image
 from glc_train.bitstream.fields import KIND_VIDEO, crc8, crc16, kind_of, least_payload
@@ -28,6 +28,9 @@ from glc_train.bitstream.video_container import (
     unpack_video_header,
     video_header_length,
 )
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 FrameKind = Literal["intra", "conditional", "repeat"]
 _COMPACT = 65536  # bytes left behind before they are let go
@@ -329,3 +332,28 @@ def read_header(source: BinaryIO, name: str) -> ImageHeader | VideoHeader:
     header = VideoReader(source, name).header if kind_of(start) == KIND_VIDEO else unpack_image(source.read(), name)[0]
     source.seek(0)
     return header
+
+
+class _Resumed(io.RawIOBase):
+    """A pipe whose first bytes were read already."""
+
+    def __init__(self, start: bytes, source: BinaryIO) -> None:
+        self._start = start
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer)
+        part = self._start[: len(view)] or self._source.read(len(view))
+        self._start = self._start[len(part) :]
+        view[: len(part)] = part
+        return len(part)
+
+
+def read_pipe_header(source: BinaryIO, name: str) -> tuple[VideoHeader, BinaryIO]:
+    """As `read_header` of a clip that comes through a pipe, and the pipe as if nothing had been read from it."""
+    start = source.read(2)
+    start += source.read(video_header_length(start, name) - len(start))
+    return unpack_video_header(start, name), cast(BinaryIO, _Resumed(start, source))

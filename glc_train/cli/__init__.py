@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from glc_train import __version__, extras
-from glc_train.cli import compare, data, plot, report
+from glc_train.cli import compare, data, plot, report, weights
 from glc_train.cli.errors import explain
 from glc_train.errors import is_for_user
 
@@ -70,7 +70,10 @@ def _common_options() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]
     )  # fmt: skip
     coding = argparse.ArgumentParser(add_help=False, parents=[trusting])
     coding.add_argument(
-        "--weights", type=Path, metavar="FILE", help="export or checkpoint (default: the installed ones)"
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="export, checkpoint or name (`glc weights list`); default: the installed ones, to decode the file's own",
     )
     coding.add_argument("--overwrite", action="store_true", help="replace files that exist (default: keep them)")
     coding.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: cuda if there")
@@ -141,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     data.add_commands(commands)
     plot.add_command(commands)
     report.add_command(commands)
+    weights.add_commands(commands, trusting)
     return parser
 
 

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from fractions import Fraction
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from glc_train.bitstream import MAX_PIXELS, ImageHeader, VideoHeader, check_pixels, read_header
+from glc_train.bitstream import MAX_PIXELS, ImageHeader, VideoHeader, check_pixels, read_header, read_pipe_header
 from glc_train.cli.errors import CommandError
 from glc_train.cli.files import Job, check_new, is_clip, load, plan
 from glc_train.cli.jobs import PIPE, Clock, Done, frame_bar, run_jobs
@@ -31,12 +31,16 @@ def decompress(args: argparse.Namespace) -> int:
     if found is None and not (clip and args.output.is_dir()):  # of folders only an empty one is written to
         check_new(jobs[0].target, args.overwrite)
 
-    @cache
-    def codec() -> Codec:
-        return load(args, VideoCodec if clip else ImageCodec)
+    loaded: dict[int | None, Codec] = {}
 
-    if found is not None:
-        codec()  # weights that cannot be loaded are no failure of each file
+    def codec(header: ImageHeader | VideoHeader | None, name: str = "") -> Codec:
+        key = header.fingerprint if header is not None and args.weights is None else None
+        if key not in loaded:
+            loaded[key] = load(args, VideoCodec if clip else ImageCodec, header, name)
+        return loaded[key]
+
+    if found is not None and args.weights is not None:
+        codec(None)  # weights that cannot be loaded are no failure of each file
     return run_jobs(jobs, partial(_decompress_one, args, codec), found, args.overwrite)
 
 
@@ -77,16 +81,18 @@ def _written(target: Path, header: ImageHeader | VideoHeader) -> Iterator[Callab
         yield clip.write
 
 
-def _decompress_one(args: argparse.Namespace, ready: Callable[[], Codec], job: Job) -> Done:
+def _decompress_one(
+    args: argparse.Namespace, ready: Callable[[ImageHeader | VideoHeader, str], Codec], job: Job
+) -> Done:
     pipe, most, clock = job.source == PIPE, args.max_pixels or MAX_PIXELS, Clock()
     name = "standard input" if pipe else str(job.source)
     with nullcontext(sys.stdin.buffer) if pipe else job.source.open("rb") as file:
-        if not pipe:  # a file that cannot be decoded is no reason to load the weights
-            check_pixels(read_header(file, name), most, name)
-        decoder = ready().decoder(file, name, most)
+        header, source = read_pipe_header(file, name) if pipe else (read_header(file, name), file)
+        check_pixels(header, most, name)  # a file that cannot be decoded is no reason to load the weights
+        decoder = ready(header, name).decoder(source, name, most)
         if args.start:
             decoder.seek(args.start)
-        header, frames, told = decoder.header, 0, 0
+        frames, told = 0, 0
         clip, shown = isinstance(header, VideoHeader), _shown(decoder, args.start)
         with frame_bar(clip) as count, _written(job.target, header) as write:
             while (picture := clock(next, shown, None)) is not None:

@@ -15,12 +15,12 @@ from typing import Any, BinaryIO
 
 import torch
 
-from glc_train.bitstream import KIND_VIDEO, kind_of
+from glc_train.bitstream import KIND_VIDEO, ImageHeader, VideoHeader, kind_of
 from glc_train.cli.errors import CommandError
 from glc_train.codecs import Codec, VideoCodec
 from glc_train.files import replacing
 from glc_train.media import FoundFiles
-from glc_train.weights import load_codec, load_video
+from glc_train.weights import find_codec, load_codec, load_video
 
 
 @dataclass(frozen=True)
@@ -120,20 +120,33 @@ def is_clip(path: Path) -> bool:
         return kind_of(file.read(1)) == KIND_VIDEO
 
 
-def load(args: argparse.Namespace, kind: type[Codec]) -> Codec:
+def load(
+    args: argparse.Namespace, kind: type[Codec], header: ImageHeader | VideoHeader | None = None, name: str = ""
+) -> Codec:
     """The codec of this kind that the command line names, ready for files.
+
+    Args:
+        args: of the command line.
+        kind: of codec.
+        header: of the file to decode, whose weights are taken where the command line names none.
+        name: of that file.
 
     Raises:
         CommandError: there is no such device.
-        WeightsError: see `load_any_codec`, and where the file holds a codec of another kind.
+        WeightsError: see `load_any_codec` and `find_codec`, and where the weights are of another kind of codec.
     """
     device = args.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise CommandError("--device cuda: PyTorch finds no CUDA device here; use --device cpu.")
-    loader = load_video if kind is VideoCodec else load_codec
-    codec = loader(args.weights, device, args.dtype, args.trusted)
+    codec: Codec
+    if header is not None and args.weights is None:
+        codec = find_codec(
+            header.fingerprint, "video" if kind is VideoCodec else "image", device, args.dtype, args.trusted, name
+        )
+    else:
+        codec = (load_video if kind is VideoCodec else load_codec)(args.weights, device, args.dtype, args.trusted)
     codec.prepare()
     return codec
 

@@ -17,6 +17,7 @@ from glc_train.cli.files import is_clip
 from glc_train.cli.jobs import Coded
 from glc_train.errors import is_for_user
 from glc_train.weights import load_any_codec
+from glc_train.weights.store import described, name_of
 
 WEIGHTS_SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt")
 _PICTURES = ("file", "version", "kind", "size", "quality", "bytes", "bpp", "weights")
@@ -34,7 +35,7 @@ _CLIPS = (
     "repeated",
     "weights",
 )
-_WEIGHTS = ("file", "auto-encoder", "transform", "parameters", "z prior", "fingerprint")
+_WEIGHTS = ("file", "name", "auto-encoder", "transform", "parameters", "z prior", "fingerprint")
 
 
 def _facts(header: ImageHeader | VideoHeader, size: int, frames: int) -> Coded:
@@ -50,7 +51,13 @@ def _picture_row(path: Path) -> tuple[str, ...]:
     facts = _facts(header, len(data), 1)
     size = f"{header.width}x{header.height}"
     fields = (path, header.version, "picture", size, header.quality, facts.size, f"{facts.bpp:.4f}")
-    return (*map(str, fields), f"{header.fingerprint:04x}")
+    return (*map(str, fields), _weights_of(header))
+
+
+def _weights_of(header: ImageHeader | VideoHeader) -> str:
+    """Fingerprint and, where it is known, name of the weights that a file was written with."""
+    name = name_of(header.fingerprint, "video" if isinstance(header, VideoHeader) else "image")
+    return f"{header.fingerprint:04x}" + (f" {name}" if name else "")
 
 
 def _clip_row(path: Path) -> tuple[str, ...]:
@@ -69,15 +76,17 @@ def _clip_row(path: Path) -> tuple[str, ...]:
     means = (f"{len(each)}, mean {sum(each) / len(each):.0f} bytes" if each else "0" for each in sizes.values())
     shape, fps = f"{header.width}x{header.height}", header.fps[0] / header.fps[1]
     fields = (path, shape, facts.frames, f"{fps:.6g}", header.quality, facts.size, f"{facts.bpp:.4f}")
-    return (*map(str, fields), f"{facts.kbps:.1f}", *means, f"{header.fingerprint:04x}")
+    return (*map(str, fields), f"{facts.kbps:.1f}", *means, _weights_of(header))
 
 
 def _weights_row(path: Path, trusted: Sequence[str]) -> tuple[str, ...]:
     codec = load_any_codec(path, trusted=trusted)
     model, counts = codec.autoencoder, codec.transform.z_counts
     prior = ("uniform" if bool((counts == counts[:1]).all()) else "fitted") if len(counts) else "trained"
+    facts = described(path)
     fields = (
         path,
+        "" if facts is None else facts.label,
         f"{model.factor}x down, {model.latent_channels} channels, {model.quantiser.codes} codes",
         codec.summary,
         f"{sum(p.numel() for p in codec.parameters()):,}",

@@ -58,6 +58,12 @@ def label(name: str, version: int | None) -> str:
     return name if version is None else f"{name}@{version}"
 
 
+def is_name(text: str) -> bool:
+    """Whether weights can be called so."""
+    match = _NAME.fullmatch(text)
+    return match is not None and match["version"] is None and not text.endswith(_FILES)
+
+
 def folders() -> list[Path]:
     """Where weights are looked for, in this order."""
     return [*weights_folders(), PRETRAINED, cache_folder()]
@@ -142,6 +148,14 @@ def located(path: str | os.PathLike[str]) -> Path:
         f"no weights file at {path}: give the path of an export, a checkpoint or the published .pth"
         + (f", or one of these names: {names}" if names else "")
     )
+
+
+def name_of(fingerprint: int, kind: Kind) -> str | None:
+    """NAME@VERSION of weights, in the store or ever released; None: nobody here knows them."""
+    for each in stored():
+        if each.kind == kind and each.checksum is not None and each.checksum & 0xFFFF == fingerprint:
+            return each.label
+    return next((label(each.name, each.version) for each in RELEASED if each.checksum & 0xFFFF == fingerprint), None)
 
 
 def missing(wanted: str, number: int, bits: int) -> str:
