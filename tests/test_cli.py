@@ -238,6 +238,7 @@ def test_info_shows_header_and_weights(
     assert rows[str(coded)] == ["3", "picture", f"{SIDE - 31}x{SIDE}", "3", str(size), bpp, fingerprint]
     parameters = f"{sum(p.numel() for p in codec.parameters()):,}"
     assert rows[str(weights)] == [
+        weights.stem,
         "16x down, 32 channels, 256 codes",
         "32 channels, 64 hyper codes, 4 qualities",
         parameters,

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from glc_train import cli
 from glc_train.backbones import BackboneError, find_backbone
-from glc_train.codecs import ClipFormat, ImageCodec, VideoCodec, compress_clip, decompress_clip
+from glc_train.codecs import ClipFormat, ImageCodec, VideoCodec, compress_clip
 from glc_train.data import render_picture
 from glc_train.layers import exact_copy
 from glc_train.media import write_picture

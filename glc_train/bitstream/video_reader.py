@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
 
 from glc_train.bitstream.container import ImageHeader, unpack_image
 from glc_train.bitstream.fields import KIND_VIDEO, crc8, crc16, kind_of, least_payload
@@ -28,9 +28,6 @@ from glc_train.bitstream.video_container import (
     unpack_video_header,
     video_header_length,
 )
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 FrameKind = Literal["intra", "conditional", "repeat"]
 _COMPACT = 65536  # bytes left behind before they are let go
@@ -344,7 +341,7 @@ class _Resumed(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: WriteableBuffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer)
         part = self._start[: len(view)] or self._source.read(len(view))
         self._start = self._start[len(part) :]

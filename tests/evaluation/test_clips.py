@@ -190,7 +190,7 @@ def test_four_qualities_are_those_of_the_protocol(settings: EvaluationSettings) 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ckpt": None}, "holds an image codec: video has clips, which need a video codec"),
+        ({"ckpt": "glc_image_small"}, "holds an image codec: video has clips, which need a video codec"),
         ({"baselines": baselines("webp")}, "webp codes single pictures, and video has clips"),
         ({"qualities": [64]}, "distinct integers from 0 to 63"),
         ({"limit": 0}, "limit=0: give 1 or more"),
