@@ -63,10 +63,20 @@ _TINY_STEP = (
 # Without the options of pyproject.toml, which need all that development needs.
 _GPU_TESTS = ("-o", "addopts=--import-mode=importlib", "-m", "gpu", "-q", "-rfE", *_tests())
 PARTS = (
-    Part("tests", "pytest", 60, _GPU_TESTS, _GPU_TESTS),
-    Part("codec", "benchmarks.codec", 50, (), ("--models", "tiny", "--size", "96", "64", "--repeats", "1")),
-    Part("clip", "benchmarks.clip", 50, (), ("--models", "tiny", "--sizes", "64x64", "--frames", "2")),
-    Part("step", "benchmarks.step", 75, ("--rounds", "3", "--profile", "{out}/step_profile.txt"), _TINY_STEP),
+    Part("tests", "pytest", 45, _GPU_TESTS, _GPU_TESTS),
+    Part(
+        "autoencoder", "benchmarks.autoencoder", 50, ("--compile",),
+        ("--models", "tiny", "--sizes", "96x64", "--repeats", "1"),
+    ),
+    Part(
+        "codec", "benchmarks.codec", 30, ("--models", "small", "base"),
+        ("--models", "tiny", "--size", "96", "64", "--repeats", "1"),
+    ),
+    Part(
+        "clip", "benchmarks.clip", 40, ("--sizes", "416x240", "1920x1080"),
+        ("--models", "tiny", "--sizes", "64x64", "--frames", "2"),
+    ),
+    Part("step", "benchmarks.step", 70, ("--rounds", "3", "--profile", "{out}/step_profile.txt"), _TINY_STEP),
     Part(
         "step_base", "benchmarks.step", 75,
         ("--experiment", "glc_image_base", "--model", "base", "--rounds", "1", "--profile",
