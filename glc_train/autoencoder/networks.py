@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from glc_train.layers import SpatialAttention, conv1x1, conv3x3, norm_layer
+from glc_train.layers import SpatialAttention, Swish, conv1x1, conv3x3, halve, norm_layer, swish, upsample
 
 
 class ResBlock(nn.Module):
@@ -23,10 +23,10 @@ class ResBlock(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.conv1(F.silu(self.norm1(x)))
-        out = self.conv2(F.silu(self.norm2(out)))
+        out = self.conv1(swish(self.norm1(x)))
+        out = self.conv2(swish(self.norm2(out)))
         skip: Tensor = self.conv_out(x)
-        return skip + out
+        return skip + out if torch.is_grad_enabled() else out.add_(skip)
 
 
 class Downsample(nn.Module):
@@ -37,8 +37,7 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))
-        return out
+        return halve(self.conv, x)
 
 
 class Upsample(nn.Module):
@@ -49,8 +48,7 @@ class Upsample(nn.Module):
         self.conv = conv3x3(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-        return out
+        return upsample(self.conv, x)
 
 
 class _Stack(nn.Module):
@@ -62,6 +60,7 @@ class _Stack(nn.Module):
         self.checkpointing = False
 
     def run(self, x: Tensor, window: int | None, end: int | None = None) -> Tensor:
+        x = _in_fast_format(x)
         for block in list(self.blocks)[:end]:
             args = (x, window) if isinstance(block, SpatialAttention) else (x,)
             if self.checkpointing and self.training and x.requires_grad:
@@ -69,6 +68,15 @@ class _Stack(nn.Module):
             else:
                 x = block(*args)
         return x
+
+
+def _in_fast_format(x: Tensor) -> Tensor:
+    """Channels last where no gradient is recorded: faster on processors, and on GPUs in 16 bits; training chooses."""
+    device = x.device.type
+    sixteen = x.element_size() == 2 or (device == "cuda" and torch.is_autocast_enabled(device))
+    if torch.is_grad_enabled() or not (device == "cpu" or (device == "cuda" and sixteen)):
+        return x
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _bottleneck(width: int, groups: int | None, attention: bool) -> list[nn.Module]:
@@ -109,7 +117,7 @@ class Encoder(_Stack):
             if not coarsest:
                 blocks.append(Downsample(before))
         blocks += _bottleneck(before, groups, attention)
-        blocks += [norm_layer(before, groups), nn.SiLU(), conv3x3(before, latent_channels)]
+        blocks += [norm_layer(before, groups), Swish(), conv3x3(before, latent_channels)]
         super().__init__(blocks)
         self.unshuffle = nn.PixelUnshuffle(patch)
         self.quant_conv = conv1x1(latent_channels, latent_channels)
@@ -147,7 +155,7 @@ class Decoder(_Stack):
                 before = width
             if level:
                 blocks.append(Upsample(before))
-        blocks += [norm_layer(before, groups), nn.SiLU(), conv3x3(before, 3 * patch**2)]
+        blocks += [norm_layer(before, groups), Swish(), conv3x3(before, 3 * patch**2)]
         super().__init__(blocks)
         self.post_quant_conv = conv1x1(latent_channels, latent_channels)
         self.shuffle = nn.PixelShuffle(patch)

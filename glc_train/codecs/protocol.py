@@ -5,7 +5,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, ClassVar, Self
+from typing import Any, BinaryIO, ClassVar, Self
 
 import numpy as np
 import torch
@@ -186,6 +186,15 @@ class Codec(nn.Module, ABC):
         with self.autocast():
             x_hat: Tensor = self.autoencoder.decoder(latent, self.autoencoder.window)
         return x_hat.float()
+
+    def compile_networks(self, **options: Any) -> None:
+        """Compiles encoder and decoder by `torch.compile`, which needs a C++ compiler: the first picture waits for it.
+
+        Args:
+            options: of `torch.compile`. Unless told otherwise, every size of picture is compiled for itself.
+        """
+        for network in (self.autoencoder.encoder, self.autoencoder.decoder):
+            network.compile(**({"dynamic": False} | options))
 
     @abstractmethod
     def reconstruct(self, x: Tensor, quality: int | Tensor) -> Reconstruction:

@@ -3,7 +3,6 @@
 from glc_train.layers.attention import SpatialAttention
 from glc_train.layers.blocks import (
     AdditiveFFN,
-    ChannelNorm,
     DepthConv,
     GatedDepthConv,
     GatedFFN,
@@ -15,10 +14,11 @@ from glc_train.layers.blocks import (
     block_c,
     conv1x1,
     conv3x3,
-    norm_layer,
 )
 from glc_train.layers.exact import FRACTION_BITS, calibrate, exact_copy, snap
 from glc_train.layers.finite_scalar import FiniteScalarQuantiser
+from glc_train.layers.normalisation import ChannelNorm, GroupNorm, Swish, norm_layer, swish
+from glc_train.layers.resampling import folded, halve, upsample
 from glc_train.layers.rounding import lower_bound, round_ste
 from glc_train.layers.vector_quantiser import Quantised, VectorQuantiser
 
@@ -31,8 +31,10 @@ __all__ = [
     "GatedDepthConv",
     "GatedFFN",
     "Grid",
+    "GroupNorm",
     "Quantised",
     "SpatialAttention",
+    "Swish",
     "Up2",
     "VectorQuantiser",
     "WeightedMean",
@@ -43,8 +45,12 @@ __all__ = [
     "conv1x1",
     "conv3x3",
     "exact_copy",
+    "folded",
+    "halve",
     "lower_bound",
     "norm_layer",
     "round_ste",
     "snap",
+    "swish",
+    "upsample",
 ]

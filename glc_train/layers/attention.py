@@ -5,7 +5,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glc_train.layers.blocks import conv1x1, norm_layer
+from glc_train.layers.blocks import conv1x1
+from glc_train.layers.normalisation import norm_layer
 
 
 class SpatialAttention(nn.Module):
@@ -31,20 +32,27 @@ class SpatialAttention(nn.Module):
         height, width = x.shape[-2:]
         if window is None or (height <= window and width <= window):
             return x + self.proj_out(_attend(q, k, v))
-        # Edge windows are smaller, so the rows of windows are attended one by one.
+        # Windows of one size are attended together: inner ones, those of the right and the bottom edge, the corner.
         rows = []
-        for top in range(0, height, window):
-            row = [
-                _attend(*(t[..., top : top + window, left : left + window] for t in (q, k, v)))
-                for left in range(0, width, window)
-            ]
-            rows.append(torch.cat(row, dim=-1))
+        for ys in _whole_and_rest(height, window):
+            parts = [[t[..., ys, xs] for t in (q, k, v)] for xs in _whole_and_rest(width, window)]
+            rows.append(torch.cat([_attend(part[0], part[1], part[2], window) for part in parts], dim=-1))
         out: Tensor = self.proj_out(torch.cat(rows, dim=-2))
         return x + out
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    height = q.shape[-2]
-    q, k, v = (rearrange(t, "b c h w -> b 1 (h w) c") for t in (q, k, v))
+def _whole_and_rest(length: int, window: int) -> list[slice]:
+    """What whole windows cover of `length`, and what is left; without empty ones."""
+    whole = length - length % window
+    return [part for part in (slice(0, whole), slice(whole, length)) if part.start < part.stop]
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, window: int | None = None) -> Tensor:
+    """Attention over maps (B, C, h, w), or inside their windows: sides are multiples of `window`, or smaller."""
+    height, width = q.shape[-2:]
+    down = 1 if window is None else max(1, height // window)
+    across = 1 if window is None else max(1, width // window)
+    split = {"i": down, "j": across}
+    q, k, v = (rearrange(t, "b c (i h) (j w) -> (b i j) 1 (h w) c", **split) for t in (q, k, v))
     out = F.scaled_dot_product_attention(q, k, v)  # scale 1/sqrt(C) by default
-    return rearrange(out, "b 1 (h w) c -> b c h w", h=height)
+    return rearrange(out, "(b i j) 1 (h w) c -> b c (i h) (j w)", **split, h=height // down)

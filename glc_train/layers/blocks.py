@@ -27,28 +27,6 @@ def _skip(in_channels: int, out_channels: int) -> nn.Module:
     return nn.Identity() if in_channels == out_channels else conv1x1(in_channels, out_channels)
 
 
-class ChannelNorm(nn.Module):
-    """Normalises each position over its channels (Mentzer et al. 2020, HiFiC): (B, C, h, w) → the same shape.
-
-    Group normalisation takes its statistics from the whole map, so a network trained on small crops meets others in
-    whole pictures. Here a position's result does not depend on the size of the picture.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        normed = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, eps=1e-6)
-        return normed.permute(0, 3, 1, 2)
-
-
-def norm_layer(channels: int, groups: int | None) -> nn.Module:
-    """Group normalisation with `groups` groups, or `ChannelNorm` for None."""
-    return ChannelNorm(channels) if groups is None else nn.GroupNorm(groups, channels, eps=1e-6)
-
-
 class DepthConv(nn.Module):
     """Point-wise, depth-wise, point-wise convolution with a skip connection."""
 

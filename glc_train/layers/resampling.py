@@ -1,0 +1,47 @@
+"""Halving and doubling a map by 3×3 convolutions, in the cheaper order where no gradient is recorded."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def halve(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """`conv` (3×3, stride 2, no padding) of x (B, C, h, w) with a zero row and column at the bottom and right.
+
+    Without gradients, x is not copied: padding by two on every side gives the same and more rows and columns.
+    """
+    if torch.is_grad_enabled():
+        out: Tensor = conv(F.pad(x, (0, 1, 0, 1)))
+        return out
+    wide = F.conv2d(x, conv.weight, conv.bias, stride=2, padding=2)
+    rows, columns = (slice(1, 1 + side // 2) for side in x.shape[-2:])
+    return wide[..., rows, columns].contiguous(memory_format=memory_format(wide))
+
+
+def upsample(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """`conv` (3×3, padding 1) of x (B, C, h, w) doubled by nearest neighbour: (B, out, 2h, 2w).
+
+    Without gradients, as a transposed convolution of x, with 2.25 times fewer multiplications.
+    """
+    if torch.is_grad_enabled():
+        out: Tensor = conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return out
+    return F.conv_transpose2d(x, folded(conv.weight), conv.bias, stride=2, padding=1)
+
+
+def folded(weight: Tensor) -> Tensor:
+    """Weights (out, in, 3, 3) of a convolution after doubling → (in, out, 4, 4) of the transposed one, stride 2.
+
+    Every output sees two of the input's rows and columns: taps that fall on the same one are added up.
+    """
+    taps = weight.new_tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
+    both = torch.kron(taps, taps)  # (16, 9)
+    out, into = weight.shape[:2]
+    with torch.autocast(weight.device.type, enabled=False):  # not rounded before they are added
+        return (weight.reshape(-1, 9) @ both.t()).view(out, into, 4, 4).transpose(0, 1)
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """That of x (B, C, h, w)."""
+    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if channels_last else torch.contiguous_format
