@@ -141,8 +141,9 @@ def _encode(
     """Writes the file of these frames; returns their number, and its size in bytes."""
     number = 0
     with codec.encoder(quality, clip_format, file) as encoder:
-        for number, picture in enumerate(frames, start=1):  # noqa: B007 - the last number is how many there are
-            clock(encoder.write, picture)
+        reports = encoder.write_all(frames)
+        while clock(next, reports, None) is not None:
+            number += 1
             count()
     return number, encoder.size
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from glc_train.bitstream import IMPLIED, ContentCheck, GaussianTables, SymbolReader
 from glc_train.codecs.calibration import calibrate_frames
-from glc_train.codecs.exact_stream import ExactSymbols, StreamReport, symbol_map
+from glc_train.codecs.exact_stream import Chosen, ExactSymbols
+from glc_train.codecs.symbol_maps import symbol_map
 from glc_train.layers import exact_copy
 from glc_train.transform import FrameDecoder, PriorParameters, VideoTransform
 
@@ -30,39 +31,37 @@ class ExactFrameCoder:
         calibrate_frames(self.decoder, z_map, transform.tokens, start)
         self.symbols = ExactSymbols(z_map, tables, IMPLIED)
         self.transform = transform  # the encoder's side needs no exact copy
+        self._made: tuple[int, torch.device, Tensor] | None = None
 
-    def encode(
-        self, latent: Tensor, previous: Tensor, adaptor: int | None, quality: int, check: ContentCheck
-    ) -> tuple[StreamReport, Tensor]:
-        """Codes a latent (1, N, h, w).
+    def choose(self, latent: Tensor, previous: Tensor, adaptor: int | None, quality: int) -> tuple[Chosen, Tensor]:
+        """Chooses the symbols of a latent (1, N, h, w).
 
         Args:
             latent: of the frame.
             previous: (1, N, h, w), the exact decoded latent of the frame before.
             adaptor: see `GOP.adaptor`.
             quality: index.
-            check: to go on with.
 
         Returns:
-            The payload, and latent_hat (1, N, h, w) as a decoder will have it.
+            The symbols, and latent_hat (1, N, h, w) as a decoder will have it.
         """
-        decoder, level = self.decoder, torch.tensor([quality], device=previous.device)
+        decoder, level = self.decoder, self._level(quality, previous.device)
         given = decoder.context_of(previous, adaptor)
         encoded = self.transform.encode(latent, given, level)
         z_indices = self.transform.z_quantiser.nearest(encoded.z)
         parameters_of = partial(decoder.parameters_of, given=given)
-        report = self.symbols.write(encoded.y, z_indices, check, parameters_of, decoder.decode_y)
-        return report, decoder(report.decoded, given, level)
+        chosen = self.symbols.choose(encoded.y, z_indices, parameters_of, decoder.decode_y)
+        return chosen, decoder(chosen.decoded, given, level)
 
     def decode(
         self, payload: bytes, previous: Tensor, adaptor: int | None, quality: int, check: ContentCheck
     ) -> Tensor:
-        """latent_hat (1, N, h, w) of a payload; arguments as of `encode`.
+        """latent_hat (1, N, h, w) of a payload; `check` is gone on with, the other arguments are as of `choose`.
 
         Raises:
             FormatError: no encoder writes such a payload.
         """
-        decoder, level = self.decoder, torch.tensor([quality], device=previous.device)
+        decoder, level = self.decoder, self._level(quality, previous.device)
         given = decoder.context_of(previous, adaptor)
         z_size = (self.transform.tokens, 1)
 
@@ -72,3 +71,10 @@ class ExactFrameCoder:
         y_hat = self.symbols.read(payload, z_size, previous.device, check, parameters_of, decoder.decode_y)
         latent: Tensor = decoder(y_hat, given, level)
         return latent
+
+    def _level(self, quality: int, device: torch.device) -> Tensor:
+        """(1,) int64; made once, for a GPU would wait for it."""
+        made = self._made
+        if made is None or made[:2] != (quality, device):
+            made = self._made = (quality, device, torch.tensor([quality], device=device))
+        return made[2]

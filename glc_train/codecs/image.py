@@ -23,7 +23,7 @@ from glc_train.bitstream import (
     unpack_image,
 )
 from glc_train.codecs.exact_cache import ExactCache, weights_checksum
-from glc_train.codecs.exact_stream import ExactIndexCoder, ExactLatentCoder, StreamReport
+from glc_train.codecs.exact_stream import ExactIndexCoder, ExactLatentCoder
 from glc_train.codecs.picture_file import PictureDecoder, PictureEncoder
 from glc_train.codecs.protocol import Codec, Reconstruction
 from glc_train.pixels import picture_to_tensor, tensor_to_picture
@@ -190,7 +190,7 @@ class ImageCodec(Codec):
             def refine(y: Tensor, z_hat: Tensor) -> Tensor:
                 return refiner.refine(self, x, y, z_hat, at)
 
-        stream: StreamReport = coder.encode(latent, at, check, refine)
+        stream = coder.choose(latent, at, refine).pack(check)
         header = ImageHeader(
             width=picture.shape[1],
             height=picture.shape[0],

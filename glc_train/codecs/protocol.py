@@ -83,6 +83,13 @@ class FrameEncoder(ABC):
     def write(self, picture: np.ndarray) -> FrameReport:
         """Codes the next frame, uint8 (H, W, 3). Raises ValueError where the file cannot hold it."""
 
+    def write_all(self, pictures: Iterable[np.ndarray]) -> Iterator[FrameReport]:
+        """Codes the next frames, each as `write` does, and may code several at a time; yields their reports in order.
+
+        The caller must take all reports before the file is closed.
+        """
+        return map(self.write, pictures)
+
     def close(self) -> None:  # noqa: B027 - most have none
         """Writes the end of the file, if such files have one."""
 
@@ -284,7 +291,7 @@ def compress_clip(codec: Codec, frames: Iterable[np.ndarray], quality: int, clip
     """Compresses pictures uint8 (H, W, 3) to a file in memory; arguments as of `Codec.encoder`."""
     out = io.BytesIO()
     with codec.encoder(quality, clip, out) as encoder:
-        reports = tuple(encoder.write(frame) for frame in frames)
+        reports = tuple(encoder.write_all(frames))
     return ClipResult(out.getvalue(), reports)
 
 

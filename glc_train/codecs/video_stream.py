@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice, starmap
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from glc_train.ahead import ahead
 from glc_train.bitstream import (
     MAX_PIXELS,
     ClipFormat,
@@ -23,15 +27,18 @@ from glc_train.bitstream import (
     VideoWriter,
     check_pixels,
 )
-from glc_train.codecs.exact_stream import StreamReport
+from glc_train.codecs.exact_stream import Chosen
 from glc_train.codecs.gop import GOP, FrameState
 from glc_train.codecs.image import decoded_picture, pad_to_multiple
+from glc_train.codecs.lanes import Lanes
 from glc_train.codecs.protocol import DecodedFrame, FrameDecoder, FrameEncoder, FrameReport
 from glc_train.layers import FRACTION_BITS
 from glc_train.pixels import picture_to_tensor
 
 if TYPE_CHECKING:
     from glc_train.codecs.video import VideoCodec
+
+_UNWRITTEN = 3  # frames whose symbols wait for the entropy coder, or are in it
 
 
 class _Chain:
@@ -51,7 +58,6 @@ class _Chain:
         self.check = ContentCheck()  # before the first intra frame
         self.state: FrameState | None = None
         self._from_intra = False  # whether the present picture is of the image codec's auto-encoder
-        self._picture: np.ndarray | None = None
 
     @property
     def content(self) -> int:
@@ -67,25 +73,47 @@ class _Chain:
         assert self.state is not None, "a chain begins with an intra frame"
         return self.state
 
+    def add(self, latent: Tensor) -> None:
+        """Adds a decoded latent to the check."""
+        self.check.update((latent * 2**FRACTION_BITS).round().to(torch.int32).cpu().numpy())
+
     def keep(self, index: int, latent: Tensor, conditional: bool) -> None:
         """Goes on to the decoded latent (1, N, h, w) of frame `index`."""
-        self.check.update((latent * 2**FRACTION_BITS).round().to(torch.int64).cpu().numpy())
         self.state = FrameState(latent, conditional, index)
         self._from_intra = not conditional
-        self._picture = None
 
     def repeat(self, index: int) -> None:
         """Goes on to a frame that repeats the one before; where the chain would reset, the next frame starts it."""
         before = self.previous()
         self.state = replace(before, has_y=before.has_y and not self.gop.resets(index), index=index)
 
-    def picture(self) -> np.ndarray:
-        """uint8 (H, W, 3) of the present frame: always computed alone, so that batches cannot matter."""
-        if self._picture is None:
-            latent = self.previous().latent_hat
-            decode = self.codec.image.decode_latent if self._from_intra else self.codec.decode_latent
-            self._picture = decoded_picture(decode(latent)[..., : self.header.height, : self.header.width])
-        return self._picture
+    def view(self) -> _View:
+        """What shows the present frame."""
+        return _View(self.previous().latent_hat, self._from_intra)
+
+    @torch.inference_mode()
+    def picture(self, view: _View) -> np.ndarray:
+        """uint8 (H, W, 3): always computed alone, so that batches cannot matter."""
+        decode = self.codec.image.decode_latent if view.from_intra else self.codec.decode_latent
+        return decoded_picture(decode(view.latent)[..., : self.header.height, : self.header.width])
+
+
+@dataclass(frozen=True)
+class _View:
+    """A decoded latent (1, N, h, w), and whether the image codec's auto-encoder made it."""
+
+    latent: Tensor
+    from_intra: bool
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """A frame that is coded but not yet written."""
+
+    index: int
+    kind: FrameKind
+    view: _View
+    chosen: Chosen | None
 
 
 class VideoEncoder(FrameEncoder):
@@ -108,7 +136,8 @@ class VideoEncoder(FrameEncoder):
     ) -> None:
         gop = gop or codec.gop
         self.codec = codec
-        self.quality = int(codec.quality_indices(quality, 1)[0])
+        self._level = codec.quality_indices(quality, 1)
+        self.quality = int(self._level[0])
         self.header = VideoHeader(
             **vars(clip),
             quality=self.quality,
@@ -120,60 +149,87 @@ class VideoEncoder(FrameEncoder):
         self.reconstruct = reconstruct
         self._chain = _Chain(codec, self.header)
         self._writer = VideoWriter(out, self.header)
+        self._taken = 0
         self._last: np.ndarray | None = None
+        self._shown: np.ndarray | None = None
 
     @property
     def size(self) -> int:  # type: ignore[override]  # its writer counts
         """Bytes written so far."""
         return self._writer.size
 
-    @torch.inference_mode()
     def write(self, picture: np.ndarray) -> FrameReport:
         """Codes the next frame, uint8 (H, W, 3) of the clip's size.
 
         Raises:
             ValueError: it has another size, or the weights are damaged and the stream cannot go on.
         """
-        chain, index = self._chain, self._writer.frames
+        return self._write(self._code(*self._latent(self._take(picture))))
+
+    def write_all(self, pictures: Iterable[np.ndarray]) -> Iterator[FrameReport]:
+        """As of `FrameEncoder`: auto-encoder, chain of latents and entropy coder work on different frames at a time."""
+        pixels = self.header.width * self.header.height
+        with Lanes(self.codec.device, pixels) as lanes, ThreadPoolExecutor(1, "entropy") as coder:
+            latents = lanes.ahead(map(self._take, pictures), self._latent)
+            yield from ahead(starmap(self._code, latents), self._write, coder, _UNWRITTEN)
+
+    def _take(self, picture: np.ndarray) -> tuple[int, np.ndarray | None]:
+        """The number of a frame, and a picture unless it repeats the one before."""
         expected = (self.header.height, self.header.width, 3)
         if picture.shape != expected:
             raise ValueError(
-                f"frame {index} is {picture.shape}, not {expected} as the clip: frames must not change size"
+                f"frame {self._taken} is {picture.shape}, not {expected} as the clip: frames must not change size"
             )
-        before = chain.content
-        intra = chain.gop.is_intra(index)
-        if not intra and self._last is not None and np.array_equal(picture, self._last):
-            chain.repeat(index)
-            return self._report(index, "repeat", self._writer.repeat(before), None)
-        x = pad_to_multiple(picture_to_tensor(picture).to(self.codec.device), self.codec.multiple)
-        report = self._code_intra(index, x) if intra else self._code_conditionally(index, x)
+        index, last = self._taken, self._last
+        self._taken += 1
+        if last is not None and not self._chain.gop.is_intra(index) and np.array_equal(picture, last):
+            return index, None
         self._last = picture.copy()
-        write = self._writer.intra if intra else self._writer.conditional
-        return self._report(index, "intra" if intra else "conditional", write(report.payload, before), report)
+        return index, self._last
 
-    def _code_intra(self, index: int, x: Tensor) -> StreamReport:
-        chain, codec = self._chain, self.codec
-        check = chain.begin()
-        level = codec.quality_indices(self.quality, 1)
-        report = chain.intra_coder.encode(codec.image.encode_latent(x), level, check)
-        chain.check = check
-        chain.keep(index, chain.intra_coder.latent(report.decoded, self.quality), conditional=False)
-        return report
+    @torch.inference_mode()
+    def _latent(self, taken: tuple[int, np.ndarray | None]) -> tuple[int, Tensor | None]:
+        """Runs the auto-encoder on what `_take` gave."""
+        index, picture = taken
+        if picture is None:
+            return index, None
+        codec = self.codec.image if self._chain.gop.is_intra(index) else self.codec
+        x = picture_to_tensor(picture).to(self.codec.device, non_blocking=True)
+        return index, codec.encode_latent(pad_to_multiple(x, self.codec.multiple))
 
-    def _code_conditionally(self, index: int, x: Tensor) -> StreamReport:
-        chain, before = self._chain, self._chain.previous()
+    @torch.inference_mode()
+    def _code(self, index: int, latent: Tensor | None) -> _Coded:
+        """Codes a latent (1, N, h, w) after the frame before."""
+        chain = self._chain
+        if latent is None:
+            chain.repeat(index)
+            return _Coded(index, "repeat", chain.view(), None)
+        if chain.gop.is_intra(index):
+            chosen = chain.intra_coder.choose(latent, self._level)
+            chain.keep(index, chain.intra_coder.latent(chosen.decoded, self.quality), conditional=False)
+            return _Coded(index, "intra", chain.view(), chosen)
+        before = chain.previous()
         adaptor = chain.gop.adaptor(index, before.has_y)
-        latent = self.codec.encode_latent(x)
-        report, latent_hat = chain.frame_coder.encode(latent, before.latent_hat, adaptor, self.quality, chain.check)
+        chosen, latent_hat = chain.frame_coder.choose(latent, before.latent_hat, adaptor, self.quality)
         chain.keep(index, latent_hat, conditional=True)
-        return report
+        return _Coded(index, "conditional", chain.view(), chosen)
 
-    def _report(self, index: int, kind: FrameKind, size: int, report: StreamReport | None) -> FrameReport:
-        picture = self._chain.picture() if self.reconstruct else None
-        if report is None:
-            return FrameReport(index, kind, size, 0.0, 0.0, picture)
+    @torch.inference_mode()
+    def _write(self, coded: _Coded) -> FrameReport:
+        """Writes the record of a frame."""
+        chain, before = self._chain, self._chain.content
+        if coded.chosen is None:
+            picture = self._shown
+            return FrameReport(coded.index, coded.kind, self._writer.repeat(before), 0.0, 0.0, picture)
+        if coded.kind == "intra":
+            chain.check = chain.begin()
+        report = coded.chosen.pack(chain.check)
+        chain.add(coded.view.latent)
+        write = self._writer.intra if coded.kind == "intra" else self._writer.conditional
+        size = write(report.payload, before)
+        self._shown = chain.picture(coded.view) if self.reconstruct else None
         estimated = report.estimated_bits_y + report.estimated_bits_z
-        return FrameReport(index, kind, size, estimated, report.ideal_bits, picture)
+        return FrameReport(coded.index, coded.kind, size, estimated, report.ideal_bits, self._shown)
 
     def close(self) -> None:
         """Writes the end record; the frames before can be decoded without it."""
@@ -200,6 +256,8 @@ class VideoDecoder(FrameDecoder):
         self._chain_start: int | None = None  # the intra frame that the chain began with; None: there is none
         self._wanted = 0
         self._ended = False
+        self._pipe = not source.seekable()
+        self._waiting: deque[tuple[VideoRecord, _View]] = deque()  # decoded latents that were not shown yet
 
     def seek(self, frame: int) -> None:
         """Makes the iteration begin at `frame`, 0 or later; only latents are decoded between it and an intra frame.
@@ -211,16 +269,46 @@ class VideoDecoder(FrameDecoder):
         self._wanted = frame
         self._chain_start = None
         self._ended = False
+        self._waiting.clear()
 
     def __iter__(self) -> Iterator[DecodedFrame]:
-        """Decodes the frames from the present one to the last."""
+        """Decodes the frames from the present one to the last.
+
+        Pictures are decoded beside the latents of the frames after them. The first is not, for many want no more than
+        one; nor are those of a pipe, which may not have the next frame yet.
+        """
+        views, picture = self._views(), None
+        for view in islice(views, None if self._pipe else 1):
+            picture = picture if view is None else self._chain.picture(view)
+            yield self._frame(picture)
+        with Lanes(self.codec.device, self.header.width * self.header.height) as lanes:
+            for found in lanes.ahead(views, self._picture):
+                picture = picture if found is None else found
+                yield self._frame(picture)
+
+    def _views(self) -> Iterator[_View | None]:
+        """Of the frames to be shown, first of those that an iteration before decoded in vain; None: as the one before.
+
+        `_waiting` has them until they are shown.
+        """
+        for _, view in tuple(self._waiting):
+            yield view
+        last = None
         while (record := self._next_latent()) is not None:
             if record.frame >= self._wanted and record.kind != "end":
-                yield DecodedFrame(record.frame, self._picture(), record.kind, record.size)
+                view = self._chain.view()
+                self._waiting.append((record, view))
+                yield None if last is not None and view.latent is last.latent else view
+                last = view
 
-    @torch.inference_mode()
-    def _picture(self) -> np.ndarray:
-        return self._chain.picture()
+    def _picture(self, view: _View | None) -> np.ndarray | None:
+        return None if view is None else self._chain.picture(view)
+
+    def _frame(self, picture: np.ndarray | None) -> DecodedFrame:
+        record, _ = self._waiting.popleft()
+        assert picture is not None, "the first frame that is shown is not as the one before"
+        assert record.kind != "end"
+        return DecodedFrame(record.frame, picture, record.kind, record.size)
 
     @torch.inference_mode()
     def _next_latent(self) -> VideoRecord | None:
@@ -265,9 +353,11 @@ class VideoDecoder(FrameDecoder):
             coder = chain.intra_coder
             decoded = coder.read_symbols(record.payload, *size, self.codec.device, chain.check)
             chain.keep(index, coder.latent(decoded, header.quality), conditional=False)
+            chain.add(chain.previous().latent_hat)
             self._chain_start = index
         else:
             before = chain.previous()
             adaptor = chain.gop.adaptor(index, before.has_y)
             latent = chain.frame_coder.decode(record.payload, before.latent_hat, adaptor, header.quality, chain.check)
             chain.keep(index, latent, conditional=True)
+            chain.add(latent)

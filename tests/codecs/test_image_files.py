@@ -24,6 +24,7 @@ from glc_train.bitstream import (
 )
 from glc_train.codecs import ImageCodec, exact_stream, pad_to_multiple
 from glc_train.codecs.exact_stream import ExactLatentCoder
+from glc_train.codecs.symbol_steps import ChooseStep, Places, TableIndex
 from glc_train.pixels import picture_to_tensor, tensor_to_picture
 from glc_train.transform import PriorParameters, SymbolStep
 from glc_train.weights import save_codec
@@ -115,26 +116,30 @@ def test_optimised_quantisation_makes_smaller_files(tiny_config: dict[str, Any],
     assert float((latent.float() - out.latent_hat).square().mean().sqrt() / out.latent_hat.std()) < 0.1
 
 
-class DrawnFromTheModel(exact_stream._Write):
-    """Writes symbols drawn from the Gaussians of each pass."""
+class DrawnFromTheModel(ChooseStep):
+    """Symbols drawn from the Gaussians of each pass."""
 
-    def code(self, mean: torch.Tensor, where: torch.Tensor, scale: torch.Tensor, index: np.ndarray) -> np.ndarray:
-        self.target = mean + torch.randn_like(mean) * scale
-        return super().code(mean, where, scale, index)
+    def code(self, mean: torch.Tensor, scale: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        self.target[at] = mean + torch.randn_like(mean) * scale
+        return super().code(mean, scale, at)
 
 
 @pytest.mark.parametrize("centre", [0.15, 0.4, 1.0, 6.0])
 def test_the_estimate_is_what_symbols_of_the_model_cost(
     tiny_config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, centre: float
 ) -> None:
-    monkeypatch.setattr(exact_stream, "_Write", DrawnFromTheModel)
+    monkeypatch.setattr(exact_stream, "ChooseStep", DrawnFromTheModel)
     codec = scaled_codec(tiny_config, 1.0)
     channels = codec.transform.channels
     for layer, first in ((FUSION, channels), (CONTEXT, 0)):
         conv = codec.transform.decoder.get_submodule(layer)
         conv.get_parameter("bias")[first : first + channels] = centre * torch.linspace(0.5, 1.5, channels)
         conv.get_parameter("weight")[first : first + channels] *= 0.1 * centre
-    report = latent_coder(codec).write(torch.zeros(1, channels, 32, 32), torch.randint(64, (1, 8, 8)))
+    report = (
+        latent_coder(codec)
+        .choose_y(torch.zeros(1, channels, 32, 32), torch.randint(64, (1, 8, 8)))
+        .pack(ContentCheck())
+    )
     assert report.estimated_bits_y > 800
     assert report.ideal_bits == pytest.approx(report.estimated_bits_y + report.estimated_bits_z, rel=0.01)
     assert len(report.payload) <= report.ideal_bits / 8 + 4
@@ -145,7 +150,7 @@ def test_escapes_come_back(tiny_config: dict[str, Any], photograph: np.ndarray) 
     coder = latent_coder(codec)
     y, z = torch.randn(1, 32, 8, 8) * 300, torch.randint(64, (1, 2, 2))
     y[0, 0, 0, 0] = 1e6
-    report = coder.write(y, z)
+    report = coder.choose_y(y, z).pack(ContentCheck())
     assert report.ideal_bits > 20 * y.numel()  # nearly every symbol lies outside of its table
     check = ContentCheck()
     decoded = coder.read_symbols(report.payload, 8, 8, codec.device, check)
@@ -290,8 +295,9 @@ def test_the_content_check_covers_tables_and_symbols() -> None:
     zeros, mask, digests = torch.zeros(1, 4, 2, 2), torch.ones(4, 2, 2, dtype=torch.bool), set()
     for scale, target in ((1.0, 0.0), (1.1, 0.0), (1.0, 1.0)):
         check = ContentCheck()
-        step = exact_stream._Write(GaussianTables(), check, SymbolWriter(), zeros + target, 0.0)
+        step = ChooseStep(TableIndex(GaussianTables()), Places(), zeros + target, 0.0)
         step(zeros + scale, zeros, mask)
+        step.write(SymbolWriter(), check, None)
         digests.add(check.digest())
     assert len(digests) == 3
 
