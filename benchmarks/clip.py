@@ -1,7 +1,7 @@
-"""Seconds and peak memory of the frames of a clip, encoder and decoder apart, each in a process of its own.
+"""Frames per second of a clip, encoder and decoder apart, each in a process of its own: from pixels to bytes and back.
 
 ``python -m benchmarks.clip --models small base --sizes 416x240 1280x720``. Random weights (a seed), or those of
-``--weights``; rendered clips.
+``--weights``; rendered clips. Frames are coded one after the other and several at a time, in turns.
 """
 
 import argparse
@@ -9,19 +9,27 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from benchmarks.measures import apart, model_config, peak_megabytes, seconds
 from benchmarks.record import checked, machine_load, machine_options, spread, write_record
-from glc_train.bitstream import ClipFormat, FrameKind
-from glc_train.codecs import DecodedFrame, FrameReport, VideoCodec, VideoDecoder, VideoEncoder, compress_clip
+from glc_train.bitstream import ClipFormat
+from glc_train.codecs import VideoCodec, VideoDecoder, VideoEncoder, compress_clip
 from glc_train.data import render_clip
+from glc_train.precision import AUTO, NAMES, dtype_of, name_of
 from glc_train.weights import build_video, load_video
 
 QUALITY = 0
+_WAYS = {"several_at_a_time": True, "one_by_one": False}
+_PIXELS = 160_000  # rendered
+_RENDERED = 8
+_WARM_UP = 6
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,12 @@ class Case:
     frames: int
     threads: int
     device: str
+    dtype: str
+    rounds: int
+
+    def dtype_used(self) -> torch.dtype:
+        """Of the auto-encoder."""
+        return dtype_of(self.dtype, self.device)
 
     def codec(self) -> VideoCodec:
         """The codec, ready to code; the same in every process."""
@@ -45,70 +59,87 @@ class Case:
             torch.manual_seed(0)
             config = {"image": model_config(self.model), "transform": model_config(f"video/{self.model}")}
             codec = build_video(config).to(self.device).eval().requires_grad_(False)
-        _ = codec.fingerprint  # prepares the exact arithmetic
+        codec.compute_dtype = self.dtype_used()
+        codec.prepare()
         return codec
 
     def clip_format(self) -> ClipFormat:
         """Of the clip."""
         return ClipFormat(width=self.width, height=self.height)
 
+    def clip(self) -> list[np.ndarray]:
+        """Its frames: rendered, large ones enlarged, since rendering is slow; after `_RENDERED` back and forth."""
+        parts = 1 + self.height * self.width // _PIXELS
+        rendered = render_clip(-(-self.height // parts), -(-self.width // parts), min(self.frames, _RENDERED), 0)
+        size = (self.width, self.height)
+        frames = [np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC)) for frame in rendered]
+        turns = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
+        return [frames[turns[t % len(turns)]] for t in range(self.frames)]
 
-Times = list[tuple[FrameKind, float]]
 
+def rates(case: Case, run: Callable[[bool], object]) -> dict[str, Any]:
+    """Frames per second of `run`, given whether several frames are coded at a time, in turns; and the memory."""
+    found: dict[str, list[float]] = {name: [] for name in _WAYS}
 
-def summary(times: Times, memory: dict[str, int | None]) -> dict[str, Any]:
-    """Seconds of intra and of conditional frames, and the memory."""
-    kinds = sorted({kind for kind, _ in times})
-    return {"seconds": {kind: spread([s for k, s in times if k == kind]) for kind in kinds}, **memory}
+    def rounds() -> None:
+        for _ in range(case.rounds):
+            for name, several in _WAYS.items():
+                found[name].append(case.frames / seconds(partial(run, several), case.device))
 
-
-def _timed(times: Times, device: str, step: Callable[[], FrameReport | DecodedFrame]) -> None:
-    frames: list[FrameReport | DecodedFrame] = []
-    taken = seconds(lambda: frames.append(step()), device)
-    times.append((frames[0].kind, taken))
+    memory = peak_megabytes(rounds, case.device)
+    return {"frames_per_second": {name: spread(values) for name, values in found.items()}, **memory}
 
 
 def measure_encoder(case: Case) -> tuple[bytes, dict[str, Any]]:
-    """The file of a rendered clip, and what encoding its frames took."""
-    codec = case.codec()
-    clip = render_clip(case.height, case.width, case.frames, 0)
-    compress_clip(codec, clip[:2], QUALITY, case.clip_format())  # warm-up
-    out, times = io.BytesIO(), Times()
+    """The file of a rendered clip, and how fast it was encoded.
 
-    def encode() -> None:
+    Raises:
+        RuntimeError: two ways gave two files.
+    """
+    codec, clip, files = case.codec(), case.clip(), set()
+
+    def encode(several: bool) -> None:
+        out = io.BytesIO()
         with VideoEncoder(codec, QUALITY, case.clip_format(), out) as encoder:
-            for frame in clip:
-                _timed(times, case.device, partial(encoder.write, frame))
+            for _ in encoder.write_all(clip) if several else map(encoder.write, clip):
+                pass
+        files.add(out.getvalue())
 
-    memory = peak_megabytes(encode, case.device)
-    return out.getvalue(), summary(times, memory)
+    compress_clip(codec, clip[:_WARM_UP], QUALITY, case.clip_format())
+    figures = rates(case, encode)
+    return files.pop(), figures | {"same_files": not files}
+
+
+class _Pipe(io.BytesIO):
+    """Whose frames are decoded one by one."""
+
+    def seekable(self) -> bool:
+        return False
 
 
 def measure_decoder(case: Case, data: bytes) -> dict[str, Any]:
-    """What decoding the frames of a file took, pictures included.
+    """How fast a file was decoded, pictures included.
 
     Raises:
         RuntimeError: it does not decode to as many frames.
     """
     codec = case.codec()
-    warm = iter(VideoDecoder(codec, io.BytesIO(data)))
-    next(warm), next(warm)
-    times = Times()
 
-    def decode() -> None:
-        frames = iter(VideoDecoder(codec, io.BytesIO(data)))
-        for _ in range(case.frames):
-            _timed(times, case.device, partial(next, frames))
-        if next(frames, None) is not None:
-            raise RuntimeError("the decoder found more frames than were encoded")
+    def decode(several: bool, most: int | None = None) -> None:
+        decoder = VideoDecoder(codec, io.BytesIO(data) if several else _Pipe(data))
+        count = sum(1 for _ in islice(decoder, most))
+        if most is None and (count != case.frames or decoder.damages):
+            raise RuntimeError(f"{count} of {case.frames} frames were decoded: {decoder.damages}")
 
-    return summary(times, peak_megabytes(decode, case.device))
+    decode(True, _WARM_UP)
+    return rates(case, decode)
 
 
 def measure(case: Case) -> dict[str, Any]:
     """Figures of one model at one size."""
     data, encoder = apart(measure_encoder, case)
-    return {"encode": encoder, "decode": apart(measure_decoder, case, data), "file_bytes": len(data)}
+    decoder = apart(measure_decoder, case, data)
+    return {"encode": encoder, "decode": decoder, "file_bytes": len(data), "dtype": name_of(case.dtype_used())}
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -122,12 +153,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=["small"], help="of conf/model, random weights (default small)")
     parser.add_argument("--weights", type=Path, help="a weights file instead of --models")
     parser.add_argument("--sizes", type=_size, nargs="+", default=[(416, 240), (1280, 720)], metavar="WIDTHxHEIGHT")
-    parser.add_argument("--frames", type=int, default=5, help="of a clip, the intra frame included (default 5)")
+    parser.add_argument("--frames", type=int, default=8, help="of a clip, the intra frame included (default 8)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often every clip is coded each way (default 3)")
+    parser.add_argument("--dtype", choices=NAMES, default=AUTO, help="of the auto-encoder (default auto)")
     machine_options(parser)
     options = parser.parse_args(arguments)
     if min(map(min, options.sizes)) < 1:
         parser.error("--sizes must be positive")
-    return checked(parser, options, frames=2)
+    return checked(parser, options, frames=2, rounds=1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -137,13 +170,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results: dict[str, dict[str, Any]] = {}
     for name in [options.weights.name] if options.weights else options.models:
         for width, height in options.sizes:
-            case = Case(name, options.weights, width, height, options.frames, options.threads, options.device)
+            case = Case(
+                name, options.weights, width, height, options.frames, options.threads, options.device, options.dtype,
+                options.rounds,
+            )  # fmt: skip
             measured = results.setdefault(name, {})[f"{width}x{height}"] = measure(case)
             for operation in ("encode", "decode"):
                 figures = measured[operation]
-                times = ", ".join(f"{kind} {taken['median']:.2f} s" for kind, taken in figures["seconds"].items())
+                taken = ", ".join(
+                    f"{value['max']:.2f} {way.replace('_', ' ')}" for way, value in figures["frames_per_second"].items()
+                )
                 print(
-                    f"{name:10} {width}x{height} {operation} {times} a frame, peak {figures['peak_mb']} MB "
+                    f"{name:10} {width}x{height} {operation} frames/s: {taken}; peak {figures['peak_mb']} MB "
                     f"({figures['before_mb']} MB before)",
                     flush=True,
                 )

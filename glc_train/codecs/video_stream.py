@@ -194,7 +194,7 @@ class VideoEncoder(FrameEncoder):
         if picture is None:
             return index, None
         codec = self.codec.image if self._chain.gop.is_intra(index) else self.codec
-        x = picture_to_tensor(picture).to(self.codec.device, non_blocking=True)
+        x = picture_to_tensor(picture, self.codec.device)
         return index, codec.encode_latent(pad_to_multiple(x, self.codec.multiple))
 
     @torch.inference_mode()
