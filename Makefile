@@ -91,6 +91,10 @@ format: $(INSTALLED) ## rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: docs
+docs: $(INSTALLED) ## build the documentation as a site, docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
 .PHONY: demo
 demo: $(INSTALLED) ## code photographs with the installed codec, fine-tune it on another kind of picture, measure both
 	$(BIN)/python -m glc_train.demo

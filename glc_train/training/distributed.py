@@ -95,7 +95,7 @@ class Draws:
         return x[self.rank * samples : (self.rank + 1) * samples]
 
     def uniform(self, samples: int, *shape: int) -> Tensor:
-        """(samples, *shape) in [0, 1)."""
+        """Tensor of shape `(samples, *shape)`, uniform in [0, 1)."""
         return self._slice(torch.rand(samples * self.ranks, *shape, generator=self.common), samples)
 
     def balanced(self, samples: int, levels: int) -> Tensor:
