@@ -62,7 +62,8 @@ def list_arguments(app: object, what: str, name: str, obj: object, options: obje
     for number, line in enumerate(lines):
         match = _ARGUMENT.fullmatch(line) if number else None
         if match:
-            found += ([] if listing else [""]) + [f"* ``{match[1]}``: {match[2]}" if match[1] else f"* Raises: {match[4]}"]
+            item = f"* ``{match[1]}``: {match[2]}" if match[1] else f"* Raises: {match[4]}"
+            found += [item] if listing else ["", item]
             listing = True
         elif listing and line.strip():
             found.append(f"  {line.strip()}")
