@@ -68,8 +68,8 @@ RULES: dict[str, Rule] = {
     "report": Rule(_units("files media"), only=frozenset({"numpy", "PIL", "jinja2"})),
     "evaluation": Rule(
         _units(
-            "codecs metrics media data datasets backbones weights errors files pickles processes provenance precision"
-            " report codec_groups glc_train"
+            "codecs effort metrics media data datasets backbones weights errors files pickles processes provenance"
+            " precision report codec_groups glc_train"
         )
     ),
     "cli": Rule(

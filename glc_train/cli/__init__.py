@@ -105,6 +105,9 @@ def _add_compress(commands: Any, coding: argparse.ArgumentParser) -> None:
         help="0 to 9: gradient steps for a better picture of the same size in bytes; 9 takes minutes (default: 0)",
     )  # fmt: skip
     compress.add_argument("--effort-seconds", type=_positive, metavar="S", help="no step begins later than this")
+    compress.add_argument(
+        "--effort-distortion", metavar="MODULE.CLASS", help="what it lessens, of your own (default: docs/compress.md)"
+    )
     compress.add_argument("--size", type=_size, metavar="WxH", help="of a clip that is raw .yuv, 8-bit 4:2:0")
     compress.add_argument(
         "--fps", type=_rate, metavar="F", help="frames per second of a clip that does not say, or not right"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import io
+import pkgutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from fractions import Fraction
 from functools import cache, partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -21,12 +20,11 @@ from glc_train.bitstream import MAX_PIXELS, ClipFormat, check_pixels
 from glc_train.cli.errors import CommandError
 from glc_train.cli.files import Job, check_new, chosen_quality, load, plan, remarks, whole_file
 from glc_train.cli.jobs import PIPE, Clock, Done, effort_bar, frame_bar, run_jobs
-from glc_train.codecs import Codec, ImageCodec, VideoCodec
+from glc_train.codecs import Codec, ImageCodec, VideoCodec, compress_within
 from glc_train.media import FoundFiles, open_clip, read_picture, search_pictures
 from glc_train.media.clips import frame_files
 
 Frames = Iterable[np.ndarray]
-_CLOSE = 0.995  # part of the target that a refined picture aims at
 
 
 def compress(args: argparse.Namespace) -> int:
@@ -45,7 +43,7 @@ def compress(args: argparse.Namespace) -> int:
         if isinstance(loaded, ImageCodec) and args.effort:
             from glc_train.effort import Refiner  # with networks that files without effort do not need
 
-            loaded.refiner = Refiner(args.effort, seconds=args.effort_seconds)
+            loaded.refiner = Refiner(args.effort, _distortion(args.effort_distortion), seconds=args.effort_seconds)
         return loaded, chosen_quality(args, loaded)
 
     if found is not None:
@@ -54,6 +52,17 @@ def compress(args: argparse.Namespace) -> int:
     if clip and code == 0 and args.input.is_dir() and (remark := frame_files(args.input).remark):
         print(f"glc: {remark}", file=sys.stderr)
     return code
+
+
+def _distortion(name: str | None) -> Any:
+    """An object of the class of that name; None: the default."""
+    if name is None:
+        return None
+    try:
+        kind = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise CommandError(f"--effort-distortion {name}: there is no such class ({error}).") from error
+    return kind()
 
 
 def _clip(args: argparse.Namespace) -> tuple[list[Job], None]:
@@ -110,10 +119,11 @@ def _compress_one(args: argparse.Namespace, clip: bool, ready: Callable[[], tupl
         with frame_bar(clip, total) as count, effort_bar(refiner):
             if most is not None:
                 assert isinstance(codec, ImageCodec)
-                quality, data = _within(codec, clip_format, frames, clock, most)
+                (picture,) = frames
+                quality, coded = clock(compress_within, codec, picture, most)
             with out as file:
                 if most is not None:
-                    number, size = 1, file.write(data)
+                    number, size = 1, file.write(coded.data)
                 else:
                     number, size = _encode(codec, quality, clip_format, frames, file, clock, count)
                 if not number:
@@ -146,30 +156,3 @@ def _encode(
             number += 1
             count()
     return number, encoder.size
-
-
-def _within(codec: ImageCodec, clip_format: ClipFormat, frames: Frames, clock: Clock, most: float) -> tuple[int, bytes]:
-    """Quality and file of the picture of at most `most` bytes, refined up to them where the codec has a refiner."""
-    refiner, codec.refiner = codec.refiner, None
-    try:
-        files = [_in_memory(codec, each, clip_format, frames, clock) for each in range(codec.quality_levels)]
-        quality = largest_within(list(map(len, files)), most)
-        if refiner is None or len(files[quality]) > most:
-            return quality, files[quality]
-        codec.refiner = replace(refiner, growth=_CLOSE * most / len(files[quality]))
-        refined = _in_memory(codec, quality, clip_format, frames, clock)
-        return quality, refined if len(refined) <= most else files[quality]
-    finally:
-        codec.refiner = refiner
-
-
-def _in_memory(codec: Codec, quality: int, clip_format: ClipFormat, frames: Frames, clock: Clock) -> bytes:
-    out = io.BytesIO()
-    _encode(codec, quality, clip_format, frames, out, clock)
-    return out.getvalue()
-
-
-def largest_within(sizes: Sequence[int], most: float) -> int:
-    """Index of the largest of the sizes that are at most `most`; of the smallest of all, where none is."""
-    fitting = [index for index, size in enumerate(sizes) if size <= most]
-    return max(fitting, key=lambda i: sizes[i]) if fitting else min(range(len(sizes)), key=lambda i: sizes[i])

@@ -24,6 +24,7 @@ from glc_train.codecs.protocol import (
 )
 from glc_train.codecs.video import FrameOutput, VideoCodec, expand_quality, expand_rdoq
 from glc_train.codecs.video_stream import VideoDecoder, VideoEncoder
+from glc_train.codecs.within import compress_within, largest_within
 
 __all__ = [
     "GOP",
@@ -46,9 +47,11 @@ __all__ = [
     "VideoEncoder",
     "accounting",
     "compress_clip",
+    "compress_within",
     "decompress_clip",
     "expand_quality",
     "expand_rdoq",
+    "largest_within",
     "pad_to_multiple",
     "shown_levels",
     "spread_qualities",

@@ -185,7 +185,7 @@ class ImageCodec(Codec):
         coder = self.picture_coder()
         check = ContentCheck(picture.shape[1], picture.shape[0], level)
         at, refine = self.quality_indices(level, 1), None
-        if (refiner := self._refiner(effort)) is not None:
+        if (refiner := self.refiner_of(effort)) is not None:
 
             def refine(y: Tensor, z_hat: Tensor) -> Tensor:
                 return refiner.refine(self, x, y, z_hat, at)
@@ -206,7 +206,8 @@ class ImageCodec(Codec):
             estimated_bits_z=stream.estimated_bits_z,
         )
 
-    def _refiner(self, effort: Refiner | int | None) -> Refiner | None:
+    def refiner_of(self, effort: Refiner | int | None) -> Refiner | None:
+        """What `compress` is to refine with, see there; None: nothing."""
         if isinstance(effort, int):
             from glc_train.effort import Refiner  # with networks that files without effort do not need
 

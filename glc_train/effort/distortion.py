@@ -13,19 +13,21 @@ DEFAULT_WEIGHTS = {"lpips_vgg": 1.0, "style": 0.5, "lpips_alex": 0.8, "mse": 0.5
 
 
 class Distortion(Protocol):
-    """Takes x_hat and x (1, 3, H, W) about [-1, 1]; returns terms by name, scalars of at least 0 with gradients.
+    """Any function of x_hat and x (1, 3, H, W) about [-1, 1]: terms by name, scalars of at least 0 with gradients.
 
-    What counts is each term divided by its value before the first step, times its weight.
+    What counts is each term divided by its value before the first step, times its weight: that in the mapping `weights`
+    where the function has such an attribute, else 1. x is the same tensor in all steps of a picture's window.
     """
 
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """Of the terms."""
-        ...
-
-    def __call__(self, x_hat: Tensor, x: Tensor) -> dict[str, Tensor]:
+    def __call__(self, x_hat: Tensor, x: Tensor) -> Mapping[str, Tensor]:
         """The terms."""
         ...
+
+
+def weight_of(distortion: Distortion, term: str) -> float:
+    """The weight of a term."""
+    weights: Mapping[str, float] = getattr(distortion, "weights", {})
+    return weights.get(term, 1.0)
 
 
 class PerceptualMixture:

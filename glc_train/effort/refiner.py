@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from glc_train.effort.distortion import Distortion, PerceptualMixture
+from glc_train.effort.distortion import Distortion, PerceptualMixture, weight_of
 from glc_train.transform import ImageTransform, PriorParameters, QuantiseStep, split_parameters
 
 STEPS = (0, 2, 3, 5, 8, 12, 18, 26, 36, 50)
@@ -21,6 +21,8 @@ STEPS = (0, 2, 3, 5, 8, 12, 18, 26, 36, 50)
 HIGHEST_EFFORT = len(STEPS) - 1
 _TRIES = 4  # of a λ of `choose_symbols`
 _CLOSE = 0.995  # part of the bits that there may be
+_STEEPNESS = 4.0  # bits fall about as λ^(-1/4)
+_DUAL = 0.0
 
 
 @cache
@@ -115,6 +117,7 @@ class Refiner:
             factor, multiple = x.shape[-1] // y.shape[-1], codec.transform.hyper_factor
             parts = list(windows(y.shape[-2], y.shape[-1], self.side // factor, 64 // factor, multiple))
             clock = _Clock(self, steps * len(parts))
+            noise = torch.Generator(y.device).manual_seed(0)  # so that the same picture gives the same file
             for window in parts:
                 rows, columns = window.outer
                 part = _Part(
@@ -124,6 +127,7 @@ class Refiner:
                     quality=quality,
                     distortion=distortion,
                     rdoq=codec.transform.rdoq[int(quality)],
+                    noise=noise,
                 )
                 refined = self._descend(part, y[..., rows, columns], steps, clock)
                 top, left = (_within(*each) for each in zip(window.inner, window.outer, strict=True))
@@ -139,17 +143,19 @@ class Refiner:
         first = part.evaluate(y, part.rdoq, None)
         best, least, limit, rdoq, found = first.y_hat, first.value, self.growth * first.bits, part.rdoq, first
         decay = (self.last_rate / self.learning_rate) ** (1 / max(1, steps - 1))
+        weight = self.rate_weight
         try:
             for number in range(steps):
                 if clock.over():
                     break
-                (y.grad,) = torch.autograd.grad(found.objective + self.rate_weight * found.priced / limit, y)
+                (y.grad,) = torch.autograd.grad(found.objective + weight * found.priced / limit, y)
                 if number == 0:  # else what hardly matters would move as far as what does
                     optimiser.param_groups[0]["eps"] = float(y.grad.square().mean().sqrt())
                 optimiser.step()
                 optimiser.param_groups[0]["lr"] *= decay
                 clock.count()
                 rdoq = part.rdoq_within(y.detach(), limit, rdoq)
+                weight *= (rdoq / part.rdoq) ** _DUAL if part.rdoq else 1.0
                 found = part.evaluate(y, rdoq, first)
                 if found.bits <= limit and found.value < least:
                     best, least = found.y_hat, found.value
@@ -201,16 +207,19 @@ class _Part:
     quality: Tensor
     distortion: Distortion
     rdoq: float
+    noise: torch.Generator
 
     def evaluate(self, y: Tensor, rdoq: float, first: _Evaluation | None) -> _Evaluation:
         """Decodes y as a file would have it, straight-through; its rate is priced with uniform noise."""
         decoder = self.codec.transform.decoder
-        step = QuantiseStep(y / self.prior.step, "mixed", torch.rand_like(y) - 0.5, rdoq)
+        noise = torch.rand(y.shape, generator=self.noise, device=y.device) - 0.5
+        step = QuantiseStep(y / self.prior.step, "mixed", noise, rdoq)
         y_hat = decoder.decode_y(self.prior, step)
         terms = self.distortion(self.codec.decode_latent(decoder(y_hat, self.quality)), self.x)
         values = {name: float(term.detach()) for name, term in terms.items()}
         base = first.terms if first else values
-        objective = torch.stack([self.distortion.weights[n] * t / max(base[n], 1e-8) for n, t in terms.items()]).sum()
+        weighted = [weight_of(self.distortion, n) * t / max(base[n], 1e-8) for n, t in terms.items()]
+        objective = torch.stack(weighted).sum()
         bits, priced = step.bits()
         return _Evaluation(objective, values, float(bits), y_hat.detach(), priced.sum())
 
@@ -223,20 +232,22 @@ class _Part:
 
     def rdoq_within(self, y: Tensor, limit: float, rdoq: float) -> float:
         """λ of `choose_symbols` with which y takes at most `limit` bits, and hardly less; `rdoq` is tried first."""
-        low, high = 0.0, math.inf  # too many bits, few enough
+        low, high = (0.0, math.inf), (math.inf, 0.0)  # λ and bits: the last with too many, the first with few enough
         for _ in range(_TRIES):
             _, bits = self.rounded(y, rdoq)
-            if bits <= limit:
-                high = min(high, rdoq)
+            if bits > limit:
+                low = max(low, (rdoq, bits))
+            else:
+                high = min(high, (rdoq, bits))
                 if bits > _CLOSE * limit:
                     break
+            wanted = (1 + _CLOSE) / 2 * limit
+            if low[0] > 0 and high[0] < math.inf:  # between them bits fall about evenly
+                rdoq = low[0] + (high[0] - low[0]) * (low[1] - wanted) / (low[1] - high[1])
             else:
-                low = max(low, rdoq)
-            if high < math.inf and low > 0:
-                rdoq = (low + high) / 2
-            else:
-                rdoq = max(rdoq, 0.005) * (2.0 if bits > limit else 0.5)
-        return high if high < math.inf else rdoq
+                factor = (bits / wanted) ** _STEEPNESS
+                rdoq = max(rdoq, 0.005) * min(4.0, max(factor, 1.05) if bits > limit else min(max(factor, 0.25), 0.95))
+        return high[0] if high[0] < math.inf else rdoq
 
 
 def _scaled(part: slice, factor: int) -> slice:

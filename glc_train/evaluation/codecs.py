@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from glc_train.codecs import BitAccount, ClipFormat, Codec, accounting
+from glc_train.codecs import BitAccount, ClipFormat, Codec, CompressResult, ImageCodec, accounting, compress_within
 from glc_train.evaluation.results import EvaluationError
 from glc_train.evaluation.sets import Item
 from glc_train.files import replacing, write_bytes
@@ -98,6 +98,25 @@ class PictureFiles:
     def decode(self, path: Path) -> Iterator[np.ndarray]:
         """See `FileCodec`."""
         yield self.codec.decompress(path.read_bytes())
+
+
+class WithinBytes:
+    """An image codec of ours as a `PictureCodec` that codes to a number of bytes."""
+
+    def __init__(self, codec: ImageCodec) -> None:
+        self.codec, self.suffix = codec, codec.suffix
+
+    def compress(self, picture: np.ndarray, level: int) -> bytes:
+        """See `PictureCodec`."""
+        return self.compress_with_report(picture, level).data
+
+    def compress_with_report(self, picture: np.ndarray, level: int) -> CompressResult:
+        """The largest file of at most `level` bytes, or the smallest of all."""
+        return compress_within(self.codec, picture, level)[1]
+
+    def decompress(self, data: bytes) -> np.ndarray:
+        """See `PictureCodec`."""
+        return self.codec.decompress(data, max_pixels=None)
 
 
 class GLCFiles:

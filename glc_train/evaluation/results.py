@@ -268,6 +268,7 @@ class RunFacts:
         codec: the one under test.
         data_sha256: stands for all files of a prepared set; None of a folder of the user's.
         hardware: the device in words.
+        effort: with which the codec refined pictures.
         packages: versions by name.
         metrics: by the names of their figures.
         left_out, notes: what is missing, and why.
@@ -281,6 +282,7 @@ class RunFacts:
     device: str = "cpu"
     dtype: str = "float32"
     hardware: str = ""
+    effort: int = 0
     command: str = field(default_factory=provenance.command)
     commit: str | None = field(default_factory=provenance.commit)
     packages: Mapping[str, str] = field(default_factory=lambda: provenance.versions(_PACKAGES))

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import torch
 
-from glc_train.codecs import shown_levels
+from glc_train.codecs import ImageCodec, shown_levels
+from glc_train.effort import Refiner
 from glc_train.evaluation.baselines import AtSettings, Baseline
-from glc_train.evaluation.codecs import FileCodec, through_files
+from glc_train.evaluation.codecs import FileCodec, PictureFiles, WithinBytes, through_files
 from glc_train.evaluation.curves import load_published
 from glc_train.evaluation.kept import Kept
 from glc_train.evaluation.measure import Bench
@@ -47,7 +48,12 @@ class Plan:
         if settings.codec:
             ((name, section),) = settings.codec.items()
             return build(f"codec.{name}", section)
-        return load_any_codec(settings.ckpt, settings.torch_device, settings.dtype, settings.trusted)
+        codec = load_any_codec(settings.ckpt, settings.torch_device, settings.dtype, settings.trusted)
+        if settings.effort:
+            if not isinstance(codec, ImageCodec):
+                raise EvaluationError(f"effort={settings.effort}: only pictures are refined; leave it out for clips.")
+            codec.refiner = Refiner(settings.effort, build("distortion", settings.distortion))
+        return codec
 
     def bench(self, codec: Any) -> Bench:
         """What measures a codec.
@@ -87,6 +93,8 @@ class Plan:
 def _rate_points(codec: Any, settings: EvaluationSettings) -> tuple[FileCodec, Sequence[int], Sequence[float] | None]:
     """The codec as one of files, the qualities to measure it at, and the rates that they stand for, if they do."""
     qualities, levels = settings.qualities, getattr(codec, "quality_levels", None)
+    if settings.rates is not None and qualities is None and isinstance(codec, ImageCodec):
+        return PictureFiles(WithinBytes(codec)), range(len(settings.rates)), settings.rates
     if levels is not None:
         if settings.rates is not None:
             raise EvaluationError("rates= is of codecs that code to a number of bytes: this one has qualities=.")
@@ -173,7 +181,7 @@ def run_evaluation(settings: EvaluationSettings, codec: Any = None) -> list[Code
     codec_given, codec = codec is not None, codec or plan.load()
     bench = plan.bench(codec)
     _check_fit(bench, items, data, settings)
-    if (levels := getattr(codec, "quality_levels", None)) is not None:
+    if bench.rates is None and (levels := getattr(codec, "quality_levels", None)) is not None:
         check_qualities(bench.qualities, levels)
     facts = settings.facts(data)
     sizes, left_out = readable(items[: settings.limit], settings.strict, settings.progress)

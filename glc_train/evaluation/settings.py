@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from glc_train import provenance
+from glc_train.effort import HIGHEST_EFFORT
 from glc_train.evaluation.results import CODEC, EvaluationError, RunFacts
 from glc_train.evaluation.sets import EvaluationSet
 from glc_train.files import sha256_of
@@ -34,6 +35,8 @@ class EvaluationSettings:
         metrics, baselines: by their names in the results.
         codec: under test, by its name in the results; nothing: the GLC codec of `ckpt`.
         decoded, bits: of the codec "folder", see `DecodedFolder`.
+        effort: 0 to 9, of the GLC codec on pictures.
+        distortion: what the effort lessens.
 
     Raises:
         EvaluationError: a number out of range, or no such device.
@@ -47,6 +50,8 @@ class EvaluationSettings:
     strict: bool = False
     qualities: list[int] | None = None
     rates: list[float] | None = None
+    effort: int = 0
+    distortion: dict[str, Any] = field(default_factory=lambda: {"_target_": "glc_train.effort.PerceptualMixture"})
     limit: int | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     codec: dict[str, Any] = field(default_factory=dict)
@@ -84,6 +89,10 @@ class EvaluationSettings:
             raise EvaluationError(f"codec has {' and '.join(self.codec)}: give one, the others as baselines.")
         if self.codec and self.ckpt is not None:
             raise EvaluationError(f"ckpt={self.ckpt}: {self.codec_name} takes no weights from there; leave it out.")
+        if self.codec and self.effort:
+            raise EvaluationError(f"effort={self.effort}: {self.codec_name} takes none; leave it out.")
+        if not 0 <= self.effort <= HIGHEST_EFFORT:
+            raise EvaluationError(f"effort={self.effort}: give 0 to {HIGHEST_EFFORT}.")
         if self.codec_name in self.baselines:
             raise EvaluationError(f"{self.codec_name} is the codec under test: leave it out of the baselines.")
         rates = self.rates
@@ -128,6 +137,7 @@ class EvaluationSettings:
             device=self.torch_device,
             hardware=provenance.hardware(self.torch_device),
             dtype=name_of(dtype_of(self.dtype, self.torch_device)),
+            effort=self.effort,
         )
 
 

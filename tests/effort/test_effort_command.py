@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from glc_train.codecs import ImageCodec
 from glc_train.effort import PerceptualMixture, refiner
@@ -50,3 +51,23 @@ def test_effort_uses_what_a_target_leaves(weights: Path, codec: ImageCodec, phot
 def test_effort_is_for_pictures(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert glc("compress", photo, tmp_path / "x.glcv", "--effort", 1) == 1
     assert "only pictures are refined" in capsys.readouterr().err
+
+
+class Green:
+    """A distortion of one's own."""
+
+    def __call__(self, x_hat: Tensor, x: Tensor) -> dict[str, Tensor]:
+        return {"green": (x_hat[:, 1] - x[:, 1]).square().mean()}
+
+
+def test_a_distortion_is_named(
+    weights: Path, codec: ImageCodec, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, refined, options = tmp_path / "0.glc", tmp_path / "5.glc", ("--weights", weights, "--quality", 1)
+    assert glc("compress", photo, plain, *options) == 0
+    assert glc("compress", photo, refined, *options, "--effort", 5, "--effort-distortion", f"{__name__}.Green") == 0
+    original = read_picture(photo)[..., 1].astype(float)
+    errors = [np.square(original - codec.decompress(file.read_bytes())[..., 1]).mean() for file in (plain, refined)]
+    assert errors[1] < errors[0]
+    assert glc("compress", photo, plain, *options, "--overwrite", "--effort", 5, "--effort-distortion", "no.Loss") == 1
+    assert "--effort-distortion no.Loss: there is no such class" in capsys.readouterr().err
