@@ -23,6 +23,7 @@ from glc_train import provenance
 from glc_train.effort import HIGHEST_EFFORT, STEPS
 from glc_train.evaluation import EvaluationSettings, run_evaluation
 from glc_train.files import replacing, write_text
+from glc_train.media import find_pictures
 
 ROOT = Path(__file__).resolve().parents[1]
 _PANELS = {
@@ -73,9 +74,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for results")
     every = [*range(HIGHEST_EFFORT + 1)]
     parser.add_argument("--efforts", type=int, nargs="+", choices=every, default=every, metavar="N")
-    parser.add_argument(
-        "--rate", type=float, default=0.04, help="bits per pixel of each picture at most (default 0.04)"
-    )
+    parser.add_argument("--rate", type=float, default=0.04, help="bits per pixel, the most of each picture (0.04)")
     parser.add_argument("--every", type=int, default=1, metavar="K", help="only each K-th picture, the K-th first")
     parser.add_argument("--metrics", nargs="*", default=["psnr", "ms_ssim", "lpips", "dists"], metavar="NAME")
     parser.add_argument("--set", nargs="*", default=[], metavar="OPTION=VALUE", help="more options of evaluate.py")
@@ -89,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options, load = parse(arguments), machine_load()
     torch.set_num_threads(options.threads)
     options.out = options.out.resolve()
-    chosen = [path for path in search_pictures(options.folder).files][options.every - 1 :: options.every]
+    chosen = find_pictures(options.folder)[options.every - 1 :: options.every]
     pictures = options.out / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     for path in chosen:
