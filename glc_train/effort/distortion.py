@@ -1,15 +1,18 @@
 """What the refined pictures are judged by."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from glc_train.losses import PerceptualLoss, PerceptualReference
+from glc_train.losses import DistsLoss, DistsReference, PerceptualLoss, PerceptualReference
 
-TERMS = ("lpips_vgg", "style", "lpips_alex", "mse")
-DEFAULT_WEIGHTS = {"lpips_vgg": 1.0, "style": 0.5, "lpips_alex": 0.8, "mse": 0.5}
+TERMS = ("dists", "lpips_alex", "mse", "lpips_vgg", "style")
+DEFAULT_WEIGHTS = {"dists": 1.0, "lpips_alex": 1.0, "mse": 0.5}
 
 
 class Distortion(Protocol):
@@ -31,7 +34,7 @@ def weight_of(distortion: Distortion, term: str) -> float:
 
 
 class PerceptualMixture:
-    """LPIPS with VGG and with AlexNet, the style loss of the same VGG features, and the mean squared error.
+    """DISTS, LPIPS with AlexNet and the mean squared error; if given a weight also LPIPS with VGG16 and a style loss.
 
     Args:
         weights: of the terms in `TERMS`; a term without one does not count, and its network is not loaded.
@@ -48,23 +51,37 @@ class PerceptualMixture:
         wrong = [name for name, value in self.weights.items() if name not in TERMS or not value > 0]
         if wrong or not self.weights:
             raise ValueError(f"weights of a mixture are of {', '.join(TERMS)} and above 0, not {dict(weights or {})}")
-        self._vgg = PerceptualLoss("vgg") if {"lpips_vgg", "style"} & self.weights.keys() else None
+        self._dists = DistsLoss() if "dists" in self.weights else None
         self._alex = PerceptualLoss("alex") if "lpips_alex" in self.weights else None
-        self._references: tuple[Tensor, dict[PerceptualLoss, PerceptualReference]] | None = None  # of the last x
+        self._vgg = PerceptualLoss("vgg") if {"lpips_vgg", "style"} & self.weights.keys() else None
+        self._last: tuple[Tensor, _References] | None = None
 
     def __call__(self, x_hat: Tensor, x: Tensor) -> dict[str, Tensor]:
         """See `Distortion`."""
+        if self._last is None or self._last[0] is not x:
+            self._last = (
+                x,
+                _References(
+                    dists=None if self._dists is None else self._dists.reference(x),
+                    alex=None if self._alex is None else PerceptualReference(self._alex, x),
+                    vgg=None if self._vgg is None else PerceptualReference(self._vgg, x),
+                ),
+            )
+        to = self._last[1]
         terms = {"mse": F.mse_loss(x_hat, x)}
-        if self._vgg is not None:
-            terms["lpips_vgg"], terms["style"] = self._reference(self._vgg, x)(x_hat)
-        if self._alex is not None:
-            terms["lpips_alex"], _ = self._reference(self._alex, x)(x_hat)
+        if to.dists is not None:
+            terms["dists"] = to.dists(x_hat)
+        if to.alex is not None:
+            terms["lpips_alex"], _ = to.alex(x_hat)
+        if to.vgg is not None:
+            terms["lpips_vgg"], terms["style"] = to.vgg(x_hat)
         return {name: terms[name] for name in self.weights}
 
-    def _reference(self, loss: PerceptualLoss, x: Tensor) -> PerceptualReference:
-        if self._references is None or self._references[0] is not x:
-            self._references = x, {}
-        references = self._references[1]
-        if loss not in references:
-            references[loss] = PerceptualReference(loss, x)
-        return references[loss]
+
+@dataclass(frozen=True)
+class _References:
+    """Of a picture, what tells the distance to it."""
+
+    dists: DistsReference | None
+    alex: PerceptualReference | None
+    vgg: PerceptualReference | None

@@ -2,6 +2,7 @@
 
 from glc_train.losses.adversarial import Adversary, GeneratorGradient, without_margin
 from glc_train.losses.code_prediction import CodePredictor
+from glc_train.losses.dists_reference import DistsLoss, DistsReference
 from glc_train.losses.perceptual import PerceptualLoss, style_loss
 from glc_train.losses.projected import ProjectedDiscriminator
 from glc_train.losses.rate import RateWeights
@@ -12,6 +13,8 @@ __all__ = [
     "Adversary",
     "BetaPlacement",
     "CodePredictor",
+    "DistsLoss",
+    "DistsReference",
     "GeneratorGradient",
     "PerceptualLoss",
     "PerceptualReference",
