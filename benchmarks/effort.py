@@ -94,10 +94,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for path in chosen:
         if not (pictures / path.name).exists():
             os.symlink(path.resolve(), pictures / path.name)
-    rows = []
-    for effort in sorted(options.efforts):
-        rows.append(measure(options, effort, pictures))
-        print("  ".join(f"{name} {value:.4g}" for name, value in rows[-1].items()), flush=True)
+    rows: list[dict[str, Any]] = []
+    for effort in options.efforts:
+        row = measure(options, effort, pictures)
+        print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+        rows = sorted([*rows, row], key=lambda row: int(row["effort"]))
         record = {
             "command": provenance.command(),
             "commit": provenance.commit(),

@@ -22,7 +22,6 @@ HIGHEST_EFFORT = len(STEPS) - 1
 _TRIES = 4  # of a λ of `choose_symbols`
 _CLOSE = 0.995  # part of the bits that there may be
 _STEEPNESS = 4.0  # bits fall about as λ^(-1/4)
-_DUAL = 0.0
 
 
 @cache
@@ -143,19 +142,17 @@ class Refiner:
         first = part.evaluate(y, part.rdoq, None)
         best, least, limit, rdoq, found = first.y_hat, first.value, self.growth * first.bits, part.rdoq, first
         decay = (self.last_rate / self.learning_rate) ** (1 / max(1, steps - 1))
-        weight = self.rate_weight
         try:
             for number in range(steps):
                 if clock.over():
                     break
-                (y.grad,) = torch.autograd.grad(found.objective + weight * found.priced / limit, y)
+                (y.grad,) = torch.autograd.grad(found.objective + self.rate_weight * found.priced / limit, y)
                 if number == 0:  # else what hardly matters would move as far as what does
                     optimiser.param_groups[0]["eps"] = float(y.grad.square().mean().sqrt())
                 optimiser.step()
                 optimiser.param_groups[0]["lr"] *= decay
                 clock.count()
                 rdoq = part.rdoq_within(y.detach(), limit, rdoq)
-                weight *= (rdoq / part.rdoq) ** _DUAL if part.rdoq else 1.0
                 found = part.evaluate(y, rdoq, first)
                 if found.bits <= limit and found.value < least:
                     best, least = found.y_hat, found.value
