@@ -309,7 +309,7 @@ def test_an_interruption_leaves_nothing(
         return counted
 
     before = files_of(tmp_path)
-    for kind, method in ((VideoEncoder, "write"), (VideoDecoder, "_next_latent")):
+    for kind, method in ((VideoEncoder, "_code"), (VideoDecoder, "_next_latent")):
         monkeypatch.setattr(kind, method, stop(getattr(kind, method)))
     source, target = (clip, "x.glcv") if where == "compress" else (coded_path, "x.mp4")
     assert glc(where, source, tmp_path / target, "--weights", weights) == 130

@@ -29,8 +29,9 @@ from tests.codecs.video_harness import CLIP, QUALITY, VIDEO
 DEFINED = {
     "_has_compatible_shallow_copy_type", "_local_scalar_dense", "_to_copy", "_unsafe_view", "abs", "add", "add_",
     "alias", "bucketize", "cat", "chunk", "clamp", "clamp_", "clamp_max", "clamp_min", "clone", "constant_pad_nd",
-    "contiguous", "copy_", "detach", "div", "expand", "expand_as", "flatten", "floor_", "index", "index_copy_", "index_put_", "index_select",
-    "item", "leaky_relu", "lift_fresh", "lt", "masked_fill_", "max", "mul", "mul_", "nonzero", "ones_like", "pad", "permute",
+    "contiguous", "copy_", "detach", "div", "expand", "expand_as", "flatten", "floor_", "index", "index_copy_",
+    "index_put_", "index_select", "item", "leaky_relu", "lift_fresh", "lt", "masked_fill_", "max", "mul", "mul_",
+    "nonzero", "ones_like", "pad", "permute",
     "pixel_shuffle", "reshape", "resolve_conj", "resolve_neg", "round", "round_", "select", "slice", "split", "sub",
     "t", "to", "transpose", "unbind", "unflatten", "unsqueeze", "view", "zeros_like",
 }  # fmt: skip
