@@ -73,8 +73,8 @@ PARTS = (
         ("--models", "tiny", "--size", "96", "64", "--repeats", "1"),
     ),
     Part(
-        "clip", "benchmarks.clip", 40, ("--sizes", "416x240", "1920x1080"),
-        ("--models", "tiny", "--sizes", "64x64", "--frames", "2"),
+        "clip", "benchmarks.clip", 50, ("--sizes", "1920x1080", "--frames", "48", "--rounds", "1"),
+        ("--models", "tiny", "--sizes", "64x64", "--frames", "2", "--rounds", "1"),
     ),
     Part("step", "benchmarks.step", 70, ("--rounds", "3", "--profile", "{out}/step_profile.txt"), _TINY_STEP),
     Part(
