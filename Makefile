@@ -85,6 +85,7 @@ lint: $(INSTALLED) ## check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(SOURCES)
+	$(BIN)/hadolint Dockerfile
 
 .PHONY: format
 format: $(INSTALLED) ## rewrite the sources in the project's style

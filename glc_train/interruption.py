@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows
+
 
 def leave_at_once() -> None:
     """Let the signals end the process on the spot, for as long as there is nothing to clean up.
@@ -27,7 +29,7 @@ def install(handler: Callable[[int, FrameType | None], object]) -> None:
     """Have `handler` called on the signals; without effect in a thread, where Python allows no handlers."""
     if threading.current_thread() is not threading.main_thread():
         return
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and background jobs ignore some on purpose
             signal.signal(number, handler)
 

@@ -40,6 +40,7 @@ PAGES = {
     str(path.relative_to(REPOSITORY)): path.read_text(encoding="utf-8")
     for path in [
         REPOSITORY / "README.md",
+        REPOSITORY / "CONTRIBUTING.md",
         *sorted(REPOSITORY.glob("docs/**/*.md")),
         REPOSITORY / "benchmarks/README.md",
     ]

@@ -302,8 +302,9 @@ def _leave_signals_to_parent(ending: Tensor, worker: int) -> None:
 
     When that process is `ending`, Python sends them SIGTERM and waits for them.
     """
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if ending[0] else None)
 
 
