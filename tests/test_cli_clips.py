@@ -322,7 +322,7 @@ def test_too_little_memory_is_said(
     def fail(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(VideoEncoder, "write", fail)
+    monkeypatch.setattr(VideoEncoder, "_latent", fail)
     assert glc("compress", clip, tmp_path / "x.glcv", "--weights", weights) == 1
     assert capsys.readouterr().err.startswith(f"glc: {clip}: too large for the memory of this device")
 
