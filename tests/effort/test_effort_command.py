@@ -8,7 +8,7 @@ from torch import Tensor
 
 from glc_train.codecs import ImageCodec
 from glc_train.effort import PerceptualMixture, refiner
-from glc_train.media import read_picture
+from glc_train.media import read_picture, write_picture
 from tests.test_cli import codec, glc, photo, weights
 
 __all__ = ["codec", "photo", "weights"]  # fixtures
@@ -28,7 +28,7 @@ def nearness(codec: ImageCodec, photo: Path, file: Path) -> float:
 def test_effort_keeps_the_size_and_comes_nearer(weights: Path, codec: ImageCodec, photo: Path, tmp_path: Path) -> None:
     plain, refined, options = tmp_path / "0.glc", tmp_path / "5.glc", ("--weights", weights, "--quality", 1)
     assert glc("compress", photo, plain, *options) == 0
-    assert glc("compress", photo, refined, *options, "--effort", 5) == 0
+    assert glc("compress", photo, refined, *options, "--effort", 4) == 0
     assert refined.stat().st_size <= 1.01 * plain.stat().st_size
     assert nearness(codec, photo, refined) < nearness(codec, photo, plain)
     assert glc("compress", photo, tmp_path / "s.glc", *options, "--effort", 9, "--effort-seconds", 1e-9) == 0
@@ -43,9 +43,21 @@ def test_effort_uses_what_a_target_leaves(weights: Path, codec: ImageCodec, phot
     plain, refined = tmp_path / "0.glc", tmp_path / "5.glc"
     options = ("--weights", weights, "--target-bpp", 8 * most / (picture.shape[0] * picture.shape[1]))
     assert glc("compress", photo, plain, *options) == 0
-    assert glc("compress", photo, refined, *options, "--effort", 5) == 0
+    assert glc("compress", photo, refined, *options, "--effort", 4) == 0
     assert refined.stat().st_size <= most
     assert nearness(codec, photo, refined) < nearness(codec, photo, plain)
+
+
+@pytest.mark.usefixtures("_nearness")
+def test_every_picture_of_a_folder_is_refined(weights: Path, codec: ImageCodec, photo: Path, tmp_path: Path) -> None:
+    pictures, options = tmp_path / "pictures", ("--weights", weights, "--quality", 1)
+    for name, side in (("a", 48), ("b", 96)):
+        write_picture(pictures / f"{name}.png", read_picture(photo)[:side, :64])
+    assert glc("compress", pictures, tmp_path / "plain", *options) == 0
+    assert glc("compress", pictures, tmp_path / "refined", *options, "--effort", 2) == 0
+    for name in ("a", "b"):
+        original, files = pictures / f"{name}.png", [tmp_path / each / f"{name}.glc" for each in ("refined", "plain")]
+        assert nearness(codec, original, files[0]) < nearness(codec, original, files[1])
 
 
 def test_effort_is_for_pictures(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,9 +77,9 @@ def test_a_distortion_is_named(
 ) -> None:
     plain, refined, options = tmp_path / "0.glc", tmp_path / "5.glc", ("--weights", weights, "--quality", 1)
     assert glc("compress", photo, plain, *options) == 0
-    assert glc("compress", photo, refined, *options, "--effort", 5, "--effort-distortion", f"{__name__}.Green") == 0
+    assert glc("compress", photo, refined, *options, "--effort", 4, "--effort-distortion", f"{__name__}.Green") == 0
     original = read_picture(photo)[..., 1].astype(float)
     errors = [np.square(original - codec.decompress(file.read_bytes())[..., 1]).mean() for file in (plain, refined)]
     assert errors[1] < errors[0]
-    assert glc("compress", photo, plain, *options, "--overwrite", "--effort", 5, "--effort-distortion", "no.Loss") == 1
+    assert glc("compress", photo, plain, *options, "--overwrite", "--effort", 4, "--effort-distortion", "no.Loss") == 1
     assert "--effort-distortion no.Loss: there is no such class" in capsys.readouterr().err

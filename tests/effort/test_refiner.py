@@ -33,7 +33,7 @@ def codec(repository: Path) -> ImageCodec:
     return codec
 
 
-def refiner(effort: int = 5, **options: Any) -> Refiner:
+def refiner(effort: int = 4, **options: Any) -> Refiner:
     return Refiner(effort, PerceptualMixture({"mse": 1.0}), **options)
 
 
@@ -43,7 +43,7 @@ def error(codec: ImageCodec, file: bytes) -> float:
 
 def test_more_effort_brings_the_picture_nearer_at_no_more_bytes(codec: ImageCodec) -> None:
     plain = codec.compress(PICTURE, QUALITY)
-    files = [codec.compress(PICTURE, QUALITY, refiner(effort)) for effort in (3, 7)]
+    files = [codec.compress(PICTURE, QUALITY, refiner(effort)) for effort in (2, 5)]
     assert all(len(file) <= 1.01 * len(plain) for file in files)
     errors = [error(codec, file) for file in (plain, *files)]
     assert errors[2] < errors[1] < errors[0]
@@ -59,7 +59,7 @@ def test_growth_is_how_many_bytes_there_may_be(codec: ImageCodec) -> None:
 
 def test_windows_together_refine_the_whole_picture(codec: ImageCodec) -> None:
     plain = codec.compress(PICTURE, QUALITY)
-    file = codec.compress(PICTURE, QUALITY, refiner(side=64))
+    file = codec.compress(PICTURE, QUALITY, refiner(3, side=64))
     assert error(codec, file) < error(codec, plain)
     assert len(file) <= 1.05 * len(plain)  # at the edges the context is another
 
