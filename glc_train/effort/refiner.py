@@ -16,7 +16,7 @@ from torch import Tensor
 from glc_train.effort.distortion import Distortion, PerceptualMixture, weight_of
 from glc_train.transform import ImageTransform, PriorParameters, QuantiseStep, split_parameters
 
-STEPS = (0, 2, 3, 5, 8, 12, 18, 26, 36, 50)
+STEPS = (0, 2, 3, 5, 7, 10, 13, 17, 22, 28)
 """Gradient steps of each effort."""
 HIGHEST_EFFORT = len(STEPS) - 1
 _TRIES = 4  # of a λ of `choose_symbols`
@@ -68,7 +68,9 @@ class Refiner:
         distortion: what is to be lessened; None: `PerceptualMixture()`.
         seconds: no step begins later than this after the first.
         progress: called with the steps done and the steps in all.
-        learning_rate, last_rate: of Adam on y, falling geometrically from the one to the other.
+        learning_rate: of Adam on y at the first step; None: 0.1, from some six steps on less, as 0.25 / √steps: with a
+            larger one they lead further from the start than the bits allow.
+        decay: what part of it is left at the last step; it falls geometrically.
         rate_weight: of the rate in the loss, as part of what it may be; distortions are 1 each, times their weights.
         growth: how many bits of y there may be, in terms of those without any effort.
         side: in pixels; a picture of larger sides is refined in windows.
@@ -81,8 +83,8 @@ class Refiner:
     distortion: Distortion | None = None
     seconds: float | None = None
     progress: Callable[[int, int], None] | None = None
-    learning_rate: float = 0.1
-    last_rate: float = 0.02
+    learning_rate: float | None = None
+    decay: float = 0.2
     rate_weight: float = 2.0
     growth: float = 1.0
     side: int = 1024
@@ -138,10 +140,11 @@ class Refiner:
         if clock.ended:
             return part.rounded(start, part.rdoq)[0]
         y = start.clone().requires_grad_(True)
-        optimiser = torch.optim.Adam([y], lr=self.learning_rate)
+        rate = min(0.1, 0.25 / math.sqrt(steps)) if self.learning_rate is None else self.learning_rate
+        optimiser = torch.optim.Adam([y], lr=rate)
         first = part.evaluate(y, part.rdoq, None)
         best, least, limit, rdoq, found = first.y_hat, first.value, self.growth * first.bits, part.rdoq, first
-        decay = (self.last_rate / self.learning_rate) ** (1 / max(1, steps - 1))
+        decay = self.decay ** (1 / max(1, steps - 1))
         try:
             for number in range(steps):
                 if clock.over():
