@@ -21,7 +21,8 @@ from glc_train.bitstream import (
     unpack_image,
 )
 from glc_train.codecs import ImageCodec
-from glc_train.codecs.exact_stream import ExactLatentCoder, _CodebookMap
+from glc_train.codecs.exact_stream import ExactLatentCoder
+from glc_train.codecs.symbol_maps import CodebookMap
 from glc_train.transform import PriorParameters
 
 
@@ -153,7 +154,7 @@ def test_a_payload_too_short_for_its_indices_is_refused_before_any_work(
     """4 KB for 4096×4096 pixels: 4,096 equally likely indices of a codebook of 1,024 take 5,120 bytes."""
     coder = codec.picture_coder()
     assert isinstance(coder, ExactLatentCoder)
-    assert isinstance(coder.symbols.z_map, _CodebookMap)
+    assert isinstance(coder.symbols.z_map, CodebookMap)
     monkeypatch.setattr(coder.symbols.z_map, "table", CategoricalTable.uniform(1024))
     monkeypatch.setattr(coder.decoder, "parameters_of", lambda _: pytest.fail("networks ran"))
     data = pack_image(ImageHeader(4096, 4096, 0, codec.fingerprint, 0), b"\x55")
