@@ -40,6 +40,40 @@ def test_all_directions_get_one_length(rows: int, columns: int, scale: float, se
     assert values.max() < 1.35
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(24, 216), (216, 24), (24, 30)])
+def test_wide_matrices_get_what_the_iteration_gives(rows: int, columns: int) -> None:
+    """Also where directions have a ten-thousandth of the length of others."""
+    generator = torch.Generator().manual_seed(4)
+    u, _, vh = torch.linalg.svd(torch.randn(2, rows, columns, generator=generator), full_matrices=False)
+    matrix = (u * torch.logspace(0, -4, 24)) @ vh
+    x = (matrix / matrix.flatten(1).norm(dim=1)[:, None, None]).double()
+    for _ in range(5):
+        square = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    torch.testing.assert_close(orthogonalised(matrix), x.float(), rtol=0, atol=2e-3)
+
+
+def test_matrices_of_one_shape_move_as_they_would_alone() -> None:
+    generator = torch.Generator().manual_seed(8)
+    start = [torch.randn(8, 4, 3, 3, generator=generator) for _ in range(3)]
+    start[1] = start[1].to(memory_format=torch.channels_last)
+    gradients = [torch.randn(8, 4, 3, 3, generator=generator) for _ in start]
+
+    def moved(chosen: list[int]) -> list[torch.Tensor]:
+        weights = [nn.Parameter(start[i].clone(memory_format=torch.preserve_format)) for i in chosen]
+        optimiser = Muon(weights, lr=0.1)
+        for _ in range(2):
+            for weight, i in zip(weights, chosen, strict=True):
+                weight.grad = gradients[i].clone()
+            optimiser.step()
+        return [weight.detach() for weight in weights]
+
+    together = moved([0, 1, 2])
+    for number in range(3):
+        torch.testing.assert_close(together[number], moved([number])[0], rtol=1e-4, atol=1e-5)
+        assert together[number].stride() == start[number].stride()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_matrices_are_multiplied_in_what_the_device_computes_natively(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
