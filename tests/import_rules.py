@@ -74,8 +74,8 @@ RULES: dict[str, Rule] = {
     ),
     "cli": Rule(
         _units(
-            "codecs bitstream effort media data datasets weights backbones errors extras files precision evaluation"
-            " report glc_train"
+            "codecs bitstream effort media data datasets weights backbones errors extras files precision processes"
+            " evaluation report glc_train"
         )
     ),
     "demo": Rule(_units("codecs media data errors evaluation extras interruption metrics training weights")),

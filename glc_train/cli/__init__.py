@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from glc_train import __version__, extras
-from glc_train.cli import compare, data, plot, report, weights
+from glc_train.cli import compare, completion, data, plot, report, weights
 from glc_train.cli.errors import explain
+from glc_train.cli.examples import add_examples
+from glc_train.cli.told import add_file_options, add_json
 from glc_train.errors import is_for_user
 
 
@@ -92,7 +94,7 @@ def _add_compress(commands: Any, coding: argparse.ArgumentParser) -> None:
         "compress", parents=[coding], help="picture or clip to file, or a folder of pictures"
     )
     compress.add_argument(
-        "input", type=Path, metavar="IN", help="a picture, a folder of them, a video, a folder of frames"
+        "inputs", type=Path, nargs="+", metavar="IN", help="pictures, folders of them, a video, a folder of frames"
     )
     compress.add_argument(
         "output", type=Path, metavar="OUT", help="a .glc file or a folder; a .glcv file or - for a clip"
@@ -112,6 +114,7 @@ def _add_compress(commands: Any, coding: argparse.ArgumentParser) -> None:
     compress.add_argument(
         "--fps", type=_rate, metavar="F", help="frames per second of a clip that does not say, or not right"
     )
+    add_file_options(compress)
     compress.set_defaults(does="glc_train.cli.compress:compress")
 
 
@@ -128,16 +131,18 @@ def _parser() -> argparse.ArgumentParser:
 
     decompress = commands.add_parser("decompress", parents=[coding], help="the way back")
     decompress.add_argument(
-        "input", type=Path, metavar="IN", help="a .glc file, a folder of them, a .glcv file, - for a clip"
+        "inputs", type=Path, nargs="+", metavar="IN", help=".glc files, folders of them, a .glcv file, - for a clip"
     )
     decompress.add_argument(
         "output", type=Path, metavar="OUT", help="a picture (.png keeps all) or a folder of them; a video"
     )
     decompress.add_argument("--start", type=int, default=0, metavar="FRAME", help="of a clip: the first frame, from 0")
+    add_file_options(decompress)
     decompress.set_defaults(does="glc_train.cli.decompress:decompress")
 
     show = commands.add_parser("info", parents=[trusting], help="what .glc, .glcv and weights files hold")
     show.add_argument("files", type=Path, nargs="+", metavar="FILE", help=".glc, .glcv, .safetensors, .ckpt or .pth")
+    add_json(show)
     show.set_defaults(does="glc_train.cli.info:info")
 
     fetch = commands.add_parser("fetch-weights", help="fetch the ImageNet weights of LPIPS and DISTS, for use offline")
@@ -148,6 +153,8 @@ def _parser() -> argparse.ArgumentParser:
     plot.add_command(commands)
     report.add_command(commands)
     weights.add_commands(commands, trusting)
+    completion.add_command(commands)
+    add_examples(parser)
     return parser
 
 
@@ -166,7 +173,8 @@ def main(arguments: Sequence[str] | None = None, ready: Callable[[], None] = lam
         sys.stdout.reconfigure(errors="backslashreplace")
     args = _parser().parse_args(arguments)
     logging.basicConfig(format="glc: %(message)s")
-    logging.getLogger("glc_train.precision").setLevel(logging.INFO)  # what was chosen, and why
+    if not getattr(args, "quiet", False):
+        logging.getLogger("glc_train.precision").setLevel(logging.INFO)  # what was chosen, and why
     try:
         if "extra" in args:
             extras.require(args.extra)

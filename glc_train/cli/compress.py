@@ -18,10 +18,10 @@ from PIL import Image
 from glc_train import extras
 from glc_train.bitstream import MAX_PIXELS, ClipFormat, check_pixels
 from glc_train.cli.errors import CommandError
-from glc_train.cli.files import Job, check_new, chosen_quality, load, plan, remarks, whole_file
+from glc_train.cli.files import Job, Plan, check_new, chosen_quality, load, plan, remarks, whole_file
 from glc_train.cli.jobs import PIPE, Clock, Done, effort_bar, frame_bar, run_jobs
 from glc_train.codecs import Codec, ImageCodec, VideoCodec, compress_within
-from glc_train.media import FoundFiles, open_clip, read_picture, search_pictures
+from glc_train.media import open_clip, read_picture, search_pictures
 from glc_train.media.clips import frame_files
 
 Frames = Iterable[np.ndarray]
@@ -29,13 +29,21 @@ Frames = Iterable[np.ndarray]
 
 def compress(args: argparse.Namespace) -> int:
     """Returns the exit code. Raises CommandError, WeightsError."""
-    Image.MAX_IMAGE_PIXELS = args.max_pixels or MAX_PIXELS  # the limit that reading pictures keeps to
     if args.effort:
         extras.require("eval", "--effort")
     clip = args.output == PIPE or args.output.suffix.lower() == VideoCodec.suffix
-    jobs, found = _clip(args) if clip else _pictures(args)
-    if found is None and args.output != PIPE:
-        check_new(jobs[0].target, args.overwrite)
+    wanted = _clip(args) if clip else _pictures(args)
+    if not wanted.several and args.output != PIPE:
+        check_new(wanted.jobs[0].target, args)
+    code = run_jobs(wanted, partial(_start, args, clip, wanted.several), args)
+    if clip and code == 0 and args.inputs[0].is_dir() and (remark := frame_files(args.inputs[0]).remark):
+        print(f"glc: {remark}", file=sys.stderr)
+    return code
+
+
+def _start(args: argparse.Namespace, clip: bool, several: bool) -> Callable[[Job], Done]:
+    """What compresses a file in this process."""
+    Image.MAX_IMAGE_PIXELS = args.max_pixels or MAX_PIXELS  # the limit that reading pictures keeps to
 
     @cache
     def codec() -> tuple[Codec, int]:
@@ -46,12 +54,9 @@ def compress(args: argparse.Namespace) -> int:
             loaded.refiner = Refiner(args.effort, _distortion(args.effort_distortion), seconds=args.effort_seconds)
         return loaded, chosen_quality(args, loaded)
 
-    if found is not None:
+    if several:
         codec()  # weights that cannot be loaded are no failure of each file
-    code = run_jobs(jobs, partial(_compress_one, args, clip, codec), found, args.overwrite)
-    if clip and code == 0 and args.input.is_dir() and (remark := frame_files(args.input).remark):
-        print(f"glc: {remark}", file=sys.stderr)
-    return code
+    return partial(_compress_one, args, clip, codec, quiet=several or args.quiet)
 
 
 def _distortion(name: str | None) -> Any:
@@ -65,26 +70,28 @@ def _distortion(name: str | None) -> Any:
     return kind()
 
 
-def _clip(args: argparse.Namespace) -> tuple[list[Job], None]:
+def _clip(args: argparse.Namespace) -> Plan:
     if args.effort:
         raise CommandError("--effort: only pictures are refined; leave it out for a clip.")
     if args.target_bpp is not None:
         raise CommandError("--target-bpp: only pictures are coded to a target; give a clip its --quality.")
-    if args.input == PIPE:
+    if len(args.inputs) > 1:
+        raise CommandError(f"{args.output}: a clip is made of one video or one folder of frames; name one.")
+    if args.inputs[0] == PIPE:
         raise CommandError("-: a clip is read from a file or a folder of frames; name one.")
     if args.output.is_dir():
         raise CommandError(f"{args.output} is a folder: name the {VideoCodec.suffix} file to write.")
-    return [Job(args.input, args.output)], None
+    return Plan([Job(args.inputs[0], args.output)])
 
 
-def _pictures(args: argparse.Namespace) -> tuple[list[Job], FoundFiles | None]:
+def _pictures(args: argparse.Namespace) -> Plan:
     for option in ("size", "fps"):
         if getattr(args, option) is not None:
             raise CommandError(f"--{option}: only a clip has it; name a {VideoCodec.suffix} file to write.")
-    jobs, found = plan(args.input, args.output, search_pictures, ImageCodec.suffix)
-    if jobs[0].target.suffix != ImageCodec.suffix:
+    wanted = plan(args.inputs, args.output, search_pictures, ImageCodec.suffix)
+    if wanted.jobs[0].target.suffix != ImageCodec.suffix:
         raise CommandError(f"{args.output}: the name of a compressed picture ends in {ImageCodec.suffix}.")
-    return jobs, found
+    return wanted
 
 
 @contextmanager
@@ -108,15 +115,17 @@ def _opened(path: Path, args: argparse.Namespace, clip: bool) -> Iterator[tuple[
             yield clip_format, reader, info.frames
 
 
-def _compress_one(args: argparse.Namespace, clip: bool, ready: Callable[[], tuple[Codec, int]], job: Job) -> Done:
+def _compress_one(
+    args: argparse.Namespace, clip: bool, ready: Callable[[], tuple[Codec, int]], job: Job, quiet: bool
+) -> Done:
     with _opened(job.source, args, clip) as (clip_format, frames, total):
         codec, quality = ready()
         clock, number, target = Clock(), 0, args.target_bpp
         most = None if target is None else target * clip_format.width * clip_format.height / 8
         out: AbstractContextManager[BinaryIO]
         out = nullcontext(sys.stdout.buffer) if job.target == PIPE else whole_file(job.target)
-        refiner = codec.refiner if isinstance(codec, ImageCodec) and not args.input.is_dir() else None
-        with frame_bar(clip, total) as count, effort_bar(refiner):
+        refiner = codec.refiner if isinstance(codec, ImageCodec) and not quiet else None
+        with frame_bar(clip and not quiet, total) as count, effort_bar(refiner):
             if most is not None:
                 assert isinstance(codec, ImageCodec)
                 (picture,) = frames

@@ -14,7 +14,7 @@ import numpy as np
 
 from glc_train.bitstream import MAX_PIXELS, ImageHeader, VideoHeader, check_pixels, read_header, read_pipe_header
 from glc_train.cli.errors import CommandError
-from glc_train.cli.files import Job, check_new, is_clip, load, plan
+from glc_train.cli.files import Job, Plan, check_new, is_clip, load, plan
 from glc_train.cli.jobs import PIPE, Clock, Done, frame_bar, run_jobs
 from glc_train.codecs import Codec, FrameDecoder, ImageCodec, VideoCodec
 from glc_train.media import ClipInfo, FoundFiles, find_files, write_clip, write_picture
@@ -26,11 +26,15 @@ MAX_FILL = 10_000
 
 def decompress(args: argparse.Namespace) -> int:
     """Returns the exit code. Raises CommandError, FormatError, WeightsError."""
-    clip = args.input == PIPE or is_clip(args.input)
-    jobs, found = _clip(args) if clip else _pictures(args)
-    if found is None and not (clip and args.output.is_dir()):  # of folders only an empty one is written to
-        check_new(jobs[0].target, args.overwrite)
+    clip = any(path == PIPE or is_clip(path) for path in args.inputs)
+    wanted = _clip(args) if clip else _pictures(args)
+    if not wanted.several and not (clip and args.output.is_dir()):  # of folders only an empty one is written to
+        check_new(wanted.jobs[0].target, args)
+    return run_jobs(wanted, partial(_start, args, clip, wanted.several), args)
 
+
+def _start(args: argparse.Namespace, clip: bool, several: bool) -> Callable[[Job], Done]:
+    """What decompresses a file in this process."""
     loaded: dict[int | None, Codec] = {}
 
     def codec(header: ImageHeader | VideoHeader | None, name: str = "") -> Codec:
@@ -39,26 +43,28 @@ def decompress(args: argparse.Namespace) -> int:
             loaded[key] = load(args, VideoCodec if clip else ImageCodec, header, name)
         return loaded[key]
 
-    if found is not None and args.weights is not None:
+    if several and args.weights is not None:
         codec(None)  # weights that cannot be loaded are no failure of each file
-    return run_jobs(jobs, partial(_decompress_one, args, codec), found, args.overwrite)
+    return partial(_decompress_one, args, codec, quiet=several or args.quiet)
 
 
-def _clip(args: argparse.Namespace) -> tuple[list[Job], None]:
+def _clip(args: argparse.Namespace) -> Plan:
+    if len(args.inputs) > 1:
+        raise CommandError("A clip is decoded alone: give one file.")
     if args.output == PIPE:
         raise CommandError("-: a decoded clip is written to a file or a folder of frames; name one.")
     if args.start < 0:
         raise CommandError(f"--start {args.start}: frames are counted from 0.")
-    return [Job(args.input, args.output)], None
+    return Plan([Job(args.inputs[0], args.output)])
 
 
-def _pictures(args: argparse.Namespace) -> tuple[list[Job], FoundFiles | None]:
+def _pictures(args: argparse.Namespace) -> Plan:
     if args.start:
-        raise CommandError(f"--start: only a clip has frames, and {args.input} is none.")
-    jobs, found = plan(args.input, args.output, _find_coded, ".png")
-    if jobs[0].target.suffix.lower() not in SUFFIXES:
+        raise CommandError(f"--start: only a clip has frames, and {args.inputs[0]} is none.")
+    wanted = plan(args.inputs, args.output, _find_coded, ".png")
+    if wanted.jobs[0].target.suffix.lower() not in SUFFIXES:
         raise CommandError(f"{args.output}: the name of a picture ends in one of {', '.join(SUFFIXES)}.")
-    return jobs, found
+    return wanted
 
 
 def _find_coded(root: Path) -> FoundFiles:
@@ -82,7 +88,7 @@ def _written(target: Path, header: ImageHeader | VideoHeader) -> Iterator[Callab
 
 
 def _decompress_one(
-    args: argparse.Namespace, ready: Callable[[ImageHeader | VideoHeader, str], Codec], job: Job
+    args: argparse.Namespace, ready: Callable[[ImageHeader | VideoHeader, str], Codec], job: Job, quiet: bool
 ) -> Done:
     pipe, most, clock = job.source == PIPE, args.max_pixels or MAX_PIXELS, Clock()
     name = "standard input" if pipe else str(job.source)
@@ -94,7 +100,7 @@ def _decompress_one(
             decoder.seek(args.start)
         frames, told = 0, 0
         clip, shown = isinstance(header, VideoHeader), _shown(decoder, args.start)
-        with frame_bar(clip) as count, _written(job.target, header) as write:
+        with frame_bar(clip and not quiet) as count, _written(job.target, header) as write:
             while (picture := clock(next, shown, None)) is not None:
                 write(picture)
                 frames += 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import sys
 import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,31 +32,63 @@ class Job:
     target: Path
 
 
-def plan(
-    source: Path, target: Path, find: Callable[[Path], FoundFiles], suffix: str
-) -> tuple[list[Job], FoundFiles | None]:
-    """Files to make, and what the search of a folder came to; `None` where `source` is a file.
+@dataclass(frozen=True)
+class Plan:
+    """Files to make: of one file, or of several, then with what the search of folders came to."""
+
+    jobs: list[Job]
+    several: bool = False
+    found: list[FoundFiles] = field(default_factory=list)
+
+
+def plan(sources: Sequence[Path], target: Path, find: Callable[[Path], FoundFiles], suffix: str) -> Plan:
+    """Files to make.
 
     Args:
-        source: a file, or a folder that is searched with `find`.
-        target: a file, or a folder; always a folder where `source` is one. The names below it are those below `source`
-            with `suffix`, which is appended where it would not be clear of which file it is (a.png and a.jpg).
+        sources: files, and folders that are searched with `find`; patterns, where there is no file of that name.
+        target: a file, or a folder; always a folder where `sources` are several or a folder. The names below it are
+            those below the one folder; of several sources, their own and those below them. They get `suffix`, which is
+            appended where it would not be clear of which file it is (a.png and a.jpg).
 
     Raises:
-        CommandError: `source` is missing, `target` of the wrong kind, or two names differ too little.
+        CommandError: a source is missing, `target` of the wrong kind, or two names differ too little.
     """
-    if not source.exists():
-        raise CommandError(f"{source}: no such file or folder; check the path.")
-    if not source.is_dir():
-        return [Job(source, target / source.with_suffix(suffix).name if target.is_dir() else target)], None
+    sources = [path for source in sources for path in _matching(source)]
+    first = sources[0]
+    if len(sources) == 1 and not first.is_dir():
+        return Plan([Job(first, target / first.with_suffix(suffix).name if target.is_dir() else target)])
     if target.exists() and not target.is_dir():
-        raise CommandError(f"{target} is a file, but {source} is a folder: name a folder to write to.")
-    found = find(source)
+        what = f"{first} is a folder" if len(sources) == 1 else "there are several files to read"
+        raise CommandError(f"{target} is a file, but {what}: name a folder to write to.")
+    jobs, found = dict[Path, Path](), list[FoundFiles]()
+    for source in sources:
+        if source.is_dir():
+            found.append(find(source))
+            root = source if len(sources) == 1 else source.parent
+            _claim(jobs, {path.relative_to(root): path for path in found[-1].files})
+        else:
+            _claim(jobs, {Path(source.name): source})
     try:
-        names = distinct_names([path.relative_to(source) for path in found.files], suffix)
+        names = distinct_names(list(jobs), suffix)
     except CommandError as error:
-        raise CommandError(f"{source}: {error}") from error
-    return [Job(path, target / name) for path, name in zip(found.files, names, strict=True)], found
+        raise CommandError(f"{first}: {error}" if len(sources) == 1 else str(error)) from error
+    made = [Job(path, target / name) for path, name in zip(jobs.values(), names, strict=True)]
+    return Plan(made, several=True, found=found)
+
+
+def _matching(source: Path) -> list[Path]:
+    """The path, or what it matches as a pattern: not every shell replaces those."""
+    found = [source] if source.exists() else sorted(map(Path, glob.glob(str(source), recursive=True)))
+    if not found:
+        raise CommandError(f"{source}: no such file or folder; check the path.")
+    return found
+
+
+def _claim(jobs: dict[Path, Path], names: dict[Path, Path]) -> None:
+    for name, path in names.items():
+        other = jobs.setdefault(name, path)
+        if other is not path:
+            raise CommandError(f"{other} and {path} would have one name, {name}: give them to two calls.")
 
 
 def distinct_names(names: Sequence[Path], suffix: str) -> list[Path]:
@@ -82,9 +115,9 @@ def _folded(path: Path) -> str:
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", str(path)).casefold())
 
 
-def check_new(path: Path, overwrite: bool) -> None:
-    """Raises CommandError if there is something at `path` that may not be replaced."""
-    if path.exists() and not overwrite:
+def check_new(path: Path, args: argparse.Namespace) -> None:
+    """Raises CommandError if there is something at `path` that may neither be replaced nor kept."""
+    if path.exists() and not args.overwrite and not args.skip_existing:
         raise CommandError(f"{path} exists already; name another file, or add --overwrite to replace it.")
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,52 +16,36 @@ from glc_train.bitstream import FrameKind, ImageHeader, VideoHeader, VideoReader
 from glc_train.cli.errors import CommandError, explain
 from glc_train.cli.files import is_clip
 from glc_train.cli.jobs import Coded
+from glc_train.cli.told import print_record
 from glc_train.errors import is_for_user
 from glc_train.weights import load_any_codec
 from glc_train.weights.store import described, name_of
 
 WEIGHTS_SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt")
-_PICTURES = ("file", "version", "kind", "size", "quality", "bytes", "bpp", "weights")
-_CLIPS = (
-    "file",
-    "size",
-    "frames",
-    "fps",
-    "quality",
-    "bytes",
-    "bpp",
-    "kbit/s",
-    "intra",
-    "conditional",
-    "repeated",
-    "weights",
-)
-_WEIGHTS = ("file", "name", "auto-encoder", "transform", "parameters", "z prior", "fingerprint")
+_COLUMNS = {
+    "picture": ("file", "version", "kind", "size", "quality", "bytes", "bpp", "weights"),
+    "clip": (
+        "file", "size", "frames", "fps", "quality", "bytes", "bpp", "kbit/s", "intra", "conditional", "repeated",
+        "weights",
+    ),
+    "weights": ("file", "name", "auto-encoder", "transform", "parameters", "z prior", "fingerprint"),
+}  # fmt: skip
 
 
-def _facts(header: ImageHeader | VideoHeader, size: int, frames: int) -> Coded:
+def _facts(header: ImageHeader | VideoHeader, size: int, frames: int) -> dict[str, Any]:
     fps = Fraction(*header.fps) if isinstance(header, VideoHeader) else None
-    return Coded(
-        width=header.width, height=header.height, quality=header.quality, size=size, frames=frames, fps=fps
-    )  # fmt: skip
+    coded = Coded(width=header.width, height=header.height, quality=header.quality, size=size, frames=frames, fps=fps)
+    name = name_of(header.fingerprint, "video" if isinstance(header, VideoHeader) else "image")
+    return coded.record() | {"fingerprint": f"{header.fingerprint:04x}", "weights": name}
 
 
-def _picture_row(path: Path) -> tuple[str, ...]:
+def _picture(path: Path) -> dict[str, Any]:
     data = path.read_bytes()
     header, _ = unpack_image(data, str(path))
-    facts = _facts(header, len(data), 1)
-    size = f"{header.width}x{header.height}"
-    fields = (path, header.version, "picture", size, header.quality, facts.size, f"{facts.bpp:.4f}")
-    return (*map(str, fields), _weights_of(header))
+    return {"kind": "picture", "version": header.version} | _facts(header, len(data), 1)
 
 
-def _weights_of(header: ImageHeader | VideoHeader) -> str:
-    """Fingerprint and, where it is known, name of the weights that a file was written with."""
-    name = name_of(header.fingerprint, "video" if isinstance(header, VideoHeader) else "image")
-    return f"{header.fingerprint:04x}" + (f" {name}" if name else "")
-
-
-def _clip_row(path: Path) -> tuple[str, ...]:
+def _clip(path: Path) -> dict[str, Any]:
     """Counts and mean bytes by the kind of frame. Raises CommandError if the file is damaged, naming what is lost."""
     sizes: dict[FrameKind, list[int]] = {"intra": [], "conditional": [], "repeat": []}
     with open(path, "rb") as source:
@@ -72,49 +57,65 @@ def _clip_row(path: Path) -> tuple[str, ...]:
             sizes[record.kind].append(record.size)
     if record.damage is not None:
         raise CommandError(f"{path}: damaged: {record.damage}; decode it to get what is left.")
-    facts = _facts(header, path.stat().st_size, sum(map(len, sizes.values())))
-    means = (f"{len(each)}, mean {sum(each) / len(each):.0f} bytes" if each else "0" for each in sizes.values())
-    shape, fps = f"{header.width}x{header.height}", header.fps[0] / header.fps[1]
-    fields = (path, shape, facts.frames, f"{fps:.6g}", header.quality, facts.size, f"{facts.bpp:.4f}")
-    return (*map(str, fields), f"{facts.kbps:.1f}", *means, _weights_of(header))
+    kinds = {name: {"frames": len(each), "bytes": sum(each)} for name, each in sizes.items()}
+    return {"kind": "clip"} | _facts(header, path.stat().st_size, sum(map(len, sizes.values()))) | kinds
 
 
-def _weights_row(path: Path, trusted: Sequence[str]) -> tuple[str, ...]:
+def _weights(path: Path, trusted: Sequence[str]) -> dict[str, Any]:
     codec = load_any_codec(path, trusted=trusted)
     model, counts = codec.autoencoder, codec.transform.z_counts
-    prior = ("uniform" if bool((counts == counts[:1]).all()) else "fitted") if len(counts) else "trained"
     facts = described(path)
-    fields = (
-        path,
-        "" if facts is None else facts.label,
-        f"{model.factor}x down, {model.latent_channels} channels, {model.quantiser.codes} codes",
-        codec.summary,
-        f"{sum(p.numel() for p in codec.parameters()):,}",
-        prior,
-    )
-    return (*map(str, fields), f"{codec.fingerprint:04x}")
+    return {
+        "kind": "weights",
+        "name": None if facts is None else facts.label,
+        "autoencoder": f"{model.factor}x down, {model.latent_channels} channels, {model.quantiser.codes} codes",
+        "transform": codec.summary,
+        "parameters": sum(p.numel() for p in codec.parameters()),
+        "z_prior": ("uniform" if bool((counts == counts[:1]).all()) else "fitted") if len(counts) else "trained",
+        "fingerprint": f"{codec.fingerprint:04x}",
+    }
+
+
+def _cells(path: Path, facts: dict[str, Any]) -> tuple[str, ...]:
+    """A row of the table of this kind."""
+    if facts["kind"] == "weights":
+        names = ("name", "autoencoder", "transform")
+        words = [facts[name] or "" for name in names]
+        return (str(path), *words, f"{facts['parameters']:,}", facts["z_prior"], facts["fingerprint"])
+    size, weights = f"{facts['width']}x{facts['height']}", f"{facts['fingerprint']} {facts['weights'] or ''}".strip()
+    coded = (str(facts["quality"]), str(facts["bytes"]), f"{facts['bpp']:.4f}")
+    if facts["kind"] == "picture":
+        return (str(path), str(facts["version"]), "picture", size, *coded, weights)
+    kinds = [facts[name] for name in ("intra", "conditional", "repeat")]
+    means = [f"{n['frames']}, mean {n['bytes'] / n['frames']:.0f} bytes" if n["frames"] else "0" for n in kinds]
+    return (
+        str(path), size, str(facts["frames"]), f"{facts['fps']:.6g}", *coded, f"{facts['kbps']:.1f}", *means, weights
+    )  # fmt: skip
 
 
 def info(args: argparse.Namespace) -> int:
     """`glc info`; returns the exit code: 1 if a file could not be read."""
-    coded, clips, weights, failed = Table(*_PICTURES), Table(*_CLIPS), Table(*_WEIGHTS), False
+    tables, failed = {kind: Table(*columns) for kind, columns in _COLUMNS.items()}, False
     for path in args.files:
         try:
             if path.suffix in WEIGHTS_SUFFIXES:
-                weights.add_row(*_weights_row(path, args.trusted))
-            elif is_clip(path):
-                clips.add_row(*_clip_row(path))
+                facts = _weights(path, args.trusted)
             else:
-                coded.add_row(*_picture_row(path))
+                facts = _clip(path) if is_clip(path) else _picture(path)
         except Exception as error:
             if not is_for_user(error):
                 raise
-            print(f"glc: {explain(error, path)}", file=sys.stderr)
-            failed = True
+            reason = explain(error, path)
+            print(f"glc: {reason}", file=sys.stderr)
+            facts, failed = {"error": reason}, True
+        if args.json:
+            print_record({"file": str(path)} | facts)
+        elif "kind" in facts:
+            tables[facts["kind"]].add_row(*_cells(path, facts))
     terminal = Console()
     # a table that is read by another program is not cut to the width of a terminal
     console = Console(highlight=False, markup=False, width=None if terminal.is_terminal else 1000)
-    for table in (coded, clips, weights):
+    for table in tables.values():
         if table.row_count:
             console.print(table)
     return 1 if failed else 0

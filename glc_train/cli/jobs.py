@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
+import io
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+import torch
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -23,8 +28,10 @@ from rich.progress import (
 )
 
 from glc_train.cli.errors import CommandError, failure
-from glc_train.cli.files import Job
-from glc_train.media import ClipError, FoundFiles, PictureError
+from glc_train.cli.files import Job, Plan
+from glc_train.cli.told import print_record
+from glc_train.media import ClipError, PictureError
+from glc_train.processes import Failure, in_processes
 from glc_train.weights import WeightsError
 
 if TYPE_CHECKING:
@@ -56,6 +63,13 @@ class Coded:
         """Kilobits of the file per second of the clip; 0 for a picture."""
         return 8 * self.size / self.frames * float(self.fps) / 1000 if self.frames and self.fps else 0.0
 
+    def record(self) -> dict[str, Any]:
+        """As JSON has it."""
+        record: dict[str, Any] = {"width": self.width, "height": self.height, "quality": self.quality}
+        record |= {"bytes": self.size, "bpp": round(self.bpp, 6)}
+        clip = {"frames": self.frames, "fps": float(self.fps), "kbps": round(self.kbps, 3)} if self.fps else {}
+        return record | clip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Done(Coded):
@@ -64,6 +78,11 @@ class Done(Coded):
     seconds: float
     remark: str = ""
     damaged: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """As JSON has it."""
+        record = super().record() | {"seconds": round(self.seconds, 3)}
+        return record | ({"remark": self.remark} if self.remark else {}) | ({"damaged": True} if self.damaged else {})
 
     def __str__(self) -> str:
         """One line for people."""
@@ -116,43 +135,95 @@ def effort_bar(refiner: Refiner | None) -> Iterator[None]:
             refiner.progress = None
 
 
-def run_jobs(jobs: Sequence[Job], work: Callable[[Job], Done], found: FoundFiles | None, overwrite: bool) -> int:
-    """Does every job, failed ones aside; prints a line for each; returns the exit code.
+Work: TypeAlias = Callable[[Job], Done]  # raises for a file that cannot be done
+Outcome: TypeAlias = Done | str | None  # str: why it failed; None: there was a file already
+
+
+def run_jobs(wanted: Plan, start: Callable[[], Work], args: argparse.Namespace) -> int:
+    """Does every job, failed ones aside; says of each what came of it; returns the exit code.
 
     Args:
-        jobs: the files.
-        work: raises for a file that cannot be done.
-        found: of the folder that the jobs come from, None for a single file; its jobs whose file exists are left out,
-            unless `overwrite`.
-        overwrite: whether files that exist are replaced.
+        wanted: the files; of several, those whose file exists are left out, unless `--overwrite` is given.
+        start: makes what does a job, in each process anew.
+        args: of the command line.
     """
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    if args.overwrite and args.skip_existing:
+        raise CommandError("--overwrite, --skip-existing: give one of them, or neither.")
+    if args.jobs < 1:
+        raise CommandError(f"--jobs {args.jobs}: give 1 or more.")
+    console = Console(highlight=False, markup=False, soft_wrap=True, quiet=args.quiet or args.json)
     progress: AbstractContextManager[Progress | None] = nullcontext()
-    if found and console.is_terminal:
+    if wanted.several and console.is_terminal and not console.quiet:
         columns = (TextColumn("{task.percentage:3.0f}%"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         progress = Progress(*columns, console=console, redirect_stderr=sys.stderr.isatty())
-    outcomes: list[Done | str | None] = []
+    outcomes: list[Outcome] = []
     with progress as bar:
-        task = bar.add_task("", total=len(jobs)) if bar else None
-        for job in jobs:
-            kept = found is not None and not overwrite and job.target.exists()
-            outcome = None if kept else _guarded(work, job)
+        task = bar.add_task("", total=len(wanted.jobs)) if bar else None
+        for job, outcome in _outcomes(wanted, start, args):
             outcomes.append(outcome)
-            if isinstance(outcome, str):
-                print(f"glc: {outcome}", file=sys.stderr)
-            elif outcome and job.target == PIPE:
-                print(f"{job.source} -> {job.target}  {outcome}", file=sys.stderr)
-            elif outcome:
-                console.print(f"{job.source} -> {job.target}  {outcome}")
+            _tell(job, outcome, console, args.json)
             if bar and task is not None:
                 bar.advance(task)
-    if found:
-        _print_summary(console, jobs, outcomes, found)
-    whole = all(isinstance(outcome, Done) and not outcome.damaged for outcome in outcomes)
-    return 0 if whole and not (found and found.unreadable) else 1
+    if wanted.several:
+        _print_summary(console, wanted, outcomes, args.skip_existing)
+    good = [(each is None and args.skip_existing) or (isinstance(each, Done) and not each.damaged) for each in outcomes]
+    return 0 if all(good) and not any(each.unreadable for each in wanted.found) else 1
 
 
-def _guarded(work: Callable[[Job], Done], job: Job) -> Done | str:
+def _tell(job: Job, outcome: Outcome, console: Console, json: bool) -> None:
+    if isinstance(outcome, str):
+        print(f"glc: {outcome}", file=sys.stderr)
+    if json:
+        record = {"input": str(job.source), "output": str(job.target)} | _record(outcome)
+        print_record(record, sys.stderr if job.target == PIPE else sys.stdout)
+    elif isinstance(outcome, Done):
+        line = f"{job.source} -> {job.target}  {outcome}"
+        if job.target != PIPE:
+            console.print(line)
+        elif not console.quiet:
+            print(line, file=sys.stderr)
+
+
+def _record(outcome: Outcome) -> dict[str, Any]:
+    if outcome is None:
+        return {"kept": True}
+    return {"error": outcome} if isinstance(outcome, str) else outcome.record()
+
+
+def _outcomes(wanted: Plan, start: Callable[[], Work], args: argparse.Namespace) -> Iterator[tuple[Job, Outcome]]:
+    """Each job in the order of the plan, with what came of it."""
+    keep = (wanted.several or args.skip_existing) and not args.overwrite
+    waiting = {job for job in wanted.jobs if not (keep and job.target.exists())}
+    count, results = min(args.jobs, len(waiting)), dict[Job, tuple[Outcome, str]]()
+    work = start() if waiting else None  # what hinders all of them is said once
+    if count < 2:
+        for job in wanted.jobs:
+            yield job, _guarded(work, job) if work and job in waiting else None
+        return
+    del work
+    begin, order = partial(_worker, start, max(1, torch.get_num_threads() // count)), deque(wanted.jobs)
+    for job, outcome in in_processes([job for job in wanted.jobs if job in waiting], count, begin):
+        results[job] = (f"{job.source}: {outcome.reason}", "") if isinstance(outcome, Failure) else outcome
+        while order and (order[0] in results or order[0] not in waiting):
+            result, said = results.get(order[0], (None, ""))
+            print(said, end="", file=sys.stderr)
+            yield order.popleft(), result
+    yield from ((job, None) for job in order)
+
+
+def _worker(start: Callable[[], Work], threads: int) -> Callable[[Job], tuple[Done | str, str]]:
+    """What does a job in a process of its own; what it says of the file comes with its outcome, in its turn."""
+    torch.set_num_threads(threads)
+    work = start()
+
+    def do(job: Job) -> tuple[Done | str, str]:
+        with redirect_stderr(io.StringIO()) as said:
+            return _guarded(work, job), said.getvalue()
+
+    return do
+
+
+def _guarded(work: Work, job: Job) -> Done | str:
     """What `work` makes of the job, or one sentence about why it failed."""
     try:
         return work(job)
@@ -166,19 +237,19 @@ def _guarded(work: Callable[[Job], Done], job: Job) -> Done | str:
         return failure(error, job.source)
 
 
-def _print_summary(
-    console: Console, jobs: Sequence[Job], outcomes: Sequence[Done | str | None], found: FoundFiles
-) -> None:
+def _print_summary(console: Console, wanted: Plan, outcomes: Sequence[Outcome], skipped: bool) -> None:
     rates = [outcome.bpp for outcome in outcomes if isinstance(outcome, Done)]
-    kept = [str(job.target) for job, outcome in zip(jobs, outcomes, strict=True) if outcome is None]
-    failed = len(jobs) - len(rates) - len(kept)
+    kept = [str(job.target) for job, outcome in zip(wanted.jobs, outcomes, strict=True) if outcome is None]
+    count = len(wanted.jobs)
+    failed = count - len(rates) - len(kept)
     mean = f", mean {sum(rates) / len(rates):.4f} bpp" if rates else ""
-    console.print(f"{len(rates)} of {len(jobs)} files done{mean}")
+    console.print(f"{len(rates)} of {count} files done{mean}{f', {len(kept)} kept' if skipped and kept else ''}")
     if failed:
-        print(f"glc: {failed} of {len(jobs)} files failed; they are named above.", file=sys.stderr)
-    if kept:
+        print(f"glc: {failed} of {count} files failed; they are named above.", file=sys.stderr)
+    if kept and not skipped:
         names = ", ".join(kept[:5]) + (f" and {len(kept) - 5} more" if kept[5:] else "")
-        count = f"{len(kept)} of {len(jobs)} files"
-        print(f"glc: {count} were there already and were kept ({names}); --overwrite replaces them.", file=sys.stderr)
-    if found.left_out:
-        print(f"glc: {found.remark}", file=sys.stderr)
+        there = f"{len(kept)} of {count} files were there already and were kept ({names})"
+        print(f"glc: {there}; --overwrite replaces them.", file=sys.stderr)
+    for found in wanted.found:
+        if found.left_out:
+            print(f"glc: {found.remark}", file=sys.stderr)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from glc_train.cli.told import add_json, print_record
+
 
 def add_commands(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], trusting: argparse.ArgumentParser
@@ -13,7 +15,9 @@ def add_commands(
     weights = commands.add_parser("weights", help="weights: list those that are found by name, add some, say where")
     ours = weights.add_subparsers(required=True, metavar="COMMAND")
 
-    ours.add_parser("list", help="names, kinds of codec, fingerprints, files").set_defaults(does=f"{__name__}:_list")
+    show = ours.add_parser("list", help="names, kinds of codec, fingerprints, files")
+    add_json(show)
+    show.set_defaults(does=f"{__name__}:_list")
 
     add = ours.add_parser("add", parents=[trusting], help="keep a copy, so that files of these weights decode here")
     add.add_argument("file", type=Path, metavar="FILE", help="an export, a checkpoint, or the published .pth")
@@ -26,13 +30,17 @@ def add_commands(
     where.set_defaults(does=f"{__name__}:_where")
 
 
-def _list(_: argparse.Namespace) -> int:
+def _list(args: argparse.Namespace) -> int:
     from glc_train.weights.store import stored
 
     rows = [
         (each.label, each.kind, "-" if each.checksum is None else f"{each.checksum & 0xFFFF:04x}", str(each.path))
         for each in stored()
     ]
+    if args.json:
+        for row in rows:
+            print_record(dict(zip(("name", "kind", "fingerprint", "file"), row, strict=True)))
+        return 0
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
