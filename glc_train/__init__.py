@@ -7,9 +7,21 @@ if TYPE_CHECKING:
     from typing import Any
 
     from glc_train.weights import WeightsError, find_codec, load_any_codec, load_codec, load_video, save_codec
+    from glc_train.weights.hub import from_pretrained, push_to_hub, save_pretrained
 
 __version__ = "0.1.0"
-__all__ = ["WeightsError", "__version__", "find_codec", "load_any_codec", "load_codec", "load_video", "save_codec"]
+__all__ = [
+    "WeightsError",
+    "__version__",
+    "find_codec",
+    "from_pretrained",
+    "load_any_codec",
+    "load_codec",
+    "load_video",
+    "push_to_hub",
+    "save_codec",
+    "save_pretrained",
+]
 
 
 def __getattr__(name: str) -> Any:

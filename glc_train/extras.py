@@ -10,6 +10,7 @@ PACKAGES = {
         "DISTS_pytorch", "filelock", "hydra", "jinja2", "lazy_loader", "lpips", "matplotlib", "omegaconf", "pydantic",
         "requests", "scipy", "skimage", "sklearn", "torchmetrics", "torchvision",
     ),
+    "hub": ("huggingface_hub",),
     "train": ("braceexpand", "fsspec", "lightning", "tensorboard", "wandb", "webdataset", "yaml"),
 }  # fmt: skip
 """Modules that each extra of pyproject.toml brings, by its name; `train` brings those of `eval` too."""
@@ -29,7 +30,7 @@ def require(extra: str, what: str = "this command") -> None:
     Raises:
         MissingExtra: a package of the extra is not installed.
     """
-    names = PACKAGES["eval"] + (PACKAGES["train"] if extra == "train" else ())
+    names = PACKAGES[extra] + (PACKAGES["eval"] if extra == "train" else ())
     missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise MissingExtra(f"{what} needs {', '.join(missing)}: pip install 'glc_train[{extra}]'")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from glc_train import __version__, extras
+from glc_train import __version__
 from glc_train.data import render_picture
 from glc_train.media import read_picture, write_picture
 from tests.linked_environment import LinkedEnvironment
@@ -126,7 +126,7 @@ def test_an_evaluation_and_its_plots_need_the_extra_eval_alone(wheel: Path, repo
 
 
 def test_a_training_needs_the_extra_train_alone(wheel: Path, repository: Path, tmp_path: Path) -> None:
-    environment = LinkedEnvironment(tmp_path / "venv", asked_for(wheel, *extras.PACKAGES))
+    environment = LinkedEnvironment(tmp_path / "venv", asked_for(wheel, "eval", "train"))
     assert environment.names.isdisjoint({"pytest", "moto", "playwright", "optuna"})
     environment.install(wheel)
     for seed in range(2):

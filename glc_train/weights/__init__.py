@@ -21,6 +21,9 @@ from glc_train.weights.build import build_codec as build_codec
 from glc_train.weights.build import build_video as build_video
 from glc_train.weights.config import foreign_classes as foreign_classes
 from glc_train.weights.errors import WeightsError
+from glc_train.weights.hub import from_pretrained as from_pretrained
+from glc_train.weights.hub import push_to_hub as push_to_hub
+from glc_train.weights.hub import save_pretrained as save_pretrained
 from glc_train.weights.published import IMAGE_MARKER, PUBLISHED_VIDEO_NAMES, VIDEO_MARKER, rename_published
 from glc_train.weights.published import predictor_state as predictor_state
 from glc_train.weights.reading import CHECKPOINT_CONFIG as CHECKPOINT_CONFIG

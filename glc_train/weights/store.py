@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from glc_train.files import cache_folder, weights_folders
 from glc_train.weights.errors import WeightsError
+from glc_train.weights.hub import fetched, is_address
 from glc_train.weights.released import RELEASED
 
 Kind = Literal["image", "video"]
@@ -127,11 +128,14 @@ def installed(kind: Kind) -> Path:
 
 
 def located(path: str | os.PathLike[str]) -> Path:
-    """The file at `path`, or else that of the weights in the store with this NAME or NAME@VERSION.
+    """The file at `path`, which may be an address of the hub, or that of the NAME or NAME@VERSION in the store.
 
     Raises:
-        WeightsError: there is neither.
+        MissingExtra: of an address, `huggingface_hub` is not installed.
+        WeightsError: there is none of these.
     """
+    if is_address(path):
+        return fetched(path)
     path = Path(path)
     if path.is_file():
         return path
