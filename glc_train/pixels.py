@@ -13,7 +13,7 @@ def to_signed(levels: Tensor) -> Tensor:
 
 def to_levels(x: Tensor) -> Tensor:
     """About [-1, 1] → uint8 0 to 255, rounded and clipped, the same shape."""
-    return x.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return x.float().add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def picture_to_tensor(picture: np.ndarray, device: torch.device | str = "cpu") -> Tensor:

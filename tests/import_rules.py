@@ -34,12 +34,12 @@ def _units(names: str) -> frozenset[str]:
 # docs/architecture.md, "Where things are", draws this table: change both together.
 RULES: dict[str, Rule] = {
     "layers": Rule(frozenset(), never=FRAMEWORKS),
-    "autoencoder": Rule(_units("layers"), never=FRAMEWORKS),
+    "autoencoder": Rule(_units("layers memory"), never=FRAMEWORKS),
     "transform": Rule(_units("layers"), never=FRAMEWORKS),
     "bitstream": Rule(frozenset(), only=frozenset({"numpy", "constriction"})),
     "effort": Rule(_units("transform losses"), never=FRAMEWORKS),
     "ahead": Rule(frozenset(), only=frozenset()),
-    "codecs": Rule(_units("layers autoencoder transform bitstream effort pixels ahead"), never=FRAMEWORKS),
+    "codecs": Rule(_units("layers autoencoder transform bitstream effort memory pixels ahead"), never=FRAMEWORKS),
     "files": Rule(frozenset(), only=frozenset()),
     "errors": Rule(frozenset(), only=frozenset()),
     "extras": Rule(frozenset(), only=frozenset()),
@@ -52,6 +52,7 @@ RULES: dict[str, Rule] = {
     "provenance": Rule(frozenset(), only=frozenset({"torch"})),
     "pixels": Rule(frozenset(), only=frozenset({"numpy", "torch"})),
     "precision": Rule(frozenset(), only=frozenset({"torch"})),
+    "memory": Rule(frozenset(), only=frozenset({"torch"})),
     "losses": Rule(_units("layers autoencoder backbones")),
     "metrics": Rule(_units("backbones pickles pixels")),
     "media": Rule(_units("files"), only=frozenset({"numpy", "PIL", "av", "simplejpeg"})),
@@ -68,14 +69,14 @@ RULES: dict[str, Rule] = {
     "report": Rule(_units("files media"), only=frozenset({"numpy", "PIL", "jinja2"})),
     "evaluation": Rule(
         _units(
-            "codecs effort metrics media data datasets backbones weights errors files pickles processes provenance"
-            " precision report codec_groups glc_train"
+            "codecs effort metrics media data datasets backbones weights errors files memory pickles processes"
+            " provenance precision report codec_groups glc_train"
         )
     ),
     "cli": Rule(
         _units(
-            "codecs bitstream effort media data datasets weights backbones errors extras files precision processes"
-            " evaluation report glc_train"
+            "codecs bitstream effort media data datasets weights backbones errors extras files memory precision"
+            " processes evaluation report glc_train"
         )
     ),
     "demo": Rule(_units("codecs media data errors evaluation extras interruption metrics training weights")),

@@ -120,8 +120,8 @@ def test_coding_imports_neither_training_nor_a_compiler(video: Path, tmp_path: P
     assert tops <= LIBRARIES
     assert not modules & COMPILER
     assert {name.split(".")[1] for name in modules if name.startswith("glc_train.")} == {
-        "autoencoder", "bitstream", "cli", "codecs", "errors", "extras", "files", "interruption", "layers", "media",
-        "pickles", "pixels", "precision", "processes", "transform", "weights",
+        "ahead", "autoencoder", "bitstream", "cli", "codecs", "errors", "extras", "files", "interruption", "layers",
+        "media", "memory", "pickles", "pixels", "precision", "processes", "transform", "weights",
     }  # fmt: skip
     # The installed weights are 49 MB in 16 bits; the networks, their exact copies and the mapped file take thrice that.
     assert growth < 320

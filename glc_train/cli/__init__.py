@@ -28,6 +28,7 @@ from glc_train.cli.errors import explain
 from glc_train.cli.examples import add_examples
 from glc_train.cli.told import add_file_options, add_json
 from glc_train.errors import is_for_user
+from glc_train.memory import parse
 
 
 def _positive(text: str) -> float:
@@ -51,6 +52,13 @@ def _pixels(text: str) -> int:
     if not re.fullmatch(r"0*[1-9][0-9]*", text):
         raise argparse.ArgumentTypeError(f"{text} is not a number of pixels")
     return int(text)
+
+
+def _memory(text: str) -> int:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _rate(text: str) -> Fraction:
@@ -86,6 +94,11 @@ def _common_options() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]
     coding.add_argument(
         "--max-pixels", type=_pixels, metavar="N", help="largest picture or frame to code or decode; default: 89478485"
     )
+    coding.add_argument(
+        "--memory", type=_memory, metavar="SIZE",
+        help="what the process may have of the device, as 4G; default: most of what is free. What does not fit as a "
+        "whole is computed in stripes, with the same results",
+    )  # fmt: skip
     return trusting, coding
 
 

@@ -39,6 +39,7 @@ def _compare(args: argparse.Namespace) -> int:
         raise CommandError(f"{out} exists: give --overwrite to replace it, or another --out.")
     picture = read_picture(args.input)
     codec = load_codec(args.weights, "cpu" if args.device == "auto" else args.device, args.dtype, args.trusted)
+    codec.limit_memory(args.memory)
     names = CONTENDERS if args.codecs is None else tuple(args.codecs.split(","))
     found, missing = compare_on_sheet(picture, codec, out, quality=args.quality, budget=args.bytes, contenders=names)
     for each in found:

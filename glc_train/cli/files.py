@@ -180,6 +180,7 @@ def load(
         )
     else:
         codec = (load_video if kind is VideoCodec else load_codec)(args.weights, device, args.dtype, args.trusted)
+    codec.limit_memory(args.memory)
     codec.prepare()
     return codec
 

@@ -126,6 +126,8 @@ class ImageCodec(Codec):
             quality: index, or (B,) int64.
             rounding: "hard" or "ste".
         """
+        for network in (self.autoencoder.encoder, self.autoencoder.decoder):
+            self.check_memory(network, *x.shape[-2:])
         latent = self.encode_latent(pad_to_multiple(x, self.multiple))
         out = self.transform(latent, self.quality_indices(quality, x.shape[0]), rounding)
         x_hat = self.decode_latent(out.latent_hat)[..., : x.shape[-2], : x.shape[-1]]
@@ -180,6 +182,7 @@ class ImageCodec(Codec):
         level = int(self.quality_indices(quality, 1)[0])
         if max(picture.shape[:2], default=0) > MAX_SIDE:  # the container could not hold it: say so before the work
             raise ValueError(f"a .glc picture has sides of at most {MAX_SIDE} pixels, not {picture.shape[:2]}")
+        self.check_memory(self.autoencoder.encoder, *picture.shape[:2])
         x = pad_to_multiple(picture_to_tensor(picture).to(self.device), self.multiple)
         latent = self.encode_latent(x)
         coder = self.picture_coder()
@@ -228,6 +231,7 @@ class ImageCodec(Codec):
 
         Raises:
             ValueError: not a picture, no such quality or effort.
+            NotEnoughMemory: it does not fit in `memory`, not even in stripes; nothing was done.
             BackboneError: what judges the effort lacks its weights.
         """
         return self.compress_with_report(picture, quality, effort).data
@@ -269,8 +273,12 @@ class ImageCodec(Codec):
 
         Raises:
             FormatError: not such a file, damaged, made with other weights, or too large.
+            NotEnoughMemory: as of `compress`.
             ValueError: the weights give pixels that are no numbers.
         """
+        header, _ = unpack_image(data, name)
+        check_pixels(header, max_pixels, name)
+        self.check_memory(self.autoencoder.decoder, header.height, header.width)  # not after minutes of reading
         header, latent = self.decompress_latent(data, max_pixels, name)
         x_hat = self.decode_latent(latent)
         return decoded_picture(x_hat[..., : header.height, : header.width])

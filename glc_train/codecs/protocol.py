@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from glc_train.autoencoder import VQVAE
+from glc_train.autoencoder import VQVAE, check_room, run_decoder, run_encoder
 from glc_train.bitstream import (
     MAX_PIXELS,
     ClipFormat,
@@ -22,6 +22,7 @@ from glc_train.bitstream import (
     VideoHeader,
     check_fingerprint,
 )
+from glc_train.memory import parse
 from glc_train.transform import ImageTransform, VideoTransform
 
 
@@ -150,7 +151,11 @@ class Codec(nn.Module, ABC):
         takes_clips: whether it codes clips; else pictures alone.
         autoencoder, transform: of the conditional frames where there are any.
         compute_dtype: in which the auto-encoders compute, float32 or bfloat16; weights stay float32.
+        memory: bytes that the process may have on the codec's device; None: most of what is free. What does not fit as
+            a whole is computed in stripes, with the same results.
     """
+
+    memory: int | None = None
 
     suffix: ClassVar[str]
     takes_clips: ClassVar[bool] = False
@@ -185,13 +190,13 @@ class Codec(nn.Module, ABC):
     def encode_latent(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1], sides multiples of `multiple` → latent (B, N, h, w)."""
         with self.autocast():
-            latent: Tensor = self.autoencoder.encoder(x, self.autoencoder.window)
+            latent = run_encoder(self.autoencoder, x, self.compute_dtype.itemsize, self.memory)
         return latent.float()
 
     def decode_latent(self, latent: Tensor) -> Tensor:
         """Latent (B, N, h, w) → (B, 3, f·h, f·w), about [-1, 1], not clamped."""
         with self.autocast():
-            x_hat: Tensor = self.autoencoder.decoder(latent, self.autoencoder.window)
+            x_hat = run_decoder(self.autoencoder, latent, self.compute_dtype.itemsize, self.memory)
         return x_hat.float()
 
     def compile_networks(self, **options: Any) -> None:
@@ -202,6 +207,24 @@ class Codec(nn.Module, ABC):
         """
         for network in (self.autoencoder.encoder, self.autoencoder.decoder):
             network.compile(**({"dynamic": False} | options))
+
+    def limit_memory(self, budget: int | str | None) -> None:
+        """Sets `memory`, also of a codec inside this one.
+
+        Args:
+            budget: bytes, or a text such as "4G".
+
+        Raises:
+            ValueError: the text is no size.
+        """
+        for part in self.modules():
+            if isinstance(part, Codec):
+                part.memory = parse(budget) if isinstance(budget, str) else budget
+
+    def check_memory(self, network: nn.Module, height: int, width: int) -> None:
+        """Raises NotEnoughMemory where encoder or decoder need more for height × width pixels, even in stripes."""
+        sides = (-(-height // self.multiple) * self.multiple, -(-width // self.multiple) * self.multiple)
+        check_room(network, sides, self.compute_dtype.itemsize, self.memory, self.device)
 
     @abstractmethod
     def reconstruct(self, x: Tensor, quality: int | Tensor) -> Reconstruction:

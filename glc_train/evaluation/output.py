@@ -25,7 +25,7 @@ _WRITTEN = (
     RESULTS, TIMINGS, "results.csv", "report.html", "rate_distortion.png", "pictures.png", "files", "decoded",
     "details", "originals", "baselines", "frames", "clips", "measured",
 )  # fmt: skip
-_WITHOUT_EFFECT = ("ckpt", "trusted", "out", "overwrite", "strict", "progress", "workers")  # on the results
+_WITHOUT_EFFECT = ("ckpt", "trusted", "out", "overwrite", "strict", "progress", "workers", "memory")  # on the results
 _READ = ("ckpt", "decoded", "bits", "inception")
 _LONGEST_NAME = 100
 

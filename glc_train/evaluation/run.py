@@ -49,6 +49,7 @@ class Plan:
             ((name, section),) = settings.codec.items()
             return build(f"codec.{name}", section)
         codec = load_any_codec(settings.ckpt, settings.torch_device, settings.dtype, settings.trusted)
+        codec.limit_memory(settings.memory)
         if settings.effort:
             if not isinstance(codec, ImageCodec):
                 raise EvaluationError(f"effort={settings.effort}: only pictures are refined; leave it out for clips.")

@@ -20,6 +20,7 @@ from glc_train.effort import HIGHEST_EFFORT
 from glc_train.evaluation.results import CODEC, EvaluationError, RunFacts
 from glc_train.evaluation.sets import EvaluationSet
 from glc_train.files import sha256_of
+from glc_train.memory import parse
 from glc_train.precision import AUTO, dtype_of, name_of
 
 Section = dict[str, Any]
@@ -60,6 +61,7 @@ class EvaluationSettings:
     baselines: dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
     dtype: str = AUTO
+    memory: str | None = None
     save_pictures: bool = True
     inception: str | None = None
     patch_size: int = 256
@@ -71,6 +73,11 @@ class EvaluationSettings:
             if (value := getattr(self, name)) is not None and value < 1:
                 raise EvaluationError(f"{name}={value}: give 1 or more.")
         self._check_codec()
+        if self.memory is not None:
+            try:
+                parse(self.memory)
+            except ValueError as error:
+                raise EvaluationError(f"memory={error}.") from error
         try:
             torch.empty(0, device=self.torch_device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -20,6 +20,7 @@ from glc_train.layers.finite_scalar import FiniteScalarQuantiser
 from glc_train.layers.normalisation import ChannelNorm, GroupNorm, Swish, norm_layer, swish
 from glc_train.layers.resampling import folded, halve, upsample
 from glc_train.layers.rounding import lower_bound, round_ste
+from glc_train.layers.rows import by_rows, reach
 from glc_train.layers.vector_quantiser import Quantised, VectorQuantiser
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "block_a",
     "block_b",
     "block_c",
+    "by_rows",
     "calibrate",
     "conv1x1",
     "conv3x3",
@@ -49,6 +51,7 @@ __all__ = [
     "halve",
     "lower_bound",
     "norm_layer",
+    "reach",
     "round_ste",
     "snap",
     "swish",

@@ -27,18 +27,22 @@ class SpatialAttention(nn.Module):
 
     def forward(self, x: Tensor, window: int | None = None) -> Tensor:
         """(B, C, h, w) → the same shape; `window`: side of independent windows, `None` for the whole map."""
-        normed = self.norm(x)
+        return x + self.attend(self.norm(x), window)
+
+    def attend(self, normed: Tensor, window: int | None = None) -> Tensor:
+        """What is added to a map (B, C, h, w), from its normalisation; also to whole rows of windows alone."""
         q, k, v = self.q(normed), self.k(normed), self.v(normed)
-        height, width = x.shape[-2:]
+        height, width = normed.shape[-2:]
         if window is None or (height <= window and width <= window):
-            return x + self.proj_out(_attend(q, k, v))
+            whole: Tensor = self.proj_out(_attend(q, k, v))
+            return whole
         # Windows of one size are attended together: inner ones, those of the right and the bottom edge, the corner.
         rows = []
         for ys in _whole_and_rest(height, window):
             parts = [[t[..., ys, xs] for t in (q, k, v)] for xs in _whole_and_rest(width, window)]
             rows.append(torch.cat([_attend(part[0], part[1], part[2], window) for part in parts], dim=-1))
         out: Tensor = self.proj_out(torch.cat(rows, dim=-2))
-        return x + out
+        return out
 
 
 def _whole_and_rest(length: int, window: int) -> list[slice]:

@@ -4,6 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+Moments = tuple[Tensor, ...]
+"""Mean and variance of each channel, (C,) float32; nothing where a normalisation needs none."""
+
 
 class ChannelNorm(nn.Module):
     """Normalises each position over its channels (Mentzer et al. 2020, HiFiC): (B, C, h, w) → the same shape.
@@ -21,31 +24,61 @@ class ChannelNorm(nn.Module):
         normed = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, eps=1e-6)
         return normed.permute(0, 3, 1, 2)
 
+    def moments(self, x: Tensor) -> Moments:
+        """As `GroupNorm.moments`: none."""
+        return ()
+
+    def normalise(self, x: Tensor, moments: Moments) -> Tensor:
+        """As `GroupNorm.normalise`."""
+        normed: Tensor = self(x)
+        return normed
+
 
 class GroupNorm(nn.GroupNorm):
     """Group normalisation (Wu and He 2018) of maps (B, C, h, w), eps 1e-6.
 
-    On GPUs a single map without gradients keeps its memory format and, under autocast, its type; PyTorch's own kernel
-    makes contiguous float32 of it.
+    Without gradients a map keeps its memory format and, under autocast, its type, and large maps lose no digits: those
+    of PyTorch's kernels that add up a channels-last map in order are wrong by 0.002 for two million pixels.
     """
 
     def __init__(self, groups: int, channels: int) -> None:
         super().__init__(groups, channels, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not x.is_cuda or len(x) != 1 or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return super().forward(x)
-        return normalise(self, x, *group_moments(*channel_moments(x), self.num_groups))
+        normed = [self.normalise(one, self.moments(one)) for one in x.split(1)]
+        return normed[0] if len(normed) == 1 else torch.cat(normed)
+
+    def moments(self, x: Tensor) -> Moments:
+        """Of a whole map (1, C, h, w)."""
+        return group_moments(*channel_moments(x), self.num_groups)
+
+    def normalise(self, x: Tensor, moments: Moments) -> Tensor:
+        """A map (1, C, h, w), or some rows of it, by the moments of the whole."""
+        mean, variance = moments
+        return F.batch_norm(x, mean, variance, self.weight, self.bias, training=False, eps=self.eps)
+
+
+_BLOCK_BYTES = 4 << 20  # of rows that are squared together: they stay in a processor's cache
 
 
 def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (divided by the count) of each channel of x (1, C, h, w): (C,) float32 each.
+    """Mean and variance (divided by the count) of each channel of x (1, C, h, w).
 
-    On GPUs in one pass and exact to rounding; processors add up in order, so that large maps lose digits.
+    On processors rows are added up each by itself, and then their sums, so that no sum has many terms.
     """
-    zeros = torch.zeros(x.shape[1], device=x.device)  # with it, they are float32 for bfloat16 as well
-    mean, variance = torch.batch_norm_update_stats(x, zeros, torch.ones_like(zeros), 0.0)
-    return mean, variance
+    if x.is_cuda:  # in one pass, and exact to rounding
+        zeros = torch.zeros(x.shape[1], device=x.device)  # with it, they are float32 for bfloat16 as well
+        mean, variance = torch.batch_norm_update_stats(x, zeros, torch.ones_like(zeros), 0.0)
+        return mean, variance
+    rows = max(1, _BLOCK_BYTES // (4 * x.shape[1] * x.shape[-1]))
+    sums = []
+    for part in x[0].split(rows, 1):
+        part = part.float()
+        sums.append(torch.stack([part.sum(-1), part.square().sum(-1)]))
+    mean, square = torch.cat(sums, -1).sum(-1) / (x.shape[-2] * x.shape[-1])
+    return mean, (square - mean.square()).clamp_min(0)
 
 
 def group_moments(mean: Tensor, variance: Tensor, groups: int) -> tuple[Tensor, Tensor]:
@@ -54,11 +87,6 @@ def group_moments(mean: Tensor, variance: Tensor, groups: int) -> tuple[Tensor, 
     spread, centre = torch.var_mean(means, 1, correction=0, keepdim=True)
     total = variances.mean(1, keepdim=True) + spread
     return centre.expand_as(means).reshape(-1), total.expand_as(means).reshape(-1)
-
-
-def normalise(norm: nn.GroupNorm, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """Group normalisation of x (1, C, h, w), the whole map or a part of it, by the moments (C,) of each one's group."""
-    return F.batch_norm(x, mean, variance, norm.weight, norm.bias, training=False, eps=norm.eps)
 
 
 def swish(x: Tensor) -> Tensor:

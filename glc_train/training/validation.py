@@ -56,9 +56,10 @@ def decode_at_qualities(codec: Codec, x: Tensor) -> list[Decoded]:
 def decode_indices(codec: Codec, x: Tensor) -> Decoded:
     """A picture (1, 3, H, W) from the indices of the auto-encoder's codebook."""
     model = codec.autoencoder
+    latent = codec.encode_latent(x)
     with codec.autocast():
-        quantised = model.quantiser(model.encoder(x, model.window))
-        x_hat = model.decoder(quantised.vectors, model.window).float()
+        quantised = model.quantiser(latent)
+    x_hat = codec.decode_latent(quantised.vectors)
     bits = quantised.indices.numel() * torch.log2(torch.tensor([float(model.quantiser.codes)]))
     return Decoded("stage I", x_hat, bits / (x.shape[-1] * x.shape[-2]))
 

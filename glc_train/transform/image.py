@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from glc_train.layers import Grid, VectorQuantiser
+from glc_train.layers import Grid, VectorQuantiser, by_rows
 from glc_train.transform.hyper_prior import FactorisedGaussian, categorical_bits
 from glc_train.transform.modules import (
     FourPartContext,
@@ -204,7 +204,7 @@ class ImageTransform(nn.Module):
     def encode(self, latent: Tensor, quality: Tensor) -> Encoded:
         """The encoder's half, of a latent (B, N, h, w) at `quality` (B,) int64."""
         y = self.analysis(latent, quality)
-        return Encoded(y, self.hyper_analysis(y))
+        return Encoded(y, by_rows(self.hyper_analysis, 4, y, scale=(1, 4)))
 
     def z_bits(self, indices: Tensor) -> Tensor:
         """Bits of each z index under the fitted categorical prior; same shape as `indices`, float32."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from glc_train.layers import Up2, block_a, block_b, conv1x1, conv3x3
+from glc_train.layers import Up2, block_a, block_b, by_rows, conv1x1, conv3x3, reach
 
 STEP_MIN = 0.5  # smallest quantisation step
 
@@ -41,8 +41,7 @@ class GainTransform(nn.Module):
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """`quality`: (B,) int64 in [0, quality_levels)."""
-        out: Tensor = self.second(self.first(x) * self.gain[quality])
-        return out
+        return by_rows(lambda part: self.second(self.first(part) * self.gain[quality]), reach(self), x)
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,8 @@ class HyperSynthesis(nn.Module):
         start_at_one(self.fusion, 2 * channels)
 
     def forward(self, z_hat: Tensor) -> Tensor:
-        raw: Tensor = self.fusion(self.refine(self.upsample(z_hat)))
-        return raw
+        # Rows of z: the convolutions look 1/2 row far after the first doubling, and 1/4 each after the second.
+        return by_rows(lambda part: self.fusion(self.refine(self.upsample(part))), 2, z_hat, scale=(4, 1))
 
 
 class FourPartContext(nn.Module):
@@ -120,5 +119,11 @@ class FourPartContext(nn.Module):
             decoded: (B, C, h, w) values so far, 0 where there is none yet.
             reduced: (B, C, h, w), `reduction` of the raw parameters.
         """
-        scale, mean = self.shared(self.adaptors[k - 1](torch.cat([decoded, reduced], dim=1))).chunk(2, dim=1)
+        adaptor = self.adaptors[k - 1]
+
+        def both(*maps: Tensor) -> Tensor:
+            out: Tensor = self.shared(adaptor(torch.cat(maps, dim=1)))
+            return out
+
+        scale, mean = by_rows(both, reach(adaptor, self.shared), decoded, reduced).chunk(2, dim=1)
         return scale, mean

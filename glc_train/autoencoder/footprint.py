@@ -1,0 +1,80 @@
+"""How much memory encoder and decoder need, as a whole and in stripes, from the sizes of their maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from glc_train.autoencoder.networks import Decoder, Downsample, Encoder, ResBlock, Upsample
+from glc_train.autoencoder.stripes import STRIPE_BYTES
+from glc_train.layers import SpatialAttention
+
+_STRIPES = 12  # that exist at a time, with what the libraries take
+_KEPT = 64 << 20  # of freed memory, by the allocator of the C library
+_FLOAT = 4
+_PICTURE = 3 * _FLOAT  # bytes of a pixel
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that a network takes beside its weights, with the picture: as a whole, and in stripes."""
+
+    whole: int
+    stripes: int
+
+    @property
+    def least(self) -> int:
+        """Of the better way: small pictures are smaller than stripes."""
+        return min(self.whole, self.stripes)
+
+
+def footprint(
+    network: Encoder | Decoder, height: int, width: int, size: int = _FLOAT, stripe: int = STRIPE_BYTES
+) -> Footprint:
+    """Of coding a picture of height × width pixels, multiples of the factor.
+
+    Args:
+        network: the encoder or the decoder.
+        height, width: of the picture.
+        size: bytes of a number.
+        stripe: as of `encode_in_stripes`.
+    """
+    pixels = height * width
+    encoding = isinstance(network, Encoder)
+    if isinstance(network, Encoder):
+        patch: int = network.unshuffle.downscale_factor**2
+    else:
+        patch = network.shuffle.upscale_factor**2
+    levels = sum(isinstance(block, Downsample | Upsample) for block in network.blocks)
+    area = pixels // patch if encoding else pixels // patch // 4**levels
+    stem = network.blocks[0]
+    assert isinstance(stem, nn.Conv2d)
+    whole = [size * stem.out_channels * area + encoding * 2 * _PICTURE * pixels]
+    stripes = [size * stem.out_channels * area]
+    channels = stem.out_channels
+    for block in network.blocks[1:-3]:
+        parts = _of_block(block)
+        whole.append(int(size * area * parts[0]))
+        stripes.append(int(size * area * parts[1]))
+        area = area // 4 if isinstance(block, Downsample) else area * 4 if isinstance(block, Upsample) else area
+        channels = block.conv1.out_channels if isinstance(block, ResBlock) else channels
+    if not encoding:
+        whole.append(2 * size * channels * area + (size + 2 * _FLOAT) * 3 * pixels)
+        stripes.append(size * channels * area + 2 * _PICTURE * pixels)
+    picture = encoding * _PICTURE * pixels
+    return Footprint(picture + max(whole) + _KEPT, picture + max(stripes) + _STRIPES * stripe + _KEPT)
+
+
+def _of_block(block: nn.Module) -> tuple[float, float]:
+    """Numbers for each place of a block's input that exist at a time: as a whole, and in stripes."""
+    if isinstance(block, ResBlock):
+        into, out = block.conv1.in_channels, block.conv1.out_channels
+        return into + max(2 * into, 3 * out), into + out
+    if isinstance(block, SpatialAttention):
+        return 8 * block.q.in_channels, block.q.in_channels
+    assert isinstance(block, Downsample | Upsample)
+    channels = block.conv.in_channels
+    return (1.5 if isinstance(block, Downsample) else 5) * channels, (
+        1.25 if isinstance(block, Downsample) else 5
+    ) * channels
