@@ -1,5 +1,6 @@
 """Symbols to bytes and back: integer frequency tables, range coder and the .glc container. NumPy only, no networks."""
 
+from glc_train.bitstream.adaptive import read_map, write_map
 from glc_train.bitstream.coder import SymbolReader, SymbolWriter
 from glc_train.bitstream.container import (
     ContentCheck,
@@ -55,6 +56,8 @@ __all__ = [
     "kind_of",
     "pack_image",
     "read_header",
+    "read_map",
     "read_pipe_header",
     "unpack_image",
+    "write_map",
 ]

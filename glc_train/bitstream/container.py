@@ -97,7 +97,7 @@ def pack_image(header: ImageHeader, payload: bytes) -> bytes:
         ("quality", header.quality, 0, MAX_QUALITY),
         ("fingerprint", header.fingerprint, 0, 0xFFFF),
         ("content check", header.content_check, 0, 0xFFFF),
-        ("version", header.version, VERSION, VERSION),
+        ("version", header.version, 3, VERSION),
     )
     start = format_byte(KIND_IMAGE, header.version) + pack_geometry(header.width, header.height, header.quality)
     start += header.fingerprint.to_bytes(2, "big") + header.content_check.to_bytes(2, "big")
@@ -111,7 +111,7 @@ def unpack_image(data: bytes, name: str = "The data") -> tuple[ImageHeader, byte
     `name` (the file's path, say) begins the message of a FormatError, raised for data that is empty, foreign, of
     another version or kind, truncated, damaged, or implausibly small for its picture.
     """
-    check_format_byte(data, KIND_IMAGE, name)
+    version = check_format_byte(data, KIND_IMAGE, name)
     header_end = 1 + geometry_length(data[1]) + _CHECK_BYTES if len(data) > 1 else 2
     if len(data) < header_end:
         raise FormatError(f"{name} is truncated inside its header: copy or encode the file again.")
@@ -119,7 +119,7 @@ def unpack_image(data: bytes, name: str = "The data") -> tuple[ImageHeader, byte
     if crc8(data[: header_end - 1] + data[header_end:]) != data[header_end - 1] or spare:
         raise FormatError(f"{name} is damaged or truncated, its checksum does not match: copy or encode it again.")
     fingerprint, content_check = (int.from_bytes(data[header_end - at : header_end - at + 2], "big") for at in (5, 3))
-    header = ImageHeader(width, height, quality, fingerprint, content_check, VERSION)
+    header = ImageHeader(width, height, quality, fingerprint, content_check, version)
     payload = data[header_end:]
     if len(payload) < _least_payload(header):
         raise FormatError(

@@ -7,7 +7,9 @@ from typing import Protocol
 
 from glc_train.bitstream.errors import FormatError
 
-VERSION = 3
+VERSION = 4
+"""Of pictures that are written. Those of version 3 are read as well: their z is not adaptive."""
+CLIP_VERSION = 3
 KIND_IMAGE = 0
 KIND_VIDEO = 1
 MAX_SIDE = 65536
@@ -25,6 +27,7 @@ MAX_NUMBER_BYTES = 5
 _MAGIC = 0b101
 _CRC8_POLYNOMIAL = 0x2F
 _KINDS = {KIND_IMAGE: "picture", KIND_VIDEO: "video"}
+_READ = {KIND_IMAGE: (3, VERSION), KIND_VIDEO: (CLIP_VERSION,)}
 
 
 class Sized(Protocol):
@@ -39,7 +42,7 @@ class Sized(Protocol):
         """Rows."""
 
 
-def format_byte(kind: int, version: int = VERSION) -> bytes:
+def format_byte(kind: int, version: int) -> bytes:
     """First byte of a file: the magic 101, the version, the kind."""
     return bytes([_MAGIC << 5 | version << 2 | kind])
 
@@ -49,22 +52,28 @@ def kind_of(data: bytes) -> int | None:
     return data[0] & 3 if data and data[0] >> 5 == _MAGIC else None
 
 
-def check_format_byte(data: bytes, kind: int, name: str) -> None:
-    """Raise FormatError, its message beginning with `name`, unless `data` begins as a file of `kind`."""
+def check_format_byte(data: bytes, kind: int, name: str) -> int:
+    """The version. Raise FormatError, its message beginning with `name`, unless `data` begins as a file of `kind`."""
     if not data:
         raise FormatError(f"{name} is empty: copy or encode the file again.")
     found = kind_of(data)
     if found is None:
         raise FormatError(f"{name} is not a .glc file: its first byte is {data[0]:#04x}.")
     version = data[0] >> 2 & 7
-    if version != VERSION:
-        remedy = "update glc_train" if version > VERSION else "encode it again, or decode it with an older glc_train"
-        raise FormatError(f"{name} has format version {version}, but only version {VERSION} can be read: {remedy}.")
     if found not in _KINDS:
         raise FormatError(f"{name} is a .glc file of the unknown kind {found}: update glc_train.")
+    if version not in _READ[found]:
+        remedy = (
+            "update glc_train"
+            if version > _READ[found][-1]
+            else "encode it again, or decode it with an older glc_train"
+        )
+        read = " and ".join(map(str, _READ[found]))
+        raise FormatError(f"{name} has format version {version}, but only {read} can be read: {remedy}.")
     if found != kind:
         wanted, there = _KINDS[kind], _KINDS[found]
         raise FormatError(f"{name} is a .glc {there} where a {wanted} is expected: decode it as a {there}.")
+    return version
 
 
 def check_ranges(what: str, *fields: tuple[str, int, int, int]) -> None:

@@ -37,6 +37,7 @@ from typing import BinaryIO, Literal
 
 from glc_train.bitstream.errors import FormatError
 from glc_train.bitstream.fields import (
+    CLIP_VERSION,
     KIND_VIDEO,
     MAX_NUMBER_BYTES,
     MAX_QUALITY,
@@ -136,7 +137,7 @@ def pack_video_header(header: VideoHeader) -> bytes:
     numbers += [] if published else [len(header.pattern), *header.pattern]
     rest = pack_geometry(header.width, header.height, header.quality) + bytes([flags])
     rest += b"".join(map(pack_number, numbers)) + header.fingerprint.to_bytes(2, "big")
-    start = format_byte(KIND_VIDEO) + bytes([len(rest) + 2]) + rest
+    start = format_byte(KIND_VIDEO, CLIP_VERSION) + bytes([len(rest) + 2]) + rest
     return start + crc16(start).to_bytes(2, "big")
 
 

@@ -80,6 +80,7 @@ class ExactSymbols:
         parameters_of: Callable[[Tensor], PriorParameters],
         decode_y: Callable[[PriorParameters, SymbolStep], Tensor],
         rdoq: float = 0.0,
+        adaptive: bool = False,
     ) -> Chosen:
         """Chooses the symbols of y (1, C, h, w), beside z_indices; on a GPU nothing waits for it.
 
@@ -89,6 +90,7 @@ class ExactSymbols:
             parameters_of: decoded z → parameters of pass 0, exact.
             decode_y: runs the passes, exact.
             rdoq: of `choose_symbols`.
+            adaptive: whether the tables of z adapt, as in pictures from version 4 on.
         """
         prior = parameters_of(self.z_map.lookup(z_indices))
         step = ChooseStep(self.table_index, self._places, y.float() / prior.step, rdoq)
@@ -97,7 +99,7 @@ class ExactSymbols:
 
         def pack(check: ContentCheck) -> StreamReport:
             writer = SymbolWriter()
-            ideal_z = self.z_map.write(z.numpy(), z_size, writer, check)
+            ideal_z = self.z_map.write(z.numpy(), z_size, writer, check, adaptive)
             ideal_y, estimated_y = step.write(writer, check, account)
             payload = writer.finish(self.implied)
             if account is not None:
@@ -114,6 +116,7 @@ class ExactSymbols:
         check: ContentCheck,
         parameters_of: Callable[[Tensor, SymbolReader], PriorParameters],
         decode_y: Callable[[PriorParameters, SymbolStep], Tensor],
+        adaptive: bool = False,
     ) -> Tensor:
         """Reads what was packed: y_hat (1, C, h, w).
 
@@ -124,9 +127,10 @@ class ExactSymbols:
             check: to go on with.
             parameters_of: as of `choose`; also gets what knows how much of the payload is left.
             decode_y: as of `choose`.
+            adaptive: as of `choose`.
         """
         reader = SymbolReader(payload)
-        indices = self.z_map.read(*z_size, reader, check, device)
+        indices = self.z_map.read(z_size, reader, check, device, adaptive)
         return decode_y(
             parameters_of(self.z_map.lookup(indices), reader), ReadStep(self.table_index, self._places, check, reader)
         )
@@ -136,7 +140,7 @@ class _PictureCoder:
     """Common part of the coders of pictures: reading in two steps."""
 
     def read_symbols(
-        self, payload: bytes, height: int, width: int, device: torch.device, check: ContentCheck
+        self, payload: bytes, height: int, width: int, device: torch.device, check: ContentCheck, adaptive: bool = False
     ) -> Tensor:
         """What `StreamReport.decoded` was, from a payload.
 
@@ -145,6 +149,7 @@ class _PictureCoder:
             height, width: h, w of the latent.
             device: where to compute.
             check: to go on with; whether it arrives at the encoder's is for the caller to see.
+            adaptive: as of `ExactSymbols.choose`.
         """
         raise NotImplementedError
 
@@ -178,31 +183,31 @@ class ExactLatentCoder(_PictureCoder):
         self.transform = transform  # the encoder's side needs no exact copy
         calibrate_pictures(self.decoder, z_map)
 
-    def choose(self, latent: Tensor, quality: Tensor, refine: Refine | None = None) -> Chosen:
+    def choose(self, latent: Tensor, quality: Tensor, refine: Refine | None = None, adaptive: bool = False) -> Chosen:
         """Chooses the symbols of a latent (1, N, h, w) at `quality` (1,) int64.
 
-        refine: what is made of y before it is coded; None: nothing.
+        refine: what is made of y before it is coded; None: nothing. adaptive: as of `ExactSymbols.choose`.
         """
         encoded = self.transform.encode(latent, quality)
         z_indices = self.transform.z_quantiser.nearest(encoded.z)
         if refine is not None:
-            return self.choose_y(refine(encoded.y, self.symbols.z_map.lookup(z_indices)), z_indices)
-        return self.choose_y(encoded.y, z_indices, self.transform.rdoq[int(quality)])
+            return self.choose_y(refine(encoded.y, self.symbols.z_map.lookup(z_indices)), z_indices, adaptive=adaptive)
+        return self.choose_y(encoded.y, z_indices, self.transform.rdoq[int(quality)], adaptive)
 
-    def choose_y(self, y: Tensor, z_indices: Tensor, rdoq: float = 0.0) -> Chosen:
+    def choose_y(self, y: Tensor, z_indices: Tensor, rdoq: float = 0.0, adaptive: bool = False) -> Chosen:
         """Chooses for y (1, C, h, w) and z_indices (1, h/4, w/4), or (1, Cz, h/4, w/4) under the factorised prior.
 
-        rdoq: of `choose_symbols`.
+        rdoq, adaptive: as of `ExactSymbols.choose`.
         """
         decoder = self.decoder
-        return self.symbols.choose(y, z_indices, decoder.parameters_of, decoder.decode_y, rdoq)
+        return self.symbols.choose(y, z_indices, decoder.parameters_of, decoder.decode_y, rdoq, adaptive)
 
     def read_symbols(
-        self, payload: bytes, height: int, width: int, device: torch.device, check: ContentCheck
+        self, payload: bytes, height: int, width: int, device: torch.device, check: ContentCheck, adaptive: bool = False
     ) -> Tensor:
         """As of `_PictureCoder`."""
         decoder, z_size = self.decoder, (height // 4, width // 4)
-        return self.symbols.read(payload, z_size, device, check, self._parameters_of, decoder.decode_y)
+        return self.symbols.read(payload, z_size, device, check, self._parameters_of, decoder.decode_y, adaptive)
 
     def _parameters_of(self, z_hat: Tensor, reader: SymbolReader) -> PriorParameters:
         """`LatentDecoder.parameters_of` in stripes, bit for bit the same: only sums that are exact have neighbours.
@@ -244,8 +249,8 @@ class ExactIndexCoder(_PictureCoder):
         self.transform = transform
         self.map = CodebookMap(transform.z_quantiser, transform.z_counts)
 
-    def choose(self, latent: Tensor, quality: Tensor, refine: Refine | None = None) -> Chosen:
-        """Of a latent (1, N, h, w); there is one quality. Raises ValueError where it is to be refined."""
+    def choose(self, latent: Tensor, quality: Tensor, refine: Refine | None = None, adaptive: bool = False) -> Chosen:
+        """Of a latent (1, N, h, w); there is one quality, and no table adapts. Raises ValueError to refine it."""
         if refine is not None:
             raise ValueError("weights that code the auto-encoder's indices have nothing to refine: use effort 0")
         indices = self.transform.z_quantiser.nearest(self.transform.encode(latent, quality).z)
@@ -253,7 +258,7 @@ class ExactIndexCoder(_PictureCoder):
 
         def pack(check: ContentCheck) -> StreamReport:
             writer = SymbolWriter()
-            bits = self.map.write(fetched.numpy(), (indices.shape[-2], indices.shape[-1]), writer, check)
+            bits = self.map.write(fetched.numpy(), (indices.shape[-2], indices.shape[-1]), writer, check, False)
             payload = writer.finish()
             if account is not None:
                 account.add_frame(len(payload), bits)
@@ -262,10 +267,10 @@ class ExactIndexCoder(_PictureCoder):
         return Chosen(decoded, pack)
 
     def read_symbols(
-        self, payload: bytes, height: int, width: int, device: torch.device, check: ContentCheck
+        self, payload: bytes, height: int, width: int, device: torch.device, check: ContentCheck, adaptive: bool = False
     ) -> Tensor:
         """Code vectors (1, N, h, w)."""
-        return self.map.lookup(self.map.read(height, width, SymbolReader(payload), check, device))
+        return self.map.lookup(self.map.read((height, width), SymbolReader(payload), check, device, False))
 
     def latent(self, decoded: Tensor, quality: int) -> Tensor:
         """The code vectors are the latent."""

@@ -52,7 +52,7 @@ class CompressResult:
 
     Attributes:
         data: the file.
-        estimated_bits: of y and z under the model's Gaussians and categorical prior.
+        estimated_bits: of y under the model's Gaussians, and of z under its tables.
         ideal_bits: code length of the same symbols under the coder's integer tables.
         estimated_bits_y, estimated_bits_z: parts of the estimate.
     """
@@ -193,7 +193,7 @@ class ImageCodec(Codec):
             def refine(y: Tensor, z_hat: Tensor) -> Tensor:
                 return refiner.refine(self, x, y, z_hat, at)
 
-        stream = coder.choose(latent, at, refine).pack(check)
+        stream = coder.choose(latent, at, refine, adaptive=True).pack(check)
         header = ImageHeader(
             width=picture.shape[1],
             height=picture.shape[0],
@@ -250,7 +250,7 @@ class ImageCodec(Codec):
         self.check_made_for(header, coder.fingerprint, name)
         height, width = self.latent_size(header.height, header.width)
         check = ContentCheck(header.width, header.height, header.quality)
-        decoded = coder.read_symbols(payload, height, width, self.device, check)
+        decoded = coder.read_symbols(payload, height, width, self.device, check, adaptive=header.version > 3)
         check_content(header, check.digest(), name)
         return header, decoded
 

@@ -4,7 +4,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glc_train.bitstream import CategoricalTable, ContentCheck, GaussianTables, SymbolReader, SymbolWriter
+from glc_train.bitstream import (
+    CategoricalTable,
+    ContentCheck,
+    GaussianTables,
+    SymbolReader,
+    SymbolWriter,
+    read_map,
+    write_map,
+)
 from glc_train.codecs.calibration import Draws
 from glc_train.codecs.symbol_steps import NO_SYMBOL
 from glc_train.layers import FRACTION_BITS, FiniteScalarQuantiser, VectorQuantiser, snap
@@ -12,22 +20,32 @@ from glc_train.transform import FactorisedGaussian
 
 
 class CodebookMap:
-    """A map of codebook indices ⇄ bytes, under a categorical table."""
+    """A map of codebook indices ⇄ bytes, under a categorical table, or adaptive tables that begin with it."""
 
     def __init__(self, quantiser: VectorQuantiser | FiniteScalarQuantiser, counts: Tensor) -> None:
         self.codebook = quantiser.code_vectors()
         self.table = CategoricalTable.from_counts(counts.cpu().numpy())
 
-    def write(self, indices: np.ndarray, size: tuple[int, int], writer: SymbolWriter, check: ContentCheck) -> float:
-        """Writes indices (h · w,) int64 of a map of `size`; returns their bits under the table."""
+    def write(
+        self, indices: np.ndarray, size: tuple[int, int], writer: SymbolWriter, check: ContentCheck, adaptive: bool
+    ) -> float:
+        """Writes indices (h · w,) int64 of a map of `size`; returns their bits under the tables."""
         symbols = indices.astype(np.int32)
-        writer.write_categorical(symbols, self.table)
         check.update(symbols)
+        if adaptive:
+            return write_map(symbols, size[1], self.table, writer)
+        writer.write_categorical(symbols, self.table)
         return self.table.ideal_bits(symbols)
 
-    def read(self, height: int, width: int, reader: SymbolReader, check: ContentCheck, device: torch.device) -> Tensor:
-        """Indices (1, h, w) int64."""
-        symbols = reader.read_categorical(height * width, self.table)
+    def read(
+        self, size: tuple[int, int], reader: SymbolReader, check: ContentCheck, device: torch.device, adaptive: bool
+    ) -> Tensor:
+        """Indices (1, h, w) int64 of a map of `size`."""
+        height, width = size
+        if adaptive:
+            symbols = read_map(height, width, self.table, reader)
+        else:
+            symbols = reader.read_categorical(height * width, self.table)
         check.update(symbols)
         return torch.from_numpy(symbols.astype(np.int64)).to(device).view(1, height, width)
 
@@ -43,7 +61,10 @@ class CodebookMap:
 
 
 class GaussianMap:
-    """A map of integers ⇄ bytes, each channel under its own Gaussian table. Methods as of `CodebookMap`."""
+    """A map of integers ⇄ bytes, each channel under its own Gaussian table, which never adapts.
+
+    Methods as of `CodebookMap`.
+    """
 
     def __init__(self, prior: FactorisedGaussian, tables: GaussianTables) -> None:
         self.tables = tables
@@ -55,7 +76,9 @@ class GaussianMap:
     def _indices(self, height: int, width: int) -> np.ndarray:
         return np.repeat(self.index, height * width)
 
-    def write(self, indices: np.ndarray, size: tuple[int, int], writer: SymbolWriter, check: ContentCheck) -> float:
+    def write(
+        self, indices: np.ndarray, size: tuple[int, int], writer: SymbolWriter, check: ContentCheck, adaptive: bool
+    ) -> float:
         """Writes integers (C · h · w,) int64 of a map of `size`; returns their bits under the tables."""
         symbols = indices.astype(np.int32)
         if not np.array_equal(symbols, indices):  # NaN has become the lowest of all integers
@@ -65,8 +88,11 @@ class GaussianMap:
         check.update(symbols)
         return self.tables.ideal_bits(symbols, tables)
 
-    def read(self, height: int, width: int, reader: SymbolReader, check: ContentCheck, device: torch.device) -> Tensor:
+    def read(
+        self, size: tuple[int, int], reader: SymbolReader, check: ContentCheck, device: torch.device, adaptive: bool
+    ) -> Tensor:
         """Integers (1, C, h, w) int64."""
+        height, width = size
         symbols = reader.read_gaussian(self._indices(height, width), self.tables)
         check.update(symbols)
         return torch.from_numpy(symbols.astype(np.int64)).to(device).view(1, -1, height, width)

@@ -17,6 +17,7 @@ from glc_train.bitstream import (
     VideoHeader,
     VideoWriter,
     pack_image,
+    write_map,
 )
 
 TABLES = GaussianTables()
@@ -102,6 +103,24 @@ def test_the_documented_decoder_reads_the_stream(
     assert len(payload) >= 4 * shifts - 8
 
 
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=40), st.integers(1, 7))
+def test_the_documented_tables_of_z_read_a_map(codes: list[int], width: int) -> None:
+    codes = codes[: len(codes) // width * width]
+    prior, writer = CategoricalTable.from_counts([5, 0, 1, 1, 900, 3, 77]), SymbolWriter()
+    write_map(codes, width, prior, writer)
+    decoder, found = DocumentedDecoder(writer.finish()), []
+    weights = [24 * (1 + f // 256) for f in prior.frequencies.tolist()]
+    for at in range(len(codes)):
+        here = list(weights)
+        for neighbour in ([found[-1]] if at % width else []) + ([found[-width]] if at >= width else []):
+            here[neighbour] += 8 * 65536
+        frequencies = [1 + (2**24 - len(here)) * weight // sum(here) for weight in here]
+        frequencies[0] += 2**24 - sum(frequencies)
+        found.append(decoder.symbol(frequencies))
+        weights[found[-1]] += 65536
+    assert found == codes
+
+
 def crc8(data: bytes) -> int:
     crc = 0xFF
     for byte in data:
@@ -120,7 +139,7 @@ def test_the_header_has_the_documented_bits(width: int, height: int, quality: in
         bits += f"{side - 1:b}"[1:] if code else f"{side - 1:b}"
     bits += f"{quality:06b}"
     bits += "0" * (-len(bits) % 8)
-    start = b"\xac" + int(bits, 2).to_bytes(len(bits) // 8, "big")
+    start = b"\xb0" + int(bits, 2).to_bytes(len(bits) // 8, "big")
     start += number.to_bytes(2, "big") + (number ^ 0xABC).to_bytes(2, "big")
     pixels = width * height
     payload = payload.ljust(-(-pixels // 4096) if pixels > 65536 else 0, b"\0")

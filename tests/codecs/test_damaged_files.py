@@ -157,7 +157,7 @@ def test_a_payload_too_short_for_its_indices_is_refused_before_any_work(
     assert isinstance(coder.symbols.z_map, CodebookMap)
     monkeypatch.setattr(coder.symbols.z_map, "table", CategoricalTable.uniform(1024))
     monkeypatch.setattr(coder.decoder, "parameters_of", lambda _: pytest.fail("networks ran"))
-    data = pack_image(ImageHeader(4096, 4096, 0, codec.fingerprint, 0), b"\x55")
+    data = pack_image(ImageHeader(4096, 4096, 0, codec.fingerprint, 0, version=3), b"\x55")
     assert 4096 <= len(data) < 4120
     with pytest.raises(FormatError, match="too short for its symbols"):
         codec.decompress(data)
