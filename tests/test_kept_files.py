@@ -1,7 +1,8 @@
 """Files of every set of weights that was ever released decode, whatever weights are installed today.
 
-`tests/expected/kept` has for each a file, NAME@VERSION with the suffix of its kind, and what it decodes to. Whoever
-replaces installed weights keeps the old file beside them (`glc_train/weights/released.py`); nothing here is removed.
+`tests/expected/kept` has for each of them, and for each version of the format, a file NAME@VERSION_formatN with the
+suffix of its kind, and a picture of (the last frame of) what it decodes to. Whoever replaces installed weights keeps the
+old file beside them (`glc_train/weights/released.py`); nothing here is removed.
 """
 
 import io
@@ -18,8 +19,12 @@ KEPT = Path(__file__).parent / "expected/kept"
 FILES = sorted(path for path in KEPT.iterdir() if path.suffix in (".glc", ".glcv"))
 
 
+def _label(path: Path) -> str:
+    return path.stem.partition("_format")[0]
+
+
 def test_every_release_has_a_file() -> None:
-    assert {path.stem for path in FILES} == {store.label(each.name, each.version) for each in store.RELEASED}
+    assert {_label(path) for path in FILES} == {store.label(each.name, each.version) for each in store.RELEASED}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -31,7 +36,8 @@ def test_a_kept_file_decodes_with_the_installed_weights(
     data = path.read_bytes()
     header = read_header(io.BytesIO(data), path.name)
     kind: store.Kind = "video" if isinstance(header, VideoHeader) else "image"
-    assert store.name_of(header.fingerprint, kind) == path.stem
+    assert store.name_of(header.fingerprint, kind) == _label(path)
+    assert path.stem.endswith(f"_format{data[0] >> 2 & 7}")
     decoder = find_codec(header.fingerprint, kind, name=str(path)).decoder(io.BytesIO(data), path.name)
     last = [frame.picture for frame in decoder][-1].astype(int)
     assert not decoder.damages
