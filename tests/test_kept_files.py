@@ -1,7 +1,7 @@
 """Files of every set of weights that was ever released decode, whatever weights are installed today.
 
 `tests/expected/kept` has for each of them, and for each version of the format, a file NAME@VERSION_formatN with the
-suffix of its kind, and a picture of (the last frame of) what it decodes to. Whoever replaces installed weights keeps the
+suffix of its kind, and a picture of its last frame as decoded. Whoever replaces installed weights keeps the
 old file beside them (`glc_train/weights/released.py`); nothing here is removed.
 """
 
