@@ -235,7 +235,7 @@ def test_info_shows_header_and_weights(
     rows = {row[1]: row[2:-1] for row in shown if len(row) > 2}
     fingerprint = f"{codec.fingerprint:04x}"
     bpp = f"{8 * size / (SIDE * (SIDE - 31)):.4f}"
-    assert rows[str(coded)] == ["3", "picture", f"{SIDE - 31}x{SIDE}", "3", str(size), bpp, fingerprint]
+    assert rows[str(coded)] == ["4", "picture", f"{SIDE - 31}x{SIDE}", "3", str(size), bpp, fingerprint]
     parameters = f"{sum(p.numel() for p in codec.parameters()):,}"
     assert rows[str(weights)] == [
         weights.stem,
