@@ -76,7 +76,7 @@ RULES: dict[str, Rule] = {
     "cli": Rule(
         _units(
             "codecs bitstream effort media data datasets weights backbones errors extras files memory precision"
-            " processes evaluation report glc_train"
+            " processes evaluation report ahead glc_train"
         )
     ),
     "demo": Rule(_units("codecs media data errors evaluation extras interruption metrics training weights")),

@@ -6,6 +6,7 @@ import argparse
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from fractions import Fraction
 from functools import cache, partial
@@ -16,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from glc_train import extras
+from glc_train.ahead import read_ahead
 from glc_train.bitstream import MAX_PIXELS, ClipFormat, check_pixels
 from glc_train.cli.errors import CommandError
 from glc_train.cli.files import Job, Plan, check_new, chosen_quality, load, plan, remarks, whole_file
@@ -25,6 +27,7 @@ from glc_train.media import open_clip, read_picture, search_pictures
 from glc_train.media.clips import frame_files
 
 Frames = Iterable[np.ndarray]
+_AHEAD = 3  # frames of a clip that are read before they are coded
 
 
 def compress(args: argparse.Namespace) -> int:
@@ -112,7 +115,9 @@ def _opened(path: Path, args: argparse.Namespace, clip: bool) -> Iterator[tuple[
                 matrix=info.matrix,
                 full_range=info.full_range,
             )
-            yield clip_format, reader, info.frames
+            with ThreadPoolExecutor(1, "source") as thread:
+                waits = not (path.is_file() or path.is_dir())  # a named pipe, which an interruption must not wait for
+                yield clip_format, reader if waits else read_ahead(reader, thread, _AHEAD), info.frames
 
 
 def _compress_one(

@@ -157,8 +157,11 @@ class ExactConv2d(Scaled):
         q = self.integers(x)
         sums = exact_product(self._depthwise, q) if self.depthwise else self._dense(q)
         assert self.exponent is not None
+        unit = self.unit * 2.0**-self.exponent
         # The product is exact, so it cannot matter whether it is rounded before the sum.
-        return torch.addcmul(self.bias, sums, self.unit * 2.0**-self.exponent)
+        if sums.is_cuda:
+            return torch.addcmul(self.bias, sums, unit)
+        return sums.mul_(unit).add_(self.bias)  # twice as fast on processors
 
     def _depthwise(self, q: Tensor) -> Tensor:
         return F.conv2d(q, self.weight, None, self.stride, self.padding, groups=len(self.weight))

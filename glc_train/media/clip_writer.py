@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +19,7 @@ from glc_train.media.pictures import PathLike, Picture, PictureError, write_pict
 from glc_train.media.y4m import Y4mWriter
 
 DEFAULT_CRF = 10.0
+_UNWRITTEN = 4  # frames that wait to be written, or are
 # suffix -> (encoder, its options)
 _ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
     ".mp4": ("libx264", {"preset": "medium"}),
@@ -48,7 +51,10 @@ class _Target(Protocol):
 
 
 class ClipWriter:
-    """A clip being written; it takes its place when the `with` block ends without an exception."""
+    """A clip being written; it takes its place when the `with` block ends without an exception.
+
+    Frames are encoded in a thread of its own, beside what makes the next ones; so an error of one may come up later.
+    """
 
     def __init__(self, path: PathLike, info: ClipInfo, crf: float = DEFAULT_CRF, threads: int = 0) -> None:
         """Check where the clip is to go; see `write_clip`."""
@@ -66,17 +72,27 @@ class ClipWriter:
             raise ClipError(f"{self.path}: the folder is not empty; name a new one.")
         self._crf = crf
         self._threads = threads
+        self._waiting: deque[Future[None]] = deque()
 
     def write(self, frame: Picture) -> None:
-        """Append one frame, uint8 RGB (H, W, 3). Raises: ClipError if it has another size, or the disk is full."""
+        """Append one frame, uint8 RGB (H, W, 3), of which a copy is kept.
+
+        Raises: ClipError if it has another size, or the disk is full.
+        """
         wanted = (self.info.height, self.info.width, 3)
         if frame.dtype != np.uint8 or frame.shape != wanted:
             raise ClipError(f"{self.path}: frame {self.count} is {frame.dtype} {frame.shape}, expected uint8 {wanted}.")
-        try:
-            self._target.write(frame)
-        except (OSError, av.FFmpegError, PictureError) as error:
-            raise self._unwritable(error) from error
+        self._settle(_UNWRITTEN - 1)
+        self._waiting.append(self._thread.submit(self._target.write, frame.copy()))
         self.count += 1
+
+    def _settle(self, most: int) -> None:
+        """Wait until at most `most` frames are unwritten."""
+        while self._waiting and (len(self._waiting) > most or self._waiting[0].done()):
+            try:
+                self._waiting.popleft().result()
+            except (OSError, av.FFmpegError, PictureError) as error:
+                raise self._unwritable(error) from error
 
     def __enter__(self) -> Self:
         """Open the file under a temporary name. Raises: ClipError if it cannot be created."""
@@ -84,6 +100,7 @@ class ClipWriter:
             with ExitStack() as stack:
                 temporary = stack.enter_context(replacing(self.path, self._folder))
                 self._target = self._open(temporary)
+                self._thread = ThreadPoolExecutor(1, "clip writer")
                 self._place = stack.pop_all()
         except (OSError, av.FFmpegError) as error:
             raise self._unwritable(error) from error
@@ -96,16 +113,18 @@ class ClipWriter:
         """
         if kind is not None:
             try:
+                self._thread.shutdown(cancel_futures=True)
                 with suppress(OSError, av.FFmpegError):
                     self._target.close()
             finally:
                 self._place.__exit__(kind, error, at)
             return
         try:
-            with self._place:
+            with self._place, self._thread:
                 if not self.count:
                     raise ClipError(f"{self.path}: no frame to write; a clip has at least one.")
-                self._target.close()
+                self._settle(0)
+                self._thread.submit(self._target.close).result()
         except (OSError, av.FFmpegError) as failure:
             raise self._unwritable(failure) from failure
 
