@@ -54,10 +54,20 @@ def _model(table: GaussianTables | CategoricalTable, index: int = 0) -> Any:
 
 def _groups(tables: NDArray[np.int64]) -> tuple[NDArray[np.intp], list[tuple[int, int, int]]]:
     """Stable order by table, and (table, start, stop) of each group in that order."""
-    order = np.argsort(tables, kind="stable")
-    used, starts = np.unique(tables[order], return_index=True)
-    stops = np.append(starts, tables.size)[1:]
-    return order, list(zip(used.tolist(), starts.tolist(), stops.tolist(), strict=True))
+    # small integers are sorted by counting
+    order = np.argsort(tables.astype(np.uint16) if tables.max(initial=0) < 1 << 16 else tables, kind="stable")
+    counts = np.bincount(tables)
+    used = np.flatnonzero(counts)
+    stops = np.cumsum(counts[used])
+    return order, list(zip(used.tolist(), (stops - counts[used]).tolist(), stops.tolist(), strict=True))
+
+
+def _repeated(of_table: NDArray[np.int64], groups: list[tuple[int, int, int]]) -> NDArray[np.int64]:
+    """The value of its table for each symbol, in the order of the groups."""
+    used = [table for table, _, _ in groups]
+    counts = [stop - start for _, start, stop in groups]
+    repeated: NDArray[np.int64] = np.repeat(of_table[used], counts)
+    return repeated
 
 
 class SymbolWriter:
@@ -75,14 +85,18 @@ class SymbolWriter:
         """
         values, index = tables.check(symbols, table_index)
         order, groups = _groups(index)
-        values, support = values[order], tables.supports[index[order]]
-        outside = np.abs(values) - support
-        escaped = outside > 0
-        positions = np.where(escaped, 2 * support + 1, values + support).astype(np.int32)
+        values, support = values[order], _repeated(tables.supports, groups)
+        positions = values + support
+        escaped = (positions < 0) | (values > support)
+        some = bool(escaped.any())
+        if some:
+            positions[escaped] = 2 * support[escaped] + 1
+        positions = positions.astype(np.int32)
         for table, start, stop in groups:
             self._encoder.encode(positions[start:stop], _model(tables, table))
-        if escaped.any():
-            self._write_bits(_escape_bits(outside[escaped], values[escaped] < 0))
+        if some:
+            outside = np.abs(values[escaped]) - support[escaped]
+            self._write_bits(_escape_bits(outside, values[escaped] < 0))
 
     def write_categorical(self, symbols: ArrayLike, table: CategoricalTable) -> None:
         """Append symbols (n,), integers in 0..m-1, in C order; ValueError, before anything is written, for others."""
@@ -167,7 +181,7 @@ class SymbolReader:
         index = tables.check_index(table_index)
         self.afford(float(tables.least_bits[index].sum()))
         order, groups = _groups(index)
-        support = tables.supports[index[order]]
+        support = _repeated(tables.supports, groups)
         positions = np.empty(index.size, dtype=np.int64)
         for table, start, stop in groups:
             positions[start:stop] = self._decode(_model(tables, table), stop - start)

@@ -64,6 +64,7 @@ class GaussianTables:
         self.supports: NDArray[np.int64] = np.array([(len(table) - 2) // 2 for table in tables], dtype=np.int64)
         self._offsets = np.concatenate([[0], np.cumsum([len(table) for table in tables])]).astype(np.int64)
         self._flat = np.concatenate(tables)
+        self._bits = PRECISION - np.log2(self._flat)
         self.least_bits: NDArray[np.float64] = np.array([PRECISION - np.log2(table.max()) for table in tables])
         """Bits of each table's cheapest symbol: above 0, for none has all of the 2^24 units."""
         if (scale_min, scale_max, levels) == _DEFAULTS and self.sha256() != _DEFAULT_SHA256:
@@ -97,11 +98,13 @@ class GaussianTables:
         """Code length in bits of int32 `symbols` under the tables `table_index` (same shape), escapes included."""
         values, tables = self.check(symbols, table_index)
         support = self.supports[tables]
-        outside = np.abs(values) - support
-        escaped = outside > 0
-        position = np.where(escaped, 2 * support + 1, values + support)
-        bits = PRECISION - np.log2(self._flat[self._offsets[tables] + position])
-        length = escape_prefix_length(outside[escaped])
+        position = values + support
+        escaped = (position < 0) | (values > support)
+        if not escaped.any():
+            return float(self._bits[self._offsets[tables] + position].sum())
+        position[escaped] = 2 * support[escaped] + 1
+        length = escape_prefix_length(np.abs(values[escaped]) - support[escaped])
+        bits = self._bits[self._offsets[tables] + position]
         return float(bits.sum() + (np.minimum(length + 1, _MAX_ESCAPE_PREFIX) + length + 1).sum())
 
     def check(self, symbols: ArrayLike, table_index: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
