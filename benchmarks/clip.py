@@ -6,7 +6,14 @@
 
 import argparse
 import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -45,6 +52,11 @@ class Case:
     device: str
     dtype: str
     rounds: int
+    before: Path | None = None
+
+    def config(self) -> dict[str, Any]:
+        """Of the model with random weights."""
+        return {"image": model_config(self.model), "transform": model_config(f"video/{self.model}")}
 
     def dtype_used(self) -> torch.dtype:
         """Of the auto-encoder."""
@@ -57,8 +69,7 @@ class Case:
             codec = load_video(self.weights, device=self.device)
         else:
             torch.manual_seed(0)
-            config = {"image": model_config(self.model), "transform": model_config(f"video/{self.model}")}
-            codec = build_video(config).to(self.device).eval().requires_grad_(False)
+            codec = build_video(self.config()).to(self.device).eval().requires_grad_(False)
         codec.compute_dtype = self.dtype_used()
         codec.prepare()
         return codec
@@ -77,17 +88,66 @@ class Case:
         return [frames[turns[t % len(turns)]] for t in range(self.frames)]
 
 
-def rates(case: Case, run: Callable[[bool], object]) -> dict[str, Any]:
-    """Frames per second of `run`, given whether several frames are coded at a time, in turns; and the memory."""
-    found: dict[str, list[float]] = {name: [] for name in _WAYS}
+class Before:
+    """An earlier state of the package, which codes the same clip frame by frame in a process of its own."""
 
-    def rounds() -> None:
+    def __init__(self, case: Case, folder: Path) -> None:
+        self._files = tempfile.TemporaryDirectory()
+        frames, config = (Path(self._files.name) / name for name in ("frames.npy", "config.json"))
+        np.save(frames, np.array(case.clip()))
+        config.write_text(json.dumps(case.config()), encoding="utf-8")
+        program = Path(__file__).with_name("clip_before.py")
+        self._process = subprocess.Popen(
+            [sys.executable, str(program), str(frames), str(config), str(QUALITY), str(case.threads)],
+            env=os.environ | {"PYTHONPATH": str(folder.resolve())}, cwd=folder, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def run(self, operation: str) -> tuple[float, float]:
+        """Seconds of the clock and of the processor that "encode" or "decode" took."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(operation, file=self._process.stdin, flush=True)
+        clock, processor = json.loads(self._process.stdout.readline())
+        return clock, processor
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.wait()
+        self._files.cleanup()
+
+
+def rates(case: Case, operation: str, run: Callable[[bool], object]) -> dict[str, Any]:
+    """Frames per second and processor seconds a frame of `run`, given whether several frames are coded at a time.
+
+    The ways take turns, as does the earlier state; and the memory.
+    """
+    clock: dict[str, list[float]] = {}
+    processor: dict[str, list[float]] = {}
+
+    def note(name: str, taken: float, used: float) -> None:
+        clock.setdefault(name, []).append(case.frames / taken)
+        processor.setdefault(name, []).append(used / case.frames)
+
+    def rounds(before: Before | None) -> None:
         for _ in range(case.rounds):
             for name, several in _WAYS.items():
-                found[name].append(case.frames / seconds(partial(run, several), case.device))
+                used = time.process_time()
+                taken = seconds(partial(run, several), case.device)
+                note(name, taken, time.process_time() - used)
+            if before is not None:
+                note("before", *before.run(operation))
 
-    memory = peak_megabytes(rounds, case.device)
-    return {"frames_per_second": {name: spread(values) for name, values in found.items()}, **memory}
+    with ExitStack() as stack:
+        before = None
+        if case.before is not None:
+            before = stack.enter_context(closing(Before(case, case.before)))
+            before.run(operation)  # warm-up
+        memory = peak_megabytes(partial(rounds, before), case.device)
+    figures: dict[str, Any] = {name: spread(values) for name, values in clock.items()}
+    costs = {name: spread(values) for name, values in processor.items()}
+    return {"frames_per_second": figures, "processor_seconds_a_frame": costs, **memory}
 
 
 def measure_encoder(case: Case) -> tuple[bytes, dict[str, Any]]:
@@ -106,7 +166,7 @@ def measure_encoder(case: Case) -> tuple[bytes, dict[str, Any]]:
         files.add(out.getvalue())
 
     compress_clip(codec, clip[:_WARM_UP], QUALITY, case.clip_format())
-    figures = rates(case, encode)
+    figures = rates(case, "encode", encode)
     return files.pop(), figures | {"same_files": not files}
 
 
@@ -132,7 +192,7 @@ def measure_decoder(case: Case, data: bytes) -> dict[str, Any]:
             raise RuntimeError(f"{count} of {case.frames} frames were decoded: {decoder.damages}")
 
     decode(True, _WARM_UP)
-    return rates(case, decode)
+    return rates(case, "decode", decode)
 
 
 def measure(case: Case) -> dict[str, Any]:
@@ -156,10 +216,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=8, help="of a clip, the intra frame included (default 8)")
     parser.add_argument("--rounds", type=int, default=3, help="how often every clip is coded each way (default 3)")
     parser.add_argument("--dtype", choices=NAMES, default=AUTO, help="of the auto-encoder (default auto)")
+    parser.add_argument(
+        "--before", type=Path, metavar="FOLDER", help="a checkout of an earlier state, which takes turns"
+    )
     machine_options(parser)
     options = parser.parse_args(arguments)
     if min(map(min, options.sizes)) < 1:
         parser.error("--sizes must be positive")
+    if options.before and (options.weights or options.device != "cpu"):
+        parser.error("--before codes with random weights on the processor")
     return checked(parser, options, frames=2, rounds=1)
 
 
@@ -172,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for width, height in options.sizes:
             case = Case(
                 name, options.weights, width, height, options.frames, options.threads, options.device, options.dtype,
-                options.rounds,
+                options.rounds, options.before,
             )  # fmt: skip
             measured = results.setdefault(name, {})[f"{width}x{height}"] = measure(case)
             for operation in ("encode", "decode"):

@@ -11,11 +11,31 @@ from benchmarks import clip as benchmark
 pytestmark = pytest.mark.slow
 
 
-def test_one_model_is_measured_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_model_is_measured_and_recorded(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "clip.json"
-    benchmark.main(["--models", "tiny", "--sizes", "64x48", "--frames", "3", "--threads", "1", "--out", str(out)])
+    benchmark.main(
+        [
+            "--models",
+            "tiny",
+            "--sizes",
+            "64x48",
+            "--frames",
+            "3",
+            "--threads",
+            "1",
+            "--out",
+            str(out),
+            "--rounds",
+            "1",
+            "--before",
+            str(repository),
+        ]
+    )
     figures = json.loads(out.read_text())["results"]["tiny"]["64x48"]
     for operation in ("encode", "decode"):
+        assert set(figures[operation]["frames_per_second"]) == {"several_at_a_time", "one_by_one", "before"}
         for rate in figures[operation]["frames_per_second"].values():
             assert 0 < rate["min"] <= rate["median"] <= rate["max"]
         assert figures[operation]["peak_mb"] is None or figures[operation]["peak_mb"] >= figures[operation]["before_mb"]
