@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from glc_train.layers import SpatialAttention, Swish, conv1x1, conv3x3, halve, norm_layer, swish, upsample
+from glc_train.layers import Conv3x3, SpatialAttention, Swish, conv1x1, halve, norm_layer, swish, upsample
 
 
 class ResBlock(nn.Module):
@@ -15,9 +15,9 @@ class ResBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, groups: int | None) -> None:
         super().__init__()
         self.norm1 = norm_layer(in_channels, groups)
-        self.conv1 = conv3x3(in_channels, out_channels)
+        self.conv1 = Conv3x3(in_channels, out_channels)
         self.norm2 = norm_layer(out_channels, groups)
-        self.conv2 = conv3x3(out_channels, out_channels)
+        self.conv2 = Conv3x3(out_channels, out_channels)
         self.conv_out = nn.Identity() if in_channels == out_channels else conv1x1(in_channels, out_channels)
         for parameter in self.conv2.parameters():  # a deep stack starts as its skips, and learns faster
             nn.init.zeros_(parameter)
@@ -45,7 +45,7 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = conv3x3(channels, channels)
+        self.conv = Conv3x3(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return upsample(self.conv, x)
@@ -105,7 +105,7 @@ class Encoder(_Stack):
         attention: bool,
         groups: int | None,
     ) -> None:
-        blocks: list[nn.Module] = [conv3x3(3 * patch**2, widths[0])]
+        blocks: list[nn.Module] = [Conv3x3(3 * patch**2, widths[0])]
         before = widths[0]
         for level, width in enumerate(widths):
             coarsest = level == len(widths) - 1
@@ -117,7 +117,7 @@ class Encoder(_Stack):
             if not coarsest:
                 blocks.append(Downsample(before))
         blocks += _bottleneck(before, groups, attention)
-        blocks += [norm_layer(before, groups), Swish(), conv3x3(before, latent_channels)]
+        blocks += [norm_layer(before, groups), Swish(), Conv3x3(before, latent_channels)]
         super().__init__(blocks)
         self.unshuffle = nn.PixelUnshuffle(patch)
         self.quant_conv = conv1x1(latent_channels, latent_channels)
@@ -146,7 +146,7 @@ class Decoder(_Stack):
         groups: int | None,
     ) -> None:
         before = widths[-1]
-        blocks: list[nn.Module] = [conv3x3(latent_channels, before), *_bottleneck(before, groups, attention)]
+        blocks: list[nn.Module] = [Conv3x3(latent_channels, before), *_bottleneck(before, groups, attention)]
         for level, width in reversed(list(enumerate(widths))):
             for _ in range(res_blocks[level]):
                 blocks.append(ResBlock(before, width, groups))
@@ -155,7 +155,7 @@ class Decoder(_Stack):
                 before = width
             if level:
                 blocks.append(Upsample(before))
-        blocks += [norm_layer(before, groups), Swish(), conv3x3(before, 3 * patch**2)]
+        blocks += [norm_layer(before, groups), Swish(), Conv3x3(before, 3 * patch**2)]
         super().__init__(blocks)
         self.post_quant_conv = conv1x1(latent_channels, latent_channels)
         self.shuffle = nn.PixelShuffle(patch)

@@ -22,11 +22,13 @@ from glc_train.layers.resampling import folded, halve, upsample
 from glc_train.layers.rounding import lower_bound, round_ste
 from glc_train.layers.rows import by_rows, reach
 from glc_train.layers.vector_quantiser import Quantised, VectorQuantiser
+from glc_train.layers.winograd import Conv3x3, convolve
 
 __all__ = [
     "FRACTION_BITS",
     "AdditiveFFN",
     "ChannelNorm",
+    "Conv3x3",
     "DepthConv",
     "FiniteScalarQuantiser",
     "GatedDepthConv",
@@ -46,6 +48,7 @@ __all__ = [
     "calibrate",
     "conv1x1",
     "conv3x3",
+    "convolve",
     "exact_copy",
     "folded",
     "halve",

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glc_train.autoencoder import VQVAE
-from glc_train.layers import GroupNorm, SpatialAttention, halve, swish, upsample
+from glc_train.layers import GroupNorm, SpatialAttention, halve, swish, upsample, winograd
 from glc_train.layers.normalisation import channel_moments
 
 
@@ -92,3 +92,38 @@ def test_group_normalisation_on_a_gpu_keeps_format_and_type() -> None:
     assert fast.dtype == torch.bfloat16
     assert fast.is_contiguous(memory_format=torch.channels_last)
     assert torch.allclose(fast.float(), norm(last.float()), atol=0.05)
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 9, 7), (2, 5, 16, 8), (1, 70, 5, 33), (1, 5, 3, 3)])
+@pytest.mark.parametrize("padding", [(1, 1), (0, 1), (1, 0)])
+@pytest.mark.parametrize("chunk", [2, 128])
+def test_winograd_is_the_convolution(
+    shape: tuple[int, ...], padding: tuple[int, int], chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "_CHUNK", chunk)
+    monkeypatch.setattr(winograd, "_CHUNK_BYTES", 0)
+    conv = nn.Conv2d(shape[1], 12, 3).requires_grad_(False)
+    x = torch.randn(shape).contiguous(memory_format=torch.channels_last)
+    found = winograd.winograd(x, conv.weight, conv.bias, padding)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(found, F.conv2d(x, conv.weight, conv.bias, padding=padding), atol=1e-4)
+    plain = F.conv2d(x, conv.weight, padding=padding)
+    assert torch.allclose(winograd.winograd(x, conv.weight, None, padding), plain, atol=1e-4)
+
+
+def test_winograd_is_for_large_maps_of_float32_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Tensor] = []
+    monkeypatch.setattr(winograd, "has_fast_products", lambda: True)
+    monkeypatch.setattr(winograd, "winograd", lambda x, *_: calls.append(x))
+    conv, thin = winograd.Conv3x3(64, 64), winograd.Conv3x3(64, 8)
+    x = torch.randn(1, 64, 40, 40).contiguous(memory_format=torch.channels_last)
+    conv(x)
+    with torch.no_grad():
+        thin(x)
+        conv(x[..., :20, :20])
+        conv(x.contiguous())
+        with torch.autocast("cpu", torch.bfloat16):
+            conv(x)
+        assert calls == []
+        conv(x)
+    assert len(calls) == 1
