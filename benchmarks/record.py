@@ -12,8 +12,10 @@ import torch
 
 from glc_train import provenance
 from glc_train.files import write_text
+from glc_train.precision import choose
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "benchmarks"
+_LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")  # of a processor's instructions
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -49,13 +51,15 @@ def record_path(options: argparse.Namespace, name: str) -> Path:
 
 
 def write_record(options: argparse.Namespace, name: str, load: float | None, results: Mapping[str, Any]) -> None:
-    """Writes a JSON file: command, commit, hardware, date, load, options and results; to `record_path`."""
+    """Writes a JSON file to `record_path`: command, commit, hardware and its features, date, load, options, results."""
     path = record_path(options, name)
     content = {
         "command": provenance.command(),
         "commit": provenance.commit(),
         "date": provenance.now(),
         "hardware": provenance.hardware(options.device),
+        "features": f"{torch.backends.cpu.get_cpu_capability()}; {choose(options.device).reason}",
+        "limits": {name: os.environ[name] for name in _LIMITS if name in os.environ},
         "torch": str(torch.__version__),
         "load_at_start": load,
         "options": {key: value for key, value in vars(options).items() if key != "out"},

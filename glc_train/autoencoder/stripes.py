@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glc_train.autoencoder.networks import Decoder, Downsample, Encoder, ResBlock, Upsample
-from glc_train.layers import ChannelNorm, GroupNorm, SpatialAttention, swish
+from glc_train.layers import ChannelNorm, GroupNorm, SpatialAttention, convolve, swish
 
 STRIPE_BYTES = 16 << 20
 """About how much of a map is computed together."""
@@ -174,14 +174,14 @@ def _convolve(conv: nn.Module, height: int, width: int, prepare: Prepare, write:
         part = prepare(first, last)
         if top == first or bottom == last:
             part = F.pad(part, (0, 0, int(top == first), int(bottom == last)))
-        write(top, bottom, F.conv2d(part, conv.weight, conv.bias, padding=(0, 1)))
+        write(top, bottom, convolve(conv, part, padding=(0, 1)))
 
 
 def _cuts(height: int, row: int, stripe: int) -> list[tuple[int, int]]:
-    """Stripes of rows of `row` numbers each: even in height, equally high but for the last."""
+    """Stripes of rows of `row` numbers each: multiples of 4 in height, equally high but for the last."""
     count = -(-height // max(4, stripe // (4 * row)))
     rows = -(-height // count)
-    rows += rows % 2
+    rows += -rows % 4
     return [(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
