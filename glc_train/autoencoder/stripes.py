@@ -178,10 +178,10 @@ def _convolve(conv: nn.Module, height: int, width: int, prepare: Prepare, write:
 
 
 def _cuts(height: int, row: int, stripe: int) -> list[tuple[int, int]]:
-    """Stripes of rows of `row` numbers each: multiples of 4 in height, equally high but for the last."""
+    """Stripes of rows of `row` numbers each: even in height, equally high but for the last."""
     count = -(-height // max(4, stripe // (4 * row)))
     rows = -(-height // count)
-    rows += -rows % 4
+    rows += rows % 2
     return [(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
