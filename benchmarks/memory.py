@@ -1,10 +1,12 @@
 """Peak memory and seconds of coding a picture as a whole and in stripes.
 
 ``python -m benchmarks.memory --models small --sizes 768x512 1920x1080``. Seconds are those of encoder and decoder, both
-ways in turn in one process; every peak is that of a process of its own, in which one of them runs once.
+ways in turn in one process, on a CPU those of the processor, which other programs hardly change. Every peak is that of
+a process of its own, in which one of them runs once.
 """
 
 import argparse
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -50,7 +52,9 @@ def ratios(model: str, width: int, height: int, options: argparse.Namespace) -> 
         with torch.inference_mode():
             for number in range(options.repeats):
                 for way in WAYS if number % 2 == 0 else WAYS[::-1]:
-                    times[way].append(seconds(partial(once, way), options.device))
+                    start = time.process_time()
+                    passed = seconds(partial(once, way), options.device)
+                    times[way].append(passed if options.device == "cuda" else time.process_time() - start)
         results[operation] = {
             "seconds": {way: spread(taken) for way, taken in times.items()},
             "stripes_over_whole": min(times["stripes"]) / min(times["whole"]),
