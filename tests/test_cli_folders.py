@@ -15,6 +15,7 @@ from glc_train import cli
 from glc_train.cli import _parser
 from glc_train.cli.completion import SHELLS
 from glc_train.cli.examples import EXAMPLES, parsers
+from glc_train.cli.jobs import share_of_memory
 from glc_train.data import render_picture
 from glc_train.media import write_picture
 from tests.training_harness import tiny_image
@@ -65,6 +66,12 @@ def test_processes_side_by_side_make_and_say_the_same_as_one(
     assert set(files) == {"a.glc", "b.glc", "deep/c.glc"}
     assert glc(weights, "decompress", "out", "back", "--jobs", 2) == 0
     assert set(made("back")) == {"a.png", "b.png", "deep/c.png"}
+
+
+def test_processes_side_by_side_share_the_memory() -> None:
+    assert share_of_memory(4_000_000_000, "auto", 4) == 1_000_000_000
+    free = share_of_memory(None, "cpu", 1)
+    assert free is None or 0 < (share_of_memory(None, "cpu", 1000) or 0) < free / 100
 
 
 def test_weights_that_cannot_be_loaded_are_named_once(pictures: Path, capfd: pytest.CaptureFixture[str]) -> None:

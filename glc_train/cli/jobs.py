@@ -31,6 +31,7 @@ from glc_train.cli.errors import CommandError, failure
 from glc_train.cli.files import Job, Plan
 from glc_train.cli.told import print_record
 from glc_train.media import ClipError, PictureError
+from glc_train.memory import room
 from glc_train.processes import Failure, in_processes
 from glc_train.weights import WeightsError
 
@@ -201,6 +202,7 @@ def _outcomes(wanted: Plan, start: Callable[[], Work], args: argparse.Namespace)
             yield job, _guarded(work, job) if work and job in waiting else None
         return
     del work
+    args.memory = share_of_memory(args.memory, args.device, count)
     begin, order = partial(_worker, start, max(1, torch.get_num_threads() // count)), deque(wanted.jobs)
     for job, outcome in in_processes([job for job in wanted.jobs if job in waiting], count, begin):
         results[job] = (f"{job.source}: {outcome.reason}", "") if isinstance(outcome, Failure) else outcome
@@ -209,6 +211,13 @@ def _outcomes(wanted: Plan, start: Callable[[], Work], args: argparse.Namespace)
             print(said, end="", file=sys.stderr)
             yield order.popleft(), result
     yield from ((job, None) for job in order)
+
+
+def share_of_memory(budget: int | None, device: str, count: int) -> int | None:
+    """Bytes for each of `count` processes of the budget, or of what is free; None where nothing is known."""
+    cuda = device != "cpu" and torch.cuda.is_available()
+    whole = room(torch.device("cuda" if cuda else "cpu")) if budget is None else budget
+    return None if whole is None else max(1, whole // count)
 
 
 def _worker(start: Callable[[], Work], threads: int) -> Callable[[Job], tuple[Done | str, str]]:
