@@ -26,7 +26,8 @@ _STEEPNESS = 4.0  # bits fall about as λ^(-1/4)
 
 @cache
 def _default_distortion() -> Distortion:
-    return PerceptualMixture()
+    with torch.inference_mode(False):  # in which files are made, and whose tensors have no gradients
+        return PerceptualMixture()
 
 
 class _Codec(Protocol):

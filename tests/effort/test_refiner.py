@@ -15,7 +15,7 @@ from torch import Tensor
 
 from glc_train.codecs import ImageCodec
 from glc_train.effort import STEPS, PerceptualMixture, Refiner
-from glc_train.effort.refiner import windows
+from glc_train.effort.refiner import _default_distortion, windows
 from glc_train.weights import build_codec
 
 PICTURE = np.ascontiguousarray(data.astronaut()[30:150, 150:290])  # no multiple of anything
@@ -48,6 +48,14 @@ def test_more_effort_brings_the_picture_nearer_at_no_more_bytes(codec: ImageCode
     errors = [error(codec, file) for file in (plain, *files)]
     assert errors[2] < errors[1] < errors[0]
     assert codec.compress(PICTURE, QUALITY, 0) == plain
+
+
+def test_a_number_stands_for_the_effort_against_the_default_mixture(codec: ImageCodec) -> None:
+    _default_distortion.cache_clear()
+    picture = PICTURE[:64, :64].copy()
+    plain, file = codec.compress(picture, QUALITY), codec.compress(picture, QUALITY, 1)
+    assert file != plain
+    assert len(file) <= 1.05 * len(plain)
 
 
 def test_growth_is_how_many_bytes_there_may_be(codec: ImageCodec) -> None:
