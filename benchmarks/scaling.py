@@ -158,9 +158,10 @@ def plot(results: dict[str, Any], path: Path) -> None:
                 text = f"{name}: {fit['slope']:.3g} per unit, off by {fit['residual']:.0%}"
                 axes.plot(x, [point[key] for point in found["points"]], "o", color=f"C{number}", label=text)
                 axes.plot(x, fit["start"] + fit["slope"] * x, "-", color=f"C{number}", linewidth=1)
-            axes.set(xlabel=SWEEPS[sweep], ylabel=label, ylim=(0, None), title=sweep if row == 0 else None)
+            axes.set(xlabel=SWEEPS[sweep], ylabel=label, title=sweep if row == 0 else None)
+            axes.set_ylim(0, 1.25 * axes.dataLim.ymax)  # with room for the legend
             axes.grid(alpha=0.3)
-            axes.legend(fontsize=7)
+            axes.legend(fontsize=7, loc="upper left")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 
