@@ -17,4 +17,5 @@ class Release:
 # weights there keeps the old file beside them, as NAME@VERSION.safetensors: files that were written with it exist.
 RELEASED = (
     Release("glc_image_small", 1, 0x1B14FFF4, "it came with glc_train 0.1.0, in its folder glc_train/pretrained"),
+    Release("glc_video_small", 1, 0x69504AEE, "it came with glc_train 0.1.0, in its folder glc_train/pretrained"),
 )
