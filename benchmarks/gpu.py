@@ -63,7 +63,7 @@ _TINY_STEP = (
 # Without the options of pyproject.toml, which need all that development needs.
 _GPU_TESTS = ("-o", "addopts=--import-mode=importlib", "-m", "gpu", "-q", "-rfE", *_tests())
 PARTS = (
-    Part("tests", "pytest", 45, _GPU_TESTS, _GPU_TESTS),
+    Part("tests", "pytest", 35, _GPU_TESTS, _GPU_TESTS),
     Part(
         "autoencoder", "benchmarks.autoencoder", 50, ("--compile",),
         ("--models", "tiny", "--sizes", "96x64", "--repeats", "1"),
