@@ -108,7 +108,8 @@ def test_the_documented_tables_of_z_read_a_map(codes: list[int], width: int) -> 
     codes = codes[: len(codes) // width * width]
     prior, writer = CategoricalTable.from_counts([5, 0, 1, 1, 900, 3, 77]), SymbolWriter()
     write_map(codes, width, prior, writer)
-    decoder, found = DocumentedDecoder(writer.finish()), []
+    decoder = DocumentedDecoder(writer.finish())
+    found: list[int] = []
     weights = [24 * (1 + f // 256) for f in prior.frequencies.tolist()]
     for at in range(len(codes)):
         here = list(weights)
