@@ -75,7 +75,7 @@ def test_decoded_frames_are_those_that_forward_promises(
 
 
 def test_other_threads_decode_the_same_latents(video_codec: VideoCodec, coded: ClipResult) -> None:
-    latents = []
+    latents: list[list[torch.Tensor]] = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
         try:
