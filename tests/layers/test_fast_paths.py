@@ -84,6 +84,7 @@ def test_an_auto_encoder_gives_the_same_without_gradients(groups: int | None, ba
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_group_normalisation_on_a_gpu_keeps_format_and_type() -> None:
     norm, x = GroupNorm(4, 12).cuda(), torch.randn(1, 12, 9, 10, device="cuda") * 3 + 1
     last = x.bfloat16().contiguous(memory_format=torch.channels_last)
