@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 from glc_train import __version__, cli, extras
 
@@ -55,18 +55,40 @@ runpy.run_path({str(repository / name)!r}, run_name="__main__")
     assert run.stderr == f"{name} needs hydra, lpips: pip install 'glc_train[{extra}]'\n"
 
 
-def test_only_pytorch_misses_what_an_installation_without_cuda_leaves_out(repository: Path) -> None:
+def locked(repository: Path) -> tuple[set[NormalizedName], set[NormalizedName]]:
+    """Names of the packages in requirements.lock: those that an installation without CUDA has, and the others."""
     (pattern,) = re.findall(r"^CUDA := (.*)$", (repository / "Makefile").read_text(), flags=re.MULTILINE)
     lock = (repository / "requirements.lock").read_text(encoding="utf-8")
     pinned = re.findall(r"^[\w.-]+==.*$", lock, flags=re.MULTILINE)
-    left_out = {canonicalize_name(each.partition("==")[0]) for each in pinned if re.match(pattern, each)}
+    names = {each: canonicalize_name(each.partition("==")[0]) for each in pinned}
+    left_out = {name for each, name in names.items() if re.match(pattern, each)}
+    return set(names.values()) - left_out, left_out
+
+
+def asked_for(name: str, extra: str = "") -> set[Requirement]:
+    """What an installed package needs here, of an extra or of itself."""
+    wanted = map(Requirement, requires(name) or [])
+    return {each for each in wanted if each.marker is None or each.marker.evaluate({"extra": extra})}
+
+
+def test_only_pytorch_misses_what_an_installation_without_cuda_leaves_out(repository: Path) -> None:
+    kept, left_out = locked(repository)
     assert {"triton", "nvidia-cublas", "cuda-toolkit"} <= left_out
-    asking = set()
-    for name in {canonicalize_name(each.partition("==")[0]) for each in pinned} - left_out:
-        wanted = map(Requirement, requires(name) or [])
-        plain = (each for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""}))
-        asking |= {name} if left_out & {canonicalize_name(each.name) for each in plain} else set()
+    asking = {name for name in kept if left_out & {canonicalize_name(each.name) for each in asked_for(name)}}
     assert asking == {"torch"}
+
+
+def test_the_lock_holds_what_the_development_environment_needs_and_nothing_else(repository: Path) -> None:
+    project, (kept, left_out) = declared(repository), locked(repository)
+    own = {"": project["dependencies"], **project["optional-dependencies"]}
+    seen, ahead = set(), {("glc-train", ""), ("glc-train", "dev"), ("glc-train", "sweep")}
+    while ahead:
+        name, extra = ahead.pop()
+        seen.add((name, extra))
+        wanted = map(Requirement, own[extra]) if name == "glc-train" else asked_for(name, extra)
+        found = {(canonicalize_name(each.name), which) for each in wanted for which in ("", *each.extras)}
+        ahead |= {each for each in found if each[0] not in left_out} - seen
+    assert {name for name, _ in seen} - {"glc-train"} == kept
 
 
 def test_the_citation_names_this_version(repository: Path) -> None:
