@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from glc_train.losses import DistsLoss, DistsReference, PerceptualLoss, PerceptualReference
+from glc_train.losses import DistsLoss, PerceptualLoss
 
-TERMS = ("dists", "lpips_alex", "mse", "lpips_vgg", "style")
 DEFAULT_WEIGHTS = {"dists": 1.0, "lpips_alex": 1.0, "mse": 0.5}
+_NETWORKS: dict[str, Callable[[], DistsLoss | PerceptualLoss]] = {
+    "dists": DistsLoss,
+    "lpips_alex": partial(PerceptualLoss, "alex"),
+}
 
 
 class Distortion(Protocol):
@@ -34,10 +37,11 @@ def weight_of(distortion: Distortion, term: str) -> float:
 
 
 class PerceptualMixture:
-    """DISTS, LPIPS with AlexNet and the mean squared error; if given a weight also LPIPS with VGG16 and a style loss.
+    """DISTS, LPIPS with AlexNet and the mean squared error.
 
     Args:
-        weights: of the terms in `TERMS`; a term without one does not count, and its network is not loaded.
+        weights: of the terms in `DEFAULT_WEIGHTS`, which hold without; a term without one does not count, and its
+            network is not loaded.
 
     Raises:
         BackboneError: the ImageNet weights of a network are not at hand.
@@ -48,40 +52,16 @@ class PerceptualMixture:
         self.weights: Mapping[str, float] = {
             name: value for name, value in (weights or DEFAULT_WEIGHTS).items() if value != 0
         }
-        wrong = [name for name, value in self.weights.items() if name not in TERMS or not value > 0]
+        wrong = [name for name, value in self.weights.items() if name not in DEFAULT_WEIGHTS or not value > 0]
         if wrong or not self.weights:
-            raise ValueError(f"weights of a mixture are of {', '.join(TERMS)} and above 0, not {dict(weights or {})}")
-        self._dists = DistsLoss() if "dists" in self.weights else None
-        self._alex = PerceptualLoss("alex") if "lpips_alex" in self.weights else None
-        self._vgg = PerceptualLoss("vgg") if {"lpips_vgg", "style"} & self.weights.keys() else None
-        self._last: tuple[Tensor, _References] | None = None
+            names = ", ".join(DEFAULT_WEIGHTS)
+            raise ValueError(f"weights of a mixture are of {names} and above 0, not {dict(weights or {})}")
+        self._losses = {name: load() for name, load in _NETWORKS.items() if name in self.weights}
+        self._last: tuple[Tensor, dict[str, Callable[[Tensor], Tensor]]] | None = None
 
     def __call__(self, x_hat: Tensor, x: Tensor) -> dict[str, Tensor]:
         """See `Distortion`."""
         if self._last is None or self._last[0] is not x:
-            self._last = (
-                x,
-                _References(
-                    dists=None if self._dists is None else self._dists.reference(x),
-                    alex=None if self._alex is None else PerceptualReference(self._alex, x),
-                    vgg=None if self._vgg is None else PerceptualReference(self._vgg, x),
-                ),
-            )
+            self._last = x, {name: loss.reference(x) for name, loss in self._losses.items()}
         to = self._last[1]
-        terms = {"mse": F.mse_loss(x_hat, x)}
-        if to.dists is not None:
-            terms["dists"] = to.dists(x_hat)
-        if to.alex is not None:
-            terms["lpips_alex"], _ = to.alex(x_hat)
-        if to.vgg is not None:
-            terms["lpips_vgg"], terms["style"] = to.vgg(x_hat)
-        return {name: terms[name] for name in self.weights}
-
-
-@dataclass(frozen=True)
-class _References:
-    """Of a picture, what tells the distance to it."""
-
-    dists: DistsReference | None
-    alex: PerceptualReference | None
-    vgg: PerceptualReference | None
+        return {name: to[name](x_hat) if name in to else F.mse_loss(x_hat, x) for name in self.weights}

@@ -6,7 +6,6 @@ from glc_train.losses.dists_reference import DistsLoss, DistsReference
 from glc_train.losses.perceptual import PerceptualLoss, style_loss
 from glc_train.losses.projected import ProjectedDiscriminator
 from glc_train.losses.rate import RateWeights
-from glc_train.losses.reference import PerceptualReference
 from glc_train.losses.vector_quantisation import BetaPlacement, vq_loss
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "DistsReference",
     "GeneratorGradient",
     "PerceptualLoss",
-    "PerceptualReference",
     "ProjectedDiscriminator",
     "RateWeights",
     "style_loss",

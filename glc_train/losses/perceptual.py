@@ -1,6 +1,6 @@
 """LPIPS and a style loss as training losses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -65,6 +65,12 @@ class PerceptualLoss:
         """As `__call__`, and the `style_loss` of the features that LPIPS compares, averaged over its five layers."""
         both: tuple[Tensor, Tensor] = on_device_of(x, self.network)(x_hat, x)
         return both
+
+    def reference(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """What tells the LPIPS of many pictures x_hat and x, (1, 3, H, W) in [-1, 1], whose features it keeps."""
+        on_device_of(x, self.network)
+        originals = self.network.originals(x)
+        return lambda x_hat: self.network.compare(x_hat, originals)[0]
 
 
 def on_device_of(x: Tensor, network: nn.Module) -> nn.Module:
