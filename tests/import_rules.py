@@ -58,7 +58,7 @@ RULES: dict[str, Rule] = {
     "media": Rule(_units("files"), only=frozenset({"numpy", "PIL", "av", "simplejpeg"})),
     "data": Rule(_units("files media pixels")),
     "datasets": Rule(_units("files media"), never=FRAMEWORKS),
-    "weights": Rule(_units("layers autoencoder transform codecs extras files pickles precision")),
+    "weights": Rule(_units("layers autoencoder transform codecs errors extras files pickles precision")),
     "compressai": Rule(_units("codecs transform weights pixels"), never=FRAMEWORKS),
     "training": Rule(
         _units(

@@ -271,6 +271,13 @@ def test_separating_from_another_image_codec_is_refused(
     assert found.version == 4
 
 
+def test_only_what_the_user_can_mend_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["separate", "in", "out"])
+    monkeypatch.setattr(separate, "separate", lambda **_: int("x"))
+    with pytest.raises(ValueError, match="invalid literal"):
+        separate.main()
+
+
 def test_packing_keeps_what_it_has_packed() -> None:
     kernel = torch.randn(5, 3, 3, 3) * torch.tensor([0.0, 1e-3, 1.0, 127.9, 1e4]).view(-1, 1, 1, 1)
     once = unpacked(packed({"a.weight": kernel, "b.weight": kernel[0]}, "a"), "file")

@@ -3,9 +3,7 @@
 The new blocks start as their skips, so the deeper codec paints what the one before did until it is trained on.
 """
 
-import argparse
 import copy
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from torch import nn
 
 from glc_train.autoencoder.networks import Decoder, ResBlock
 from glc_train.weights import WeightsError, build_codec, load_codec, read_config, save_codec
+from glc_train.weights.program import new_parser, run
 
 
 def deepen(source: Path, target: Path, blocks: Sequence[int]) -> None:
@@ -60,17 +59,9 @@ def _alike(one: nn.Module, other: nn.Module) -> bool:
 
 def main() -> int:
     """Returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="an export or a checkpoint")
-    parser.add_argument("target", type=Path, help="the .safetensors file to write")
+    parser = new_parser(__doc__)
     parser.add_argument("blocks", type=int, nargs="+", help="residual blocks of each level, finest first")
-    options = parser.parse_args()
-    try:
-        deepen(options.source, options.target, options.blocks)
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return run(parser, deepen)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,7 @@ OUT has a quarter of the size: it names the image codec by its checksum, its ker
 they have in exact arithmetic, and all else has 16. So it is another codec than that of IN, to be measured by itself.
 """
 
-import argparse
 import json
-import sys
 from pathlib import Path
 
 import torch
@@ -14,6 +12,7 @@ import torch
 from glc_train.codecs import VideoCodec
 from glc_train.weights import WeightsError, load_codec, load_video, read_config
 from glc_train.weights.packing import packed, unpacked
+from glc_train.weights.program import new_parser, run
 from glc_train.weights.reading import write_package
 from glc_train.weights.store import VIDEO_FORMAT
 
@@ -64,18 +63,10 @@ def separate(source: Path, target: Path, image: str | None = None, version: int 
 
 def main() -> int:
     """Returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, metavar="IN", help="an export or a checkpoint of a video codec")
-    parser.add_argument("target", type=Path, metavar="OUT", help="the .safetensors file to write; the weights' name")
+    parser = new_parser(__doc__)
     parser.add_argument("--image", metavar="WEIGHTS", help="its image codec, a file or a name; default: the installed")
     parser.add_argument("--version", type=int, default=1, metavar="N", help="of the weights of this name; default: 1")
-    options = parser.parse_args()
-    try:
-        separate(options.source, options.target, options.image, options.version)
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return run(parser, separate)
 
 
 if __name__ == "__main__":
