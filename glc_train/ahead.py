@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Executor, Future
-from itertools import repeat
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import CancelledError, Executor, Future
+from itertools import count, repeat
 from typing import TypeVar, cast
 
 Item = TypeVar("Item")
@@ -18,35 +18,42 @@ def ahead(
     """`work` of each item, in order. The items are taken in the caller's thread, the work is done by `pool`.
 
     At most `most` results wait or are being made. An error of `items` or `work` comes up in its place, after the
-    results before it. When the generator is closed or fails, work that has not begun is dropped; work that has begun
-    ends by itself: leaving the `with` statement of the pool waits for it.
+    results before it, and ends everything: no item after it is taken or, where the pool has one thread, worked on. When
+    the generator is closed or fails, work that has not begun is dropped, with all that comes after it; work that has
+    begun ends by itself: leaving the `with` statement of the pool waits for it.
     """
     source = iter(items)
     waiting: deque[Future[Result]] = deque()
+    failed: list[int] = []
+
+    def unless_failed(number: int, item: Item) -> Result:
+        if failed and min(failed) < number:
+            raise CancelledError  # nobody sees it: the error before it comes up first
+        try:
+            return work(item)
+        except BaseException:
+            failed.append(number)
+            raise
+
     try:
-        while (future := _begun(source, work, pool)) is not None:
-            waiting.append(future)
+        for number in count():
+            try:
+                waiting.append(pool.submit(unless_failed, number, next(source)))
+            except StopIteration:
+                break
+            except Exception as error:
+                waiting.append(Future())
+                waiting[-1].set_exception(error)
+                break
             while waiting and (len(waiting) >= most or waiting[0].done()):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
-        for future in waiting:
+        for future in reversed(waiting):  # the last first, for the pool goes on with the first that is left
             future.cancel()
         if isinstance(source, Generator):
             source.close()
-
-
-def _begun(source: Iterator[Item], work: Callable[[Item], Result], pool: Executor) -> Future[Result] | None:
-    """The work of the next item, None where there is none; an error of `source` becomes that of the work."""
-    try:
-        return pool.submit(work, next(source))
-    except StopIteration:
-        return None
-    except Exception as error:
-        failed: Future[Result] = Future()
-        failed.set_exception(error)
-        return failed
 
 
 def read_ahead(items: Iterable[Item], pool: Executor, most: int) -> Generator[Item, None, None]:

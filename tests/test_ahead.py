@@ -1,6 +1,7 @@
 """Work that runs ahead: in order, no further than allowed, errors in their place, no thread left."""
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -69,6 +70,84 @@ def test_an_error_comes_after_the_results_before_it(pool: ThreadPoolExecutor, wh
     with pytest.raises(OSError, match="the disk is gone"):
         found.extend(ahead(items(), work, pool, 4))
     assert found == [0, 1, 2]
+
+
+def test_nothing_is_taken_after_an_error_of_the_items(pool: ThreadPoolExecutor) -> None:
+    """Though `map` would go on with the item after it."""
+    release, taken = threading.Event(), []
+
+    def item(number: int) -> int:
+        taken.append(number)
+        if number == 2:
+            release.set()
+            raise OSError("the disk is gone")
+        return number
+
+    def work(item: int) -> int:
+        assert release.wait(60)
+        return item
+
+    found: list[int] = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        found.extend(ahead(map(item, range(6)), work, pool, 6))
+    assert found == [0, 1]
+    assert taken == [0, 1, 2]
+
+
+def test_no_work_is_done_after_an_error_of_work() -> None:
+    failing, begun = threading.Event(), []
+
+    def items() -> Iterator[int]:
+        yield from range(4)
+        failing.set()
+        yield 4
+
+    def work(item: int) -> None:
+        begun.append(item)
+        if item == 1:
+            assert failing.wait(60)
+            raise OSError("the disk is gone")
+
+    with ThreadPoolExecutor(1) as thread, pytest.raises(OSError, match="the disk is gone"):
+        list(ahead(items(), work, thread, 5))
+    assert begun == [0, 1]
+
+
+def test_what_closing_drops_leaves_no_gap() -> None:
+    """The thread comes free as soon as the first of the waiting items is dropped."""
+    submitted, release, begun = threading.Event(), threading.Event(), []
+
+    class Slow(ThreadPoolExecutor):
+        def submit(self, *arguments, **options):  # type: ignore[no-untyped-def]
+            future = super().submit(*arguments, **options)
+            cancel = future.cancel
+
+            def slowly() -> bool:
+                done = cancel()
+                if done and not release.is_set():
+                    release.set()
+                    time.sleep(0.2)
+                return done
+
+            future.cancel = slowly
+            return future
+
+    def items() -> Iterator[int]:
+        yield from range(4)
+        submitted.set()
+        yield 4
+
+    def work(item: int) -> int:
+        begun.append(item)
+        assert (release if item else submitted).wait(60)
+        return item
+
+    with Slow(1) as thread:
+        results = ahead(items(), work, thread, 5)
+        assert next(results) == 0
+        results.close()
+    assert begun == list(range(len(begun)))
+    assert len(begun) < 5
 
 
 def test_closing_drops_what_has_not_begun(pool: ThreadPoolExecutor) -> None:

@@ -96,11 +96,12 @@ def test_memory_does_not_grow_with_the_clip(video_codec: VideoCodec, frames: lis
 def test_an_error_in_any_stage_ends_the_encoder(
     video_codec: VideoCodec,
     frames: list[np.ndarray],
+    coded: ClipResult,
     monkeypatch: pytest.MonkeyPatch,
     stage: str,
     kind: type[BaseException],
 ) -> None:
-    """All of the file that was written before is whole, and it has no end record."""
+    """The file ends with a frame before the error, has none after it, and has no end record."""
 
     def source() -> Iterator[np.ndarray]:
         yield from frames[:3]
@@ -119,6 +120,7 @@ def test_an_error_in_any_stage_ends_the_encoder(
                 reports.append(report.index)
     assert reports == list(range(len(reports)))
     assert len(reports) <= 3
+    assert coded.data.startswith(out.getvalue())
     decoder = VideoDecoder(video_codec, io.BytesIO(out.getvalue()))
     shown = list(decoder)
     assert [frame.index for frame in shown[: len(reports)]] == reports
