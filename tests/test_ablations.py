@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from scipy.stats import norm
 
 from glc_train.bitstream import FormatError
@@ -16,19 +15,13 @@ from glc_train.data import render_picture
 from glc_train.pixels import picture_to_tensor
 from glc_train.transform import FactorisedGaussian, ImageTransform, IndexTransform
 from glc_train.weights import WeightsError, build_codec, load_codec, save_codec
+from tests.model_config import model_config
 
-ROOT = Path(__file__).resolve().parents[1]
 Config = dict[str, Any]
 
 
-def model(name: str) -> Config:
-    config = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "model" / f"{name}.yaml"))
-    assert isinstance(config, dict)
-    return {str(key): value for key, value in config.items()}
-
-
 def variant(name: str) -> Config:
-    config = model("tiny")
+    config = model_config()
     match name:
         case "no_context":
             config["transform"] |= {"context": "none", "channels": 30}  # no groups of four are needed
@@ -109,7 +102,7 @@ def test_export_and_load(named: tuple[Config, ImageCodec], tmp_path: Path) -> No
 
 def test_files_of_another_variant_are_refused() -> None:
     files = {name: codec_of(variant(name)).compress(render_picture(64, 64, 1), 0) for name in VARIANTS}
-    plain = codec_of(model("tiny"))
+    plain = codec_of(model_config())
     for name, file in files.items():
         with pytest.raises(FormatError, match="fingerprint"):
             plain.decompress(file)
@@ -218,7 +211,7 @@ def test_index_coding_owns_no_second_codebook() -> None:
 
 @pytest.mark.parametrize(("option", "value"), [("context", "raster"), ("hyper_prior", "laplace")])
 def test_unknown_options(option: str, value: str) -> None:
-    config = model("tiny")
+    config = model_config()
     config["transform"][option] = value
     with pytest.raises(WeightsError, match=rf"transform\.{option} must be \w+ or \w+, not '{value}'"):
         build_codec(config)
@@ -226,7 +219,7 @@ def test_unknown_options(option: str, value: str) -> None:
 
 def test_face_model() -> None:
     with torch.device("meta"):
-        codec = build_codec(model("face"))
+        codec = build_codec(model_config("face"))
     assert isinstance(codec.transform, ImageTransform)
     codebook = codec.transform.hyper_codebook
     assert codebook is not None

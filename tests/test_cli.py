@@ -6,12 +6,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from PIL import Image
 
 from glc_train import backbones, cli, load_codec, precision, save_codec
@@ -20,13 +18,14 @@ from glc_train.codecs import ImageCodec
 from glc_train.data import render_picture
 from glc_train.media import read_picture, write_picture
 from glc_train.weights import build_codec, store
+from tests.model_config import model_config
 
 SIDE = 96
 
 
-def save_tiny(repository: Path, path: Path, seed: int) -> Path:
+def save_tiny(path: Path, seed: int) -> Path:
     torch.manual_seed(seed)
-    config: Any = OmegaConf.to_container(OmegaConf.load(repository / "conf/model/tiny.yaml"))
+    config = model_config()
     codec = build_codec(config)
     with torch.no_grad():  # gains far apart, so that qualities differ in size without training
         codec.transform.analysis.gain.mul_(20)
@@ -35,8 +34,8 @@ def save_tiny(repository: Path, path: Path, seed: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def weights(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny(repository, tmp_path_factory.mktemp("weights") / "weights.safetensors", 1)
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("weights") / "weights.safetensors", 1)
 
 
 @pytest.fixture(scope="module")
@@ -197,9 +196,9 @@ def test_an_interruption_is_quiet_and_leaves_nothing(
 
 
 def test_other_weights_are_refused(
-    repository: Path, weights: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    weights: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = save_tiny(repository, tmp_path / "other.safetensors", 2)
+    other = save_tiny(tmp_path / "other.safetensors", 2)
     coded = tmp_path / "photo.glc"
     assert glc("compress", photo, coded, "--weights", weights) == 0
     capsys.readouterr()
@@ -257,12 +256,10 @@ def test_info_goes_on_after_a_bad_file(photo: Path, codec: ImageCodec, capsys: p
     assert str(coded) in shown.out
 
 
-def test_a_fitted_prior_is_said(
-    repository: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_fitted_prior_is_said(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     codec = load_codec(weights)
     codec.transform.z_counts[3] = 100
-    config: Any = OmegaConf.to_container(OmegaConf.load(repository / "conf/model/tiny.yaml"))
+    config = model_config()
     save_codec(codec, config, tmp_path / "fitted.safetensors")
     assert glc("info", tmp_path / "fitted.safetensors") == 0
     assert re.search(r"│ fitted +│", capsys.readouterr().out)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from glc_train import cli
 from glc_train.bitstream import ClipFormat, VideoReader
@@ -22,6 +21,7 @@ from glc_train.data import render_picture
 from glc_train.media import ClipInfo, open_clip, write_clip, write_picture
 from glc_train.weights import build_video, load_video, save_codec, store
 from tests.media.clip_files import drop_ts_packet, encode, noise
+from tests.model_config import model_config
 
 FRAMES = 6
 INFO = ClipInfo(width=60, height=40, fps=Fraction(30000, 1001), matrix="bt601", full_range=False)
@@ -29,15 +29,11 @@ GROUPS = {"intra_period": 4, "pattern": [0, 2], "reset_interval": 3}
 
 
 @pytest.fixture(scope="module")
-def weights(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    def section(name: str) -> dict[str, Any]:
-        config: Any = OmegaConf.to_container(OmegaConf.load(repository / "conf/model" / name))
-        return dict(config)
-
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
-    image = section("tiny.yaml")
+    image = model_config()
     image["transform"]["quality_levels"] = 64
-    config = {"image": image, "transform": section("video/tiny.yaml"), "gop": GROUPS}
+    config = {"image": image, "transform": model_config("video/tiny"), "gop": GROUPS}
     codec = build_video(config)
     with torch.no_grad():
         codec.transform.analysis.gain.mul_(8)

@@ -9,13 +9,11 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
 from glc_train import cli, save_codec
 from glc_train.bitstream import ClipFormat, VideoReader
@@ -26,30 +24,26 @@ from glc_train.data import render_picture
 from glc_train.media import ClipInfo, find_pictures, write_clip, write_picture
 from glc_train.weights import build_codec, build_video, load_video
 from tests.full_disk import full_disk
+from tests.model_config import model_config
 
 OLD = b"not to be lost"
 
 
-def section(repository: Path, name: str) -> dict[str, Any]:
-    config: Any = OmegaConf.to_container(OmegaConf.load(repository / "conf/model" / name))
-    return dict(config)
-
-
 @pytest.fixture(scope="module")
-def weights(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
-    config, path = section(repository, "tiny.yaml"), tmp_path_factory.mktemp("weights") / "image.safetensors"
+    config, path = model_config(), tmp_path_factory.mktemp("weights") / "image.safetensors"
     save_codec(build_codec(config), config, path)
     return path
 
 
 @pytest.fixture(scope="module")
-def clip_weights(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clip_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
-    image = section(repository, "tiny.yaml")
+    image = model_config()
     image["transform"]["quality_levels"] = 64
     gop = {"intra_period": 4, "pattern": [0, 2], "reset_interval": 3}
-    config = {"image": image, "transform": section(repository, "video/tiny.yaml"), "gop": gop}
+    config = {"image": image, "transform": model_config("video/tiny"), "gop": gop}
     path = tmp_path_factory.mktemp("weights") / "video.safetensors"
     save_codec(build_video(config), config, path)
     return path

@@ -13,11 +13,11 @@ from tests.test_cli import save_tiny
 
 
 def test_each_arithmetic_reads_the_files_of_the_other(
-    repository: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "_probe_cpu", lambda device: (False, "pretended"))
     monkeypatch.setattr(precision, "slowdown", lambda device: 30.0)
-    photo, weights = tmp_path / "photo.png", save_tiny(repository, tmp_path / "weights.safetensors", 1)
+    photo, weights = tmp_path / "photo.png", save_tiny(tmp_path / "weights.safetensors", 1)
     write_picture(photo, render_picture(64, 48, 3))
 
     def said(*arguments: object) -> list[str]:

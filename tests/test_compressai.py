@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from glc_train import compressai as adapter
 from glc_train.codecs import ImageCodec
@@ -20,7 +19,8 @@ from glc_train.data import render_picture
 from glc_train.evaluation.result_files import read_results
 from glc_train.media import read_picture, write_picture
 from glc_train.weights import build_codec
-from tests.training_harness import ROOT, tiny_image
+from tests.model_config import model_config
+from tests.training_harness import tiny_image
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "as published": {},
@@ -30,7 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def tiny(**transform: Any) -> ImageCodec:
-    config: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "model" / "tiny.yaml"))
+    config = model_config()
     torch.manual_seed(0)
     codec = build_codec(config | {"transform": config["transform"] | transform}).eval()
     with torch.no_grad():  # so that symbols are not all zero
@@ -62,7 +62,7 @@ def test_likelihoods_are_the_estimated_bits(variant: dict[str, Any]) -> None:
 
 
 def test_indices_alone_have_likelihoods_too() -> None:
-    config: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "model" / "tiny.yaml"))
+    config = model_config()
     codec, x = build_codec(config | {"transform": None}).eval(), batch(64, 64)
     likelihoods = CompressAIModel(codec, 0).eval()(x)["likelihoods"]
     bits = sum(-each.log2().sum() for each in likelihoods.values())

@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from glc_train import save_codec
 from glc_train.evaluation import Curve, plot_rate_distortion
@@ -19,6 +17,7 @@ from glc_train.media import ClipInfo, write_clip, write_picture
 from glc_train.media.pictures import SUFFIXES
 from glc_train.weights import build_codec
 from tests.full_disk import full_disk
+from tests.model_config import model_config
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 
@@ -30,7 +29,7 @@ def write_frames(path: Path) -> None:
 
 
 def write_weights(path: Path) -> None:
-    config: Any = OmegaConf.to_container(OmegaConf.load(Path(__file__).parent.parent / "conf/model/tiny.yaml"))
+    config = model_config()
     save_codec(build_codec(config), config, path)
 
 

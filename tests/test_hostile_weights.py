@@ -14,7 +14,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -23,23 +22,19 @@ from glc_train.codecs import ImageCodec
 from glc_train.pickles import PickleError, read_pickle
 from glc_train.weights import WeightsError, build_any, build_codec, load_any_codec, load_codec, read_config, save_codec
 from glc_train.weights.reading import FORMAT, VIDEO_FORMAT
+from tests.model_config import model_config
 
 QUIET = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def section(repository: Path, name: str) -> dict[str, Any]:
-    config: Any = OmegaConf.to_container(OmegaConf.load(repository / "conf/model" / name))
-    return dict(config)
+@pytest.fixture(scope="module")
+def config() -> dict[str, Any]:
+    return model_config()
 
 
 @pytest.fixture(scope="module")
-def config(repository: Path) -> dict[str, Any]:
-    return section(repository, "tiny.yaml")
-
-
-@pytest.fixture(scope="module")
-def video_config(repository: Path, config: dict[str, Any]) -> dict[str, Any]:
-    return {"image": config, "transform": section(repository, "video/tiny.yaml"), "own_autoencoder": True, "gop": {}}
+def video_config(config: dict[str, Any]) -> dict[str, Any]:
+    return {"image": config, "transform": model_config("video/tiny"), "own_autoencoder": True, "gop": {}}
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from glc_train import cli
 from glc_train.autoencoder import VQVAE
@@ -25,6 +24,7 @@ from glc_train.weights import (
     read_config,
     save_codec,
 )
+from tests.model_config import model_config
 
 
 class Squared(VQVAE):
@@ -62,14 +62,9 @@ HERE = __name__
 NAMES = [f"{HERE}.{name}" for name in ("Louder", "Squared", "Whole")]
 
 
-def section(repository: Path, name: str) -> dict[str, Any]:
-    config: Any = OmegaConf.to_container(OmegaConf.load(repository / "conf/model" / name))
-    return dict(config)
-
-
 @pytest.fixture
-def config(repository: Path) -> dict[str, Any]:
-    tiny = section(repository, "tiny.yaml")
+def config() -> dict[str, Any]:
+    tiny = model_config()
     autoencoder = tiny["autoencoder"] | {"_target_": f"{HERE}.Squared", "gain": 2.0}
     transform = tiny["transform"] | {"_target_": f"{HERE}.Louder", "volume": [3, 4]}
     return {"_target_": f"{HERE}.Whole", "autoencoder": autoencoder, "transform": transform}
@@ -110,8 +105,8 @@ def test_a_file_builds_none_that_is_not_named(path: Path, missing: int) -> None:
         assert f"trusted=[{NAMES[missing]}]" in str(error.value)
 
 
-def test_clips_have_them_too(repository: Path, config: dict[str, Any], tmp_path: Path) -> None:
-    transform = section(repository, "video/tiny.yaml") | {"_target_": f"{HERE}.Longer"}
+def test_clips_have_them_too(config: dict[str, Any], tmp_path: Path) -> None:
+    transform = model_config("video/tiny") | {"_target_": f"{HERE}.Longer"}
     whole = {"image": config, "transform": transform, "own_autoencoder": True, "gop": {}}
     with pytest.raises(WeightsError, match="Squared"):
         build_video(whole)

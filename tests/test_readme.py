@@ -33,6 +33,7 @@ from glc_train.data import render_picture
 from glc_train.media import read_picture, write_picture
 from glc_train.weights import build_codec
 from tests.import_rules import RULES
+from tests.model_config import model_config
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXPERIMENTS = sorted((REPOSITORY / "conf/experiment").glob("*.yaml"))
@@ -118,7 +119,7 @@ def checkout(tmp_path: Path) -> Path:
     """A folder that looks like the checkout after `make demo`, so that commands write nothing into the real one."""
     for name in ("train.py", "evaluate.py", "conf"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
-    config: Any = OmegaConf.to_container(OmegaConf.load(REPOSITORY / "conf/model/tiny.yaml"))
+    config = model_config()
     save_codec(build_codec(config), config, tmp_path / "outputs/demo/weights.safetensors")
     write_picture(tmp_path / "photo.png", render_picture(64, 90, 1))
     for number in range(8):
@@ -306,5 +307,5 @@ def test_models_have_the_size_that_is_said() -> None:
     sizes = dict(re.findall(r"`(\w+)`\s[^`]*?\((\d+\.\d) M(?: parameters)?\)", PAGES["docs/train.md"]))
     assert sizes.keys() == {path.stem for path in (REPOSITORY / "conf/model").glob("*.yaml")}
     for name, said in sizes.items():
-        config: Any = OmegaConf.to_container(OmegaConf.load(REPOSITORY / f"conf/model/{name}.yaml"))
+        config = model_config(name)
         assert f"{sum(p.numel() for p in build_codec(config).parameters()) / 1e6:.1f}" == said, name

@@ -5,15 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from glc_train.data import render_picture
 from glc_train.media import write_picture
 from glc_train.weights import build_codec, build_video, load_codec, save_codec
+from tests.model_config import model_config
 
 # Prints what was imported that is no part of Python, and the growth of the peak of memory in MiB (macOS counts bytes).
 REPORT = """
@@ -93,11 +92,8 @@ def test_help_and_mistakes_of_the_others_need_neither_pytorch_nor_lightning(name
 
 
 @pytest.fixture
-def video(repository: Path, tmp_path: Path) -> Path:
-    def section(name: str) -> Any:
-        return OmegaConf.to_container(OmegaConf.load(repository / "conf/model" / name))
-
-    config = {"image": section("tiny.yaml"), "transform": section("video/tiny.yaml")}  # quality levels: 4 and 64
+def video(tmp_path: Path) -> Path:
+    config = {"image": model_config(), "transform": model_config("video/tiny")}  # quality levels: 4 and 64
     save_codec(build_video(config), config, tmp_path / "video.safetensors")
     return tmp_path / "video.safetensors"
 
@@ -127,8 +123,8 @@ def test_coding_imports_neither_training_nor_a_compiler(video: Path, tmp_path: P
     assert growth < 320
 
 
-def test_loading_draws_no_numbers_and_keeps_whole_weights_where_they_are(repository: Path, tmp_path: Path) -> None:
-    config: Any = OmegaConf.to_container(OmegaConf.load(repository / "conf/model/tiny.yaml"))
+def test_loading_draws_no_numbers_and_keeps_whole_weights_where_they_are(tmp_path: Path) -> None:
+    config = model_config()
     saved = build_codec(config)
     for half, mapped in ((False, True), (True, False)):
         path = tmp_path / f"{half}.safetensors"

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -24,13 +23,12 @@ from glc_train.weights import (
     save_codec,
 )
 from tests.golden_model import published_name
+from tests.model_config import model_config
 
 
 @pytest.fixture(scope="module")
-def config(repository: Path) -> dict[str, Any]:
-    loaded = OmegaConf.to_container(OmegaConf.load(repository / "conf" / "model" / "tiny.yaml"))
-    assert isinstance(loaded, dict)
-    return {str(key): value for key, value in loaded.items()}
+def config() -> dict[str, Any]:
+    return model_config()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -33,16 +32,12 @@ from glc_train.weights import (
     store,
 )
 from glc_train.weights.packing import packed, unpacked
-
-
-def section(path: Path) -> dict[str, Any]:
-    config: Any = OmegaConf.to_container(OmegaConf.load(path))
-    return dict(config)
+from tests.model_config import model_config
 
 
 @pytest.fixture(scope="module")
-def config(repository: Path) -> dict[str, Any]:
-    return section(repository / "conf/model/tiny.yaml")
+def config() -> dict[str, Any]:
+    return model_config()
 
 
 @pytest.fixture
@@ -194,12 +189,12 @@ def test_backbones_are_looked_for_in_each_folder(places: dict[str, Path]) -> Non
 
 
 @pytest.fixture
-def whole(config: dict[str, Any], repository: Path, places: dict[str, Path], tmp_path: Path) -> Path:
+def whole(config: dict[str, Any], places: dict[str, Path], tmp_path: Path) -> Path:
     """An export of a video codec, trained over an image codec of four qualities, which is installed."""
     base = image(config, 1)
     save_codec(base, config, places["installed"] / "base.safetensors", name="base", version=1)
     levels = {"transform": config["transform"] | {"quality_levels": 64}}
-    settings = {"image": config | levels, "transform": section(repository / "conf/model/video/tiny.yaml")}
+    settings = {"image": config | levels, "transform": model_config("video/tiny")}
     codec = VideoCodec(base, build_video(settings).transform)
     codec.transform.z_counts.copy_(torch.arange(64) + 1)
     save_codec(codec, settings, tmp_path / "weights.safetensors", training={"predictor": {"x": torch.zeros(9)}})

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from glc_train import weights
@@ -25,21 +24,17 @@ from glc_train.weights import (
 )
 from tests.golden_model import published_name
 from tests.golden_video_model import PUBLISHED_VIDEO
-
-
-def section(path: Path) -> dict[str, Any]:
-    config: Any = OmegaConf.to_container(OmegaConf.load(path))
-    return {str(k): v for k, v in config.items()}
+from tests.model_config import model_config
 
 
 @pytest.fixture(scope="module")
-def config(repository: Path) -> dict[str, Any]:
-    return section(repository / "conf/model/tiny.yaml")
+def config() -> dict[str, Any]:
+    return model_config()
 
 
 @pytest.fixture
-def pair(config: dict[str, Any], repository: Path, monkeypatch: pytest.MonkeyPatch) -> VideoCodec:
-    video = section(repository / "conf/model/video/tiny.yaml")
+def pair(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> VideoCodec:
+    video = model_config("video/tiny")
     autoencoder = {k: v for k, v in config["autoencoder"].items() if k != "_target_"}
     del video["_target_"]
     monkeypatch.setattr(weights, "VQVAE", lambda **given: VQVAE(**(given or autoencoder)))
@@ -128,10 +123,10 @@ def test_an_image_model_of_another_size(config: dict[str, Any], published: dict[
 
 
 @pytest.fixture
-def whole(config: dict[str, Any], repository: Path) -> dict[str, Any]:
+def whole(config: dict[str, Any]) -> dict[str, Any]:
     """Configuration of a video codec."""
     image = config | {"transform": config["transform"] | {"quality_levels": 64}}
-    video = section(repository / "conf/model/video/tiny.yaml")
+    video = model_config("video/tiny")
     gop = {"intra_period": 12, "pattern": [0, 2], "reset_interval": 5}
     return {"image": image, "transform": video, "own_autoencoder": True, "gop": gop}
 

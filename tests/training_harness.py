@@ -5,14 +5,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from glc_train.training import read_curve, run_recipe
 from glc_train.weights import build_codec, save_codec
+from tests.model_config import model_config
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("autoencoder", "transform", "joint")
@@ -57,7 +57,7 @@ def curve_overrides(out: Path, steps: int) -> list[str]:
 
 def tiny_image(path: Path) -> Path:
     """Writes the weights of an untrained tiny image codec, for video codecs to start from."""
-    config: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "model" / "tiny.yaml"))
+    config = model_config()
     torch.manual_seed(0)
     save_codec(build_codec(config), config, path)
     return path

@@ -1,17 +1,16 @@
 """Tiny codecs with random weights, scaled so that their symbols are worth coding, and real photographs."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from skimage import data
 
 from glc_train.codecs import ClipResult, ImageCodec, VideoCodec, compress_clip, decompress_clip
 from glc_train.weights import build_codec
 from tests.codecs.video_harness import CLIP, FRAMES, QUALITY, REPEATED, build
+from tests.model_config import model_config
 
 
 def scaled_codec(config: dict[str, Any], gain: float) -> ImageCodec:
@@ -24,10 +23,8 @@ def scaled_codec(config: dict[str, Any], gain: float) -> ImageCodec:
 
 
 @pytest.fixture(scope="session")
-def tiny_config(repository: Path) -> dict[str, Any]:
-    config = OmegaConf.to_container(OmegaConf.load(repository / "conf" / "model" / "tiny.yaml"))
-    assert isinstance(config, dict)
-    return {str(key): value for key, value in config.items()}
+def tiny_config() -> dict[str, Any]:
+    return model_config()
 
 
 @pytest.fixture(scope="module")

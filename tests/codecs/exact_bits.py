@@ -14,11 +14,10 @@ import sys
 from collections.abc import Callable, Iterator
 from decimal import Context, Decimal
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -27,15 +26,15 @@ from glc_train.layers import FiniteScalarQuantiser, calibrate, conv1x1, exact_co
 from glc_train.transform.video_modules import WeightGenerator
 from tests.codecs.conftest import scaled_codec
 from tests.codecs.video_harness import CLIP, QUALITY, build
+from tests.model_config import model_config
 
 EDGES = 256
 WEIGHTS, CLIP_NAME, PICTURE_NAME = "weights.safetensors", "clip.glcv", "picture.glc"
-TINY = Path(__file__).parents[2] / "conf" / "model" / "tiny.yaml"
 
 
 def video_codec(weights: Path | None = None) -> VideoCodec:
     """A tiny codec whose image codec's 4 quality levels were expanded to 64; with the weights of an example."""
-    image = scaled_codec(cast(dict, OmegaConf.to_container(OmegaConf.load(TINY))), 3.0)
+    image = scaled_codec(model_config(), 3.0)
     state = load_file(weights) if weights else {}
     if state:
         image.load_state_dict({n.removeprefix("image."): t for n, t in state.items() if n.startswith("image.")})
@@ -46,7 +45,7 @@ def video_codec(weights: Path | None = None) -> VideoCodec:
 
 def write_example(folder: Path, frames: list[np.ndarray]) -> None:
     """Writes weights, a clip of `frames`, and the first of them as a picture."""
-    image = scaled_codec(cast(dict, OmegaConf.to_container(OmegaConf.load(TINY))), 3.0)
+    image = scaled_codec(model_config(), 3.0)
     codec = build(image)
     state = {f"image.{n}": t for n, t in image.state_dict().items()}
     save_file(state | {n: t for n, t in codec.state_dict().items() if not n.startswith("image.")}, folder / WEIGHTS)

@@ -1,7 +1,6 @@
 """Effort: less distortion at no more bytes, at any size, interrupted or not; files that any decoder reads."""
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 from skimage import data
 from torch import Tensor
 
@@ -17,15 +15,16 @@ from glc_train.codecs import ImageCodec
 from glc_train.effort import STEPS, PerceptualMixture, Refiner
 from glc_train.effort.refiner import _default_distortion, windows
 from glc_train.weights import build_codec
+from tests.model_config import model_config
 
 PICTURE = np.ascontiguousarray(data.astronaut()[30:150, 150:290])  # no multiple of anything
 QUALITY = 1
 
 
 @pytest.fixture(scope="module")
-def codec(repository: Path) -> ImageCodec:
+def codec() -> ImageCodec:
     """Random weights; symbols of some bits, and a decoder that shows them."""
-    config: Any = OmegaConf.to_container(OmegaConf.load(repository / "conf" / "model" / "tiny.yaml"))
+    config = model_config()
     torch.manual_seed(0)
     codec = build_codec(config).eval().requires_grad_(False)
     codec.transform.analysis.gain.mul_(3.0)

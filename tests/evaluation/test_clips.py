@@ -12,7 +12,6 @@ import av
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from PIL import Image
 
 from glc_train.codec_groups import baseline_sections
@@ -25,6 +24,7 @@ from glc_train.media import ClipError, ClipInfo, open_clip, write_clip
 from glc_train.metrics.vmaf import find_ffmpeg
 from glc_train.weights import build_video, load_video, save_codec
 from tests.evaluation.sections import baselines, clips, metrics
+from tests.model_config import model_config
 from tests.moving_clips import moving_clip
 
 FRAMES, SIDE = 5, 64
@@ -35,18 +35,12 @@ COLUMNS = (
 MEANS = "quality sequences bpp kbps estimated_bpp ideal_bpp psnr ms_ssim lpips dists flicker"
 
 
-def section(path: Path) -> dict[str, Any]:
-    config: Any = OmegaConf.to_container(OmegaConf.load(path))
-    return {str(k): v for k, v in config.items()}
-
-
 @pytest.fixture(scope="module")
-def weights(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(2)
-    conf = repository / "conf/model"
     config = {
-        "image": section(conf / "tiny.yaml"),
-        "transform": section(conf / "video/tiny.yaml"),
+        "image": model_config(),
+        "transform": model_config("video/tiny"),
         "gop": {"intra_period": 4},
     }
     path = tmp_path_factory.mktemp("weights") / "video.safetensors"
@@ -207,10 +201,10 @@ def test_wrong_settings_are_one_sentence(settings: EvaluationSettings, change: d
     assert not Path(str(settings.out)).exists()
 
 
-def test_an_image_codec_is_refused(settings: EvaluationSettings, repository: Path, tmp_path: Path) -> None:
+def test_an_image_codec_is_refused(settings: EvaluationSettings, tmp_path: Path) -> None:
     from glc_train.weights import build_codec
 
-    config = section(repository / "conf/model/tiny.yaml")
+    config = model_config()
     save_codec(build_codec(config), config, tmp_path / "image.safetensors")
     with pytest.raises(EvaluationError, match="which need a video codec"):
         run_evaluation(replace(settings, ckpt=str(tmp_path / "image.safetensors")))

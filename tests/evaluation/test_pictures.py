@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from PIL import Image
 
 from glc_train import files
@@ -29,6 +28,7 @@ from glc_train.weights import WeightsError, build_codec, save_codec, store
 from tests.evaluation.fake_codec import ReportingCodec
 from tests.evaluation.sections import baselines, metrics, pictures
 from tests.metrics.rendered import render
+from tests.model_config import model_config
 from tests.training_harness import tiny_image
 
 COLUMNS = "codec picture quality height width bytes bpp estimated_bpp ideal_bpp psnr ms_ssim lpips dists"
@@ -167,10 +167,8 @@ class Broken:
         raise TypeError("a mistake of its author")
 
 
-def test_networks_of_ones_own_are_measured_where_they_are_named(
-    settings: EvaluationSettings, repository: Path, tmp_path: Path
-) -> None:
-    config: Any = OmegaConf.to_container(OmegaConf.load(repository / "conf/model/tiny.yaml"))
+def test_networks_of_ones_own_are_measured_where_they_are_named(settings: EvaluationSettings, tmp_path: Path) -> None:
+    config = model_config()
     config["autoencoder"]["_target_"] = name = f"{__name__}.Own"
     save_codec(build_codec(config, trusted=True), config, tmp_path / "own.safetensors")
     settings = replace(settings, ckpt=str(tmp_path / "own.safetensors"), baselines={}, qualities=[0])

@@ -1,23 +1,20 @@
 """Large maps in stripes of rows: the same results."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import nn
 
 from glc_train.codecs import ImageCodec
 from glc_train.data import render_picture
 from glc_train.layers import block_a, block_b, by_rows, conv3x3, exact_copy, reach, rows
 from glc_train.weights import build_codec
+from tests.model_config import model_config
 
 
 @pytest.fixture
-def codec(repository: Path) -> ImageCodec:
+def codec() -> ImageCodec:
     torch.manual_seed(0)
-    config: Any = OmegaConf.to_container(OmegaConf.load(repository / "conf/model/tiny.yaml"))
+    config = model_config()
     return build_codec(config).eval().requires_grad_(False)
 
 

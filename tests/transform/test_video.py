@@ -1,10 +1,8 @@
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from glc_train.layers import calibrate, exact_copy, snap
@@ -17,6 +15,7 @@ from glc_train.transform import (
     gaussian_bits,
 )
 from glc_train.transform.video_modules import HyperTokenizer, InverseTokenizer
+from tests.model_config import model_config
 
 SMALL: dict[str, Any] = {
     "latent_channels": 12, "channels": 8, "token_channels": 12, "tokens": 4, "heads": 2, "codes": 10,
@@ -276,9 +275,9 @@ def test_the_exact_decoder_is_close_to_the_trained_one() -> None:
 
 
 @pytest.mark.parametrize("size", ["base", "small", "tiny"])
-def test_configurations_fit_the_image_model_of_their_size(size: str, repository: Path) -> None:
-    image: Any = OmegaConf.to_container(OmegaConf.load(repository / f"conf/model/{size}.yaml"))
-    video: Any = OmegaConf.to_container(OmegaConf.load(repository / f"conf/model/video/{size}.yaml"))
+def test_configurations_fit_the_image_model_of_their_size(size: str) -> None:
+    image = model_config(size)
+    video = model_config(f"video/{size}")
     assert video.pop("_target_") == "glc_train.transform.VideoTransform"
     with torch.device("meta"):
         transform = VideoTransform(**video)
@@ -286,8 +285,8 @@ def test_configurations_fit_the_image_model_of_their_size(size: str, repository:
     assert transform.quality_levels == 64
 
 
-def test_the_base_configuration_is_the_published_one(repository: Path) -> None:
-    config: Any = OmegaConf.to_container(OmegaConf.load(repository / "conf/model/video/base.yaml"))
+def test_the_base_configuration_is_the_published_one() -> None:
+    config = model_config("video/base")
     config.pop("_target_")
     with torch.device("meta"):
         ours, published = VideoTransform(**config), VideoTransform()
