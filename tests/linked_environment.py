@@ -19,8 +19,8 @@ class LinkedEnvironment:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
         self.folder = folder
         (self.site,) = folder.glob("lib/python*/site-packages")
-        installed: dict[str, Distribution] = {canonicalize_name(each.name): each for each in distributions()}
-        self.names = _closure(requirements, installed)
+        installed = installed_here()
+        self.names = closure(requirements, installed)
         _link(self.site, {name: installed[name] for name in self.names}, installed)
 
     def install(self, wheel: Path) -> None:
@@ -37,8 +37,13 @@ class LinkedEnvironment:
         return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
 
 
-def _closure(requirements: Iterable[str], installed: Mapping[str, Distribution]) -> set[str]:
-    """Names of the distributions that the requirements ask for, directly or through others."""
+def installed_here() -> dict[str, Distribution]:
+    """The distributions of this environment by their names."""
+    return {canonicalize_name(each.name): each for each in distributions()}
+
+
+def closure(requirements: Iterable[str], installed: Mapping[str, Distribution]) -> set[str]:
+    """Names of the distributions that the requirements ask for, directly or through others that are installed."""
     found, waiting = set[tuple[str, frozenset[str]]](), [Requirement(each) for each in requirements]
     while waiting:
         wanted = waiting.pop()
@@ -46,7 +51,7 @@ def _closure(requirements: Iterable[str], installed: Mapping[str, Distribution])
         if key in found:
             continue
         found.add(key)
-        for text in installed[key[0]].requires or []:
+        for text in (installed[key[0]].requires or []) if key[0] in installed else []:
             asked = Requirement(text)
             extras = ("", *wanted.extras)
             if asked.marker is None or any(asked.marker.evaluate({"extra": extra}) for extra in extras):
