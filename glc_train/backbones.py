@@ -266,18 +266,24 @@ class Trunk(nn.Module):
         return found
 
 
-def load_trunk(net: BackboneName, folder: Path | str | None = None, download: bool = True) -> Trunk:
-    """The trunk with its ImageNet weights; arguments and errors of `find_backbone`."""
-    return Trunk(net, find_backbone(net, folder, download)[0])
+def load_trunk(net: BackboneName) -> Trunk:
+    """The trunk with its ImageNet weights. Raises BackboneError."""
+    return Trunk(net, find_backbone(net)[0])
 
 
 def lpips_weights(net: Literal["alex", "vgg"]) -> list[Tensor]:
     """What LPIPS version 0.1 multiplies the channels of the five layers of `net` by, each (1, C, 1, 1)."""
+    found = _own_weights_of_lpips(net)
+    return [found[f"lin{layer}.model.1.weight"] for layer in range(5)]
+
+
+def _own_weights_of_lpips(net: Literal["alex", "vgg"]) -> dict[str, Tensor]:
+    """Those that the package of the authors has in it."""
     package = importlib.util.find_spec("lpips")  # to import it would also import torchvision
     if package is None or package.origin is None:
         raise ModuleNotFoundError("LPIPS needs the weights that the package lpips has: install lpips", name="lpips")
-    found = read_pickle(Path(package.origin).parent / "weights" / "v0.1" / f"{net}.pth")
-    return [found[f"lin{layer}.model.1.weight"] for layer in range(5)]
+    found: dict[str, Tensor] = read_pickle(Path(package.origin).parent / "weights" / "v0.1" / f"{net}.pth")
+    return found
 
 
 def load_lpips(
@@ -303,7 +309,7 @@ def load_lpips(
     with torch.device("meta"), warnings.catch_warnings():  # no random numbers drawn, no classifier allocated
         warnings.simplefilter("ignore")
         network = lpips.LPIPS(net=net, pnet_rand=True, pretrained=False, verbose=False)
-    weights = read_pickle(Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth")  # of its own layers
+    weights = _own_weights_of_lpips(net)
     for name in network.net.state_dict():  # slice3.6.weight is the trunk's features.6.weight
         weights[f"net.{name}"] = trunk["features." + name.partition(".")[2]]
     network.load_state_dict(weights, strict=False, assign=True)  # its own layers have second names, without weights
