@@ -34,6 +34,11 @@ def compress(args: argparse.Namespace) -> int:
     """Returns the exit code. Raises CommandError, WeightsError."""
     if args.effort:
         extras.require("eval", "--effort")
+    for option in ("effort_seconds", "effort_distortion"):
+        if getattr(args, option) is not None and not args.effort:
+            raise CommandError(
+                f"--{option.replace('_', '-')}: there is no effort; add --effort 1 to 9, or leave it out."
+            )
     clip = args.output == PIPE or args.output.suffix.lower() == VideoCodec.suffix
     wanted = _clip(args) if clip else _pictures(args)
     if not wanted.several and args.output != PIPE:

@@ -65,6 +65,14 @@ def test_effort_is_for_pictures(photo: Path, tmp_path: Path, capsys: pytest.Capt
     assert "only pictures are refined" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [("--effort-seconds", 5), ("--effort-distortion", "no.Loss")])
+def test_options_of_effort_are_refused_without_it(
+    option: tuple[object, ...], photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert glc("compress", photo, tmp_path / "x.glc", *option) == 1
+    assert capsys.readouterr().err == f"glc: {option[0]}: there is no effort; add --effort 1 to 9, or leave it out.\n"
+
+
 class Green:
     """A distortion of one's own."""
 
