@@ -1,6 +1,7 @@
 """The command `glc` on clips: a few runs as real processes, the rest in this one."""
 
 import io
+import json
 import re
 import subprocess
 import sys
@@ -203,6 +204,17 @@ def test_damage_is_told_and_lost_frames_are_filled(
     assert np.array_equal(frames_of(tmp_path / "cut"), whole[:3])
     assert glc("info", coded_path) == 1
     assert f"{coded_path}: damaged: from frame 3 on: " in capsys.readouterr().err
+
+
+def test_a_clip_of_no_frame_has_no_rate(codec: VideoCodec, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "none.glcv"
+    with open(path, "wb") as file, codec.encoder(30, ClipFormat(width=60, height=40, fps=(25, 1)), file):
+        pass
+    assert glc("info", path, "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["frames"], record["bpp"], record["kbps"]) == (0, None, None)
+    assert glc("info", path) == 0
+    assert capsys.readouterr().out.count(" - ") == 2
 
 
 def test_info(

@@ -19,9 +19,8 @@ from glc_train.cli.jobs import Coded
 from glc_train.cli.told import print_record
 from glc_train.errors import is_for_user
 from glc_train.weights import load_any_codec
-from glc_train.weights.store import described, name_of
+from glc_train.weights.store import FILES, described, name_of
 
-WEIGHTS_SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt")
 _COLUMNS = {
     "picture": ("file", "version", "kind", "size", "quality", "bytes", "bpp", "weights"),
     "clip": (
@@ -83,14 +82,14 @@ def _cells(path: Path, facts: dict[str, Any]) -> tuple[str, ...]:
         words = [facts[name] or "" for name in names]
         return (str(path), *words, f"{facts['parameters']:,}", facts["z_prior"], facts["fingerprint"])
     size, weights = f"{facts['width']}x{facts['height']}", f"{facts['fingerprint']} {facts['weights'] or ''}".strip()
-    coded = (str(facts["quality"]), str(facts["bytes"]), f"{facts['bpp']:.4f}")
+    bpp = "-" if facts["bpp"] is None else f"{facts['bpp']:.4f}"
+    coded = (str(facts["quality"]), str(facts["bytes"]), bpp)
     if facts["kind"] == "picture":
         return (str(path), str(facts["version"]), "picture", size, *coded, weights)
     kinds = [facts[name] for name in ("intra", "conditional", "repeat")]
     means = [f"{n['frames']}, mean {n['bytes'] / n['frames']:.0f} bytes" if n["frames"] else "0" for n in kinds]
-    return (
-        str(path), size, str(facts["frames"]), f"{facts['fps']:.6g}", *coded, f"{facts['kbps']:.1f}", *means, weights
-    )  # fmt: skip
+    kbps = "-" if facts["kbps"] is None else f"{facts['kbps']:.1f}"
+    return (str(path), size, str(facts["frames"]), f"{facts['fps']:.6g}", *coded, kbps, *means, weights)
 
 
 def info(args: argparse.Namespace) -> int:
@@ -98,7 +97,7 @@ def info(args: argparse.Namespace) -> int:
     tables, failed = {kind: Table(*columns) for kind, columns in _COLUMNS.items()}, False
     for path in args.files:
         try:
-            if path.suffix in WEIGHTS_SUFFIXES:
+            if path.suffix in FILES:
                 facts = _weights(path, args.trusted)
             else:
                 facts = _clip(path) if is_clip(path) else _picture(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import sys
 import time
 from collections import deque
@@ -56,19 +57,20 @@ class Coded:
 
     @property
     def bpp(self) -> float:
-        """Bits of the file per pixel; 0 for a clip of no frame."""
-        return 8 * self.size / (self.width * self.height * self.frames) if self.frames else 0.0
+        """Bits of the file per pixel; NaN for a clip of no frame."""
+        return 8 * self.size / (self.width * self.height * self.frames) if self.frames else math.nan
 
     @property
     def kbps(self) -> float:
-        """Kilobits of the file per second of the clip; 0 for a picture."""
-        return 8 * self.size / self.frames * float(self.fps) / 1000 if self.frames and self.fps else 0.0
+        """Kilobits of the file per second of the clip; NaN for a picture and a clip of no frame."""
+        return 8 * self.size / self.frames * float(self.fps) / 1000 if self.frames and self.fps else math.nan
 
     def record(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """As JSON has it; rates of a clip of no frame are null."""
+        bpp, kbps = (round(self.bpp, 6), round(self.kbps, 3)) if self.frames else (None, None)
         record: dict[str, Any] = {"width": self.width, "height": self.height, "quality": self.quality}
-        record |= {"bytes": self.size, "bpp": round(self.bpp, 6)}
-        clip = {"frames": self.frames, "fps": float(self.fps), "kbps": round(self.kbps, 3)} if self.fps else {}
+        record |= {"bytes": self.size, "bpp": bpp}
+        clip = {"frames": self.frames, "fps": float(self.fps), "kbps": kbps} if self.fps else {}
         return record | clip
 
 

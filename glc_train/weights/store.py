@@ -25,7 +25,7 @@ SUFFIX = ".safetensors"
 PRETRAINED = Path(__file__).parent.parent / "pretrained"  # weights that are installed with the package
 _KINDS: dict[str, Kind] = {FORMAT: "image", VIDEO_FORMAT: "video"}
 _NAME = re.compile(r"(?P<name>[\w.+-]+)(@(?P<version>[0-9]{1,9}))?")
-_FILES = (SUFFIX, ".ckpt", ".pth", ".pt")
+FILES = (SUFFIX, ".ckpt", ".pth", ".pt")  # how files of weights end
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def label(name: str, version: int | None) -> str:
 def is_name(text: str) -> bool:
     """Whether weights can be called so."""
     match = _NAME.fullmatch(text)
-    return match is not None and match["version"] is None and not text.endswith(_FILES)
+    return match is not None and match["version"] is None and not text.endswith(FILES)
 
 
 def folders() -> list[Path]:
@@ -140,7 +140,7 @@ def located(path: str | os.PathLike[str]) -> Path:
     if path.is_file():
         return path
     text = str(path)
-    match = None if text.endswith(_FILES) else _NAME.fullmatch(text)
+    match = None if text.endswith(FILES) else _NAME.fullmatch(text)
     found: list[Stored] = []
     if match:
         known = list(stored())
