@@ -45,7 +45,8 @@ def decode_in_stripes(decoder: Decoder, latent: Tensor, window: int | None, stri
     """`decoder(latent, window)` for a latent (1, N, h, w); `stripe` as of `encode_in_stripes`."""
     first, body, (norm, _, last) = decoder.blocks[0], decoder.blocks[1:-3], decoder.blocks[-3:]
     start = decoder.post_quant_conv(_channels_last(latent))  # small
-    maps = [_convolved(first, *_sides(latent), lambda top, bottom: start[..., top:bottom, :], stripe)]
+    height, width = latent.shape[-2:]
+    maps = [_convolved(first, height, width, lambda top, bottom: start[..., top:bottom, :], stripe)]
     _run(maps, body, window, stripe)
     return _finish(maps, norm, last, decoder.shuffle, stripe)
 
@@ -183,10 +184,6 @@ def _cuts(height: int, row: int, stripe: int) -> list[tuple[int, int]]:
     rows = -(-height // count)
     rows += rows % 2
     return [(top, min(top + rows, height)) for top in range(0, height, rows)]
-
-
-def _sides(x: Tensor) -> tuple[int, int]:
-    return x.shape[-2], x.shape[-1]
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -244,6 +244,21 @@ class ImageCodec(Codec):
 
         Where indices alone are coded, their code vectors (1, N, h, w).
         """
+        header, decoded, _ = self._read(data, max_pixels, name)
+        return header, decoded
+
+    @torch.inference_mode()
+    def decompress_latent(
+        self, data: bytes, max_pixels: int | None = MAX_PIXELS, name: str = "The file"
+    ) -> tuple[ImageHeader, Tensor]:
+        """Header and decoded latent (1, N, h, w) of a `.glc` file, in ordinary float32."""
+        header, decoded, coder = self._read(data, max_pixels, name)
+        return header, coder.shown_latent(decoded, header.quality)
+
+    def _read(
+        self, data: bytes, max_pixels: int | None, name: str
+    ) -> tuple[ImageHeader, Tensor, ExactLatentCoder | ExactIndexCoder]:
+        """As `decompress_symbols`, and what read them: to ask for it again takes another checksum of all weights."""
         header, payload = unpack_image(data, name)
         check_pixels(header, max_pixels, name)
         coder = self.picture_coder()
@@ -252,15 +267,7 @@ class ImageCodec(Codec):
         check = ContentCheck(header.width, header.height, header.quality)
         decoded = coder.read_symbols(payload, height, width, self.device, check, adaptive=header.version > 3)
         check_content(header, check.digest(), name)
-        return header, decoded
-
-    @torch.inference_mode()
-    def decompress_latent(
-        self, data: bytes, max_pixels: int | None = MAX_PIXELS, name: str = "The file"
-    ) -> tuple[ImageHeader, Tensor]:
-        """Header and decoded latent (1, N, h, w) of a `.glc` file, in ordinary float32."""
-        header, decoded = self.decompress_symbols(data, max_pixels, name)
-        return header, self.picture_coder().shown_latent(decoded, header.quality)
+        return header, decoded, coder
 
     @torch.inference_mode()
     def decompress(self, data: bytes, max_pixels: int | None = MAX_PIXELS, name: str = "The file") -> np.ndarray:

@@ -18,7 +18,7 @@ from glc_train.layers.blocks import (
 from glc_train.layers.exact import FRACTION_BITS, calibrate, exact_copy, snap
 from glc_train.layers.finite_scalar import FiniteScalarQuantiser
 from glc_train.layers.normalisation import ChannelNorm, GroupNorm, Swish, norm_layer, swish
-from glc_train.layers.resampling import folded, halve, upsample
+from glc_train.layers.resampling import halve, upsample
 from glc_train.layers.rounding import lower_bound, round_ste
 from glc_train.layers.rows import by_rows, reach
 from glc_train.layers.vector_quantiser import Quantised, VectorQuantiser
@@ -50,7 +50,6 @@ __all__ = [
     "conv3x3",
     "convolve",
     "exact_copy",
-    "folded",
     "halve",
     "lower_bound",
     "norm_layer",

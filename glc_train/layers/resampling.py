@@ -15,7 +15,7 @@ def halve(conv: nn.Conv2d, x: Tensor) -> Tensor:
         return out
     wide = F.conv2d(x, conv.weight, conv.bias, stride=2, padding=2)
     rows, columns = (slice(1, 1 + side // 2) for side in x.shape[-2:])
-    return wide[..., rows, columns].contiguous(memory_format=memory_format(wide))
+    return wide[..., rows, columns].contiguous(memory_format=_memory_format(wide))
 
 
 def upsample(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -26,10 +26,10 @@ def upsample(conv: nn.Conv2d, x: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         out: Tensor = conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         return out
-    return F.conv_transpose2d(x, folded(conv.weight), conv.bias, stride=2, padding=1)
+    return F.conv_transpose2d(x, _folded(conv.weight), conv.bias, stride=2, padding=1)
 
 
-def folded(weight: Tensor) -> Tensor:
+def _folded(weight: Tensor) -> Tensor:
     """Weights (out, in, 3, 3) of a convolution after doubling → (in, out, 4, 4) of the transposed one, stride 2.
 
     Every output sees two of the input's rows and columns: taps that fall on the same one are added up.
@@ -41,7 +41,7 @@ def folded(weight: Tensor) -> Tensor:
         return (weight.reshape(-1, 9) @ both.t()).view(out, into, 4, 4).transpose(0, 1)
 
 
-def memory_format(x: Tensor) -> torch.memory_format:
+def _memory_format(x: Tensor) -> torch.memory_format:
     """That of x (B, C, h, w)."""
     channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return torch.channels_last if channels_last else torch.contiguous_format

@@ -81,6 +81,22 @@ def test_an_exact_coder_is_made_once(codec: ImageCodec, video_codec: VideoCodec)
     assert video_codec.frame_coder() is video_codec.frame_coder()
 
 
+def test_a_file_takes_one_checksum_of_the_weights(
+    codec: ImageCodec, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, taken = ImageCodec.weights_checksum, []
+
+    def counted(codec: ImageCodec) -> int:
+        taken.append(codec)
+        return original(codec)
+
+    monkeypatch.setattr(ImageCodec, "weights_checksum", counted)
+    data = codec.compress(photograph[:40, :50], 1)
+    assert len(taken) == 1
+    codec.decompress(data)
+    assert len(taken) == 2
+
+
 def test_another_transform_with_the_same_decoder_is_used(codec: ImageCodec, photograph: np.ndarray) -> None:
     other, picture = copy.deepcopy(codec), photograph[:40, :50]
     before = other.compress(picture, 1)
