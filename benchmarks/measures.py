@@ -14,13 +14,14 @@ from omegaconf import OmegaConf
 CONF = Path(__file__).resolve().parents[1] / "conf" / "model"
 
 
-def model_config(name: str) -> Any:
-    """Configuration of conf/model/NAME.yaml. Raises SystemExit if there is no such file."""
+def model_config(name: str = "tiny") -> dict[str, Any]:
+    """Configuration of conf/model/NAME.yaml, as "video/tiny". Raises SystemExit if there is no such file."""
     path = CONF / f"{name}.yaml"
     if not path.is_file():
         names = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
         raise SystemExit(f"there is no model {name}: choose among {names}")
-    return OmegaConf.to_container(OmegaConf.load(path))
+    config: Any = OmegaConf.to_container(OmegaConf.load(path))
+    return dict(config)
 
 
 def _resident(key: str) -> int | None:

@@ -9,13 +9,13 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from benchmarks.measures import model_config
 from glc_train.bitstream import FormatError
 from glc_train.codecs import ImageCodec
 from glc_train.data import render_picture
 from glc_train.pixels import picture_to_tensor
 from glc_train.transform import FactorisedGaussian, ImageTransform, IndexTransform
 from glc_train.weights import WeightsError, build_codec, load_codec, save_codec
-from tests.model_config import model_config
 
 Config = dict[str, Any]
 

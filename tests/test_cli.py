@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.measures import model_config
 from glc_train import backbones, cli, load_codec, precision, save_codec
 from glc_train.bitstream import unpack_image
 from glc_train.codecs import ImageCodec
 from glc_train.data import render_picture
 from glc_train.media import read_picture, write_picture
 from glc_train.weights import build_codec, store
-from tests.model_config import model_config
 
 SIDE = 96
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.measures import model_config
 from glc_train import cli
 from glc_train.bitstream import ClipFormat, VideoReader
 from glc_train.cli import files
@@ -22,7 +23,6 @@ from glc_train.data import render_picture
 from glc_train.media import ClipInfo, open_clip, write_clip, write_picture
 from glc_train.weights import build_video, load_video, save_codec, store
 from tests.media.clip_files import drop_ts_packet, encode, noise
-from tests.model_config import model_config
 
 FRAMES = 6
 INFO = ClipInfo(width=60, height=40, fps=Fraction(30000, 1001), matrix="bt601", full_range=False)

@@ -15,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.measures import model_config
 from glc_train import cli, save_codec
 from glc_train.bitstream import ClipFormat, VideoReader
 from glc_train.cli.errors import CommandError
@@ -24,7 +25,6 @@ from glc_train.data import render_picture
 from glc_train.media import ClipInfo, find_pictures, write_clip, write_picture
 from glc_train.weights import build_codec, build_video, load_video
 from tests.full_disk import full_disk
-from tests.model_config import model_config
 
 OLD = b"not to be lost"
 

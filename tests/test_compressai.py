@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.measures import model_config
 from glc_train import compressai as adapter
 from glc_train.codecs import ImageCodec
 from glc_train.compressai import CompressAIModel, main, register
@@ -19,7 +20,6 @@ from glc_train.data import render_picture
 from glc_train.evaluation.result_files import read_results
 from glc_train.media import read_picture, write_picture
 from glc_train.weights import build_codec
-from tests.model_config import model_config
 from tests.training_harness import tiny_image
 
 VARIANTS: dict[str, dict[str, Any]] = {

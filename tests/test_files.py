@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.measures import model_config
 from glc_train import save_codec
 from glc_train.evaluation import Curve, plot_rate_distortion
 from glc_train.files import discard, replacing, write_bytes, write_text
@@ -17,7 +18,6 @@ from glc_train.media import ClipInfo, write_clip, write_picture
 from glc_train.media.pictures import SUFFIXES
 from glc_train.weights import build_codec
 from tests.full_disk import full_disk
-from tests.model_config import model_config
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 

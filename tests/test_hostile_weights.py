@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
+from benchmarks.measures import model_config
 from glc_train import weights
 from glc_train.codecs import ImageCodec
 from glc_train.pickles import PickleError, read_pickle
 from glc_train.weights import WeightsError, build_any, build_codec, load_any_codec, load_codec, read_config, save_codec
 from glc_train.weights.reading import FORMAT, VIDEO_FORMAT
-from tests.model_config import model_config
 
 QUIET = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.measures import model_config
 from glc_train import cli
 from glc_train.autoencoder import VQVAE
 from glc_train.codecs import ImageCodec
@@ -24,7 +25,6 @@ from glc_train.weights import (
     read_config,
     save_codec,
 )
-from tests.model_config import model_config
 
 
 class Squared(VQVAE):

@@ -25,6 +25,7 @@ from omegaconf import OmegaConf
 from torch.distributed.run import get_args_parser
 
 import glc_train.evaluation  # noqa: F401 - Hydra then knows the codecs by name
+from benchmarks.measures import model_config
 from benchmarks.results import with_tables
 from glc_train import load_codec, save_codec
 from glc_train.backbones import BackboneError, find_backbone
@@ -33,7 +34,6 @@ from glc_train.data import render_picture
 from glc_train.media import read_picture, write_picture
 from glc_train.weights import build_codec
 from tests.import_rules import RULES
-from tests.model_config import model_config
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXPERIMENTS = sorted((REPOSITORY / "conf/experiment").glob("*.yaml"))

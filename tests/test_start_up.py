@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.measures import model_config
 from glc_train.data import render_picture
 from glc_train.media import write_picture
 from glc_train.weights import build_codec, build_video, load_codec, save_codec
-from tests.model_config import model_config
 
 # Prints what was imported that is no part of Python, and the growth of the peak of memory in MiB (macOS counts bytes).
 REPORT = """

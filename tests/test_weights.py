@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from benchmarks.measures import model_config
 from glc_train import weights
 from glc_train.codecs import ImageCodec
 from glc_train.precision import choose
@@ -23,7 +24,6 @@ from glc_train.weights import (
     save_codec,
 )
 from tests.golden_model import published_name
-from tests.model_config import model_config
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from benchmarks.measures import model_config
 from glc_train import cli
 from glc_train.backbones import BackboneError, find_backbone
 from glc_train.codecs import ClipFormat, ImageCodec, VideoCodec, compress_clip
@@ -32,7 +33,6 @@ from glc_train.weights import (
     store,
 )
 from glc_train.weights.packing import packed, unpacked
-from tests.model_config import model_config
 
 
 @pytest.fixture(scope="module")

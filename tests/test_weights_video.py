@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.measures import model_config
 from glc_train import weights
 from glc_train.autoencoder import VQVAE
 from glc_train.codecs import GOP, ImageCodec, VideoCodec
@@ -24,7 +25,6 @@ from glc_train.weights import (
 )
 from tests.golden_model import published_name
 from tests.golden_video_model import PUBLISHED_VIDEO
-from tests.model_config import model_config
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from benchmarks.measures import model_config
 from glc_train.training import read_curve, run_recipe
 from glc_train.weights import build_codec, save_codec
-from tests.model_config import model_config
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("autoencoder", "transform", "joint")

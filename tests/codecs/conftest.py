@@ -7,10 +7,10 @@ import pytest
 import torch
 from skimage import data
 
+from benchmarks.measures import model_config
 from glc_train.codecs import ClipResult, ImageCodec, VideoCodec, compress_clip, decompress_clip
 from glc_train.weights import build_codec
 from tests.codecs.video_harness import CLIP, FRAMES, QUALITY, REPEATED, build
-from tests.model_config import model_config
 
 
 def scaled_codec(config: dict[str, Any], gain: float) -> ImageCodec:

@@ -21,12 +21,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from benchmarks.measures import model_config
 from glc_train.codecs import VideoCodec, VideoDecoder, compress_clip
 from glc_train.layers import FiniteScalarQuantiser, calibrate, conv1x1, exact_copy
 from glc_train.transform.video_modules import WeightGenerator
 from tests.codecs.conftest import scaled_codec
 from tests.codecs.video_harness import CLIP, QUALITY, build
-from tests.model_config import model_config
 
 EDGES = 256
 WEIGHTS, CLIP_NAME, PICTURE_NAME = "weights.safetensors", "clip.glcv", "picture.glc"

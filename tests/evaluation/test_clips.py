@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.measures import model_config
 from glc_train.codec_groups import baseline_sections
 from glc_train.codecs import VideoDecoder
 from glc_train.evaluation import Clip, Clips, EvaluationError, EvaluationSettings, Result, run_evaluation
@@ -24,7 +25,6 @@ from glc_train.media import ClipError, ClipInfo, open_clip, write_clip
 from glc_train.metrics.vmaf import find_ffmpeg
 from glc_train.weights import build_video, load_video, save_codec
 from tests.evaluation.sections import baselines, clips, metrics
-from tests.model_config import model_config
 from tests.moving_clips import moving_clip
 
 FRAMES, SIDE = 5, 64

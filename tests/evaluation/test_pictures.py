@@ -11,6 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
+from benchmarks.measures import model_config
 from glc_train import files
 from glc_train.autoencoder import VQVAE
 from glc_train.evaluation import (
@@ -28,7 +29,6 @@ from glc_train.weights import WeightsError, build_codec, save_codec, store
 from tests.evaluation.fake_codec import ReportingCodec
 from tests.evaluation.sections import baselines, metrics, pictures
 from tests.metrics.rendered import render
-from tests.model_config import model_config
 from tests.training_harness import tiny_image
 
 COLUMNS = "codec picture quality height width bytes bpp estimated_bpp ideal_bpp psnr ms_ssim lpips dists"

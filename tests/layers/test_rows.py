@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.measures import model_config
 from glc_train.codecs import ImageCodec
 from glc_train.data import render_picture
 from glc_train.layers import block_a, block_b, by_rows, conv3x3, exact_copy, reach, rows
 from glc_train.weights import build_codec
-from tests.model_config import model_config
 
 
 @pytest.fixture

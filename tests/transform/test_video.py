@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.measures import model_config
 from glc_train.layers import calibrate, exact_copy, snap
 from glc_train.transform import (
     FrameDecoder,
@@ -15,7 +16,6 @@ from glc_train.transform import (
     gaussian_bits,
 )
 from glc_train.transform.video_modules import HyperTokenizer, InverseTokenizer
-from tests.model_config import model_config
 
 SMALL: dict[str, Any] = {
     "latent_channels": 12, "channels": 8, "token_channels": 12, "tokens": 4, "heads": 2, "codes": 10,
