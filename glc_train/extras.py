@@ -6,6 +6,7 @@ import sys
 from importlib.util import find_spec
 
 PACKAGES = {
+    "demo": ("gradio",),
     "eval": (
         "DISTS_pytorch", "filelock", "hydra", "jinja2", "lazy_loader", "lpips", "matplotlib", "omegaconf", "pydantic",
         "requests", "scipy", "skimage", "sklearn", "torchmetrics", "torchvision",
@@ -13,7 +14,7 @@ PACKAGES = {
     "hub": ("huggingface_hub",),
     "train": ("braceexpand", "fsspec", "lightning", "tensorboard", "wandb", "webdataset", "yaml"),
 }  # fmt: skip
-"""Modules that each extra of pyproject.toml brings, by its name; `train` brings those of `eval` too."""
+"""Modules that each extra of pyproject.toml brings, by its name; `train` and `demo` bring those of `eval` too."""
 
 
 class MissingExtra(ImportError):
@@ -30,7 +31,7 @@ def require(extra: str, what: str = "this command") -> None:
     Raises:
         MissingExtra: a package of the extra is not installed.
     """
-    names = PACKAGES[extra] + (PACKAGES["eval"] if extra == "train" else ())
+    names = PACKAGES[extra] + (PACKAGES["eval"] if extra in ("demo", "train") else ())
     missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise MissingExtra(f"{what} needs {', '.join(missing)}: pip install 'glc_train[{extra}]'")
