@@ -68,14 +68,21 @@ def build(config: DictConfig, case: str, plain: bool) -> Stage:
     codec = build_codec(model)
     if plain:
         with_plain_quantisers(codec)
-    target = section._target_
-    if plain:
-        target = f"benchmarks.plain.Plain{target.rpartition('.')[2]}"
-    stage = make_stage(OmegaConf.create({**section, "_target_": target}), codec, model)
+    section = _plain_section(section) if plain else section
+    stage = make_stage(section, codec, model)
     for network in (stage, *stage.frozen_networks):
         network.to(memory_format=torch.contiguous_format if plain else torch.channels_last)
     stage.prepare()
     return stage
+
+
+def _plain_section(section: DictConfig) -> DictConfig:
+    """The section with the stage and the pixel losses of `plain.py`."""
+    section = section.copy()
+    for part in (section, section.get("picture")):
+        if part is not None:
+            part._target_ = f"benchmarks.plain.Plain{part._target_.rpartition('.')[2]}"
+    return section
 
 
 class FlopCounter(TorchDispatchMode):

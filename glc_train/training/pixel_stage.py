@@ -1,7 +1,7 @@
 """What the last stages of pictures and clips share: pixel losses on what is decoded."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,9 @@ class PictureLoss:
         margin: VGG16 sees both pictures `without_margin` of this many pixels.
     """
 
+    perceptual: ClassVar[type] = PerceptualLoss
+    """Of a backbone's name, what tells LPIPS and style."""
+
     def __init__(
         self,
         l1: float = 1.0,
@@ -51,8 +54,8 @@ class PictureLoss:
         self.style = style
         self.vgg_pictures = vgg_pictures
         self.margin = margin
-        self._lpips = PerceptualLoss(net) if lpips else None
-        self._vgg = PerceptualLoss("vgg") if vgg or style else None
+        self._lpips = self.perceptual(net) if lpips else None
+        self._vgg = self.perceptual("vgg") if vgg or style else None
 
     @property
     def networks(self) -> list[nn.Module]:
