@@ -63,7 +63,7 @@ test: $(INSTALLED) ## run the tests (all but those marked slow or gpu)
 
 .PHONY: test-slow
 test-slow: $(INSTALLED) ## run the tests marked slow
-	$(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu" $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu" --timeout 900 $(ARGS)
 
 .PHONY: test-avx2
 test-avx2: $(INSTALLED) ## run a training and a codec test as on a processor with AVX2 alone
