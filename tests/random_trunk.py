@@ -1,7 +1,7 @@
 """Trunks of the perceptual losses with random weights, for tests that run without those of ImageNet."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from glc_train.backbones import BackboneName, Trunk
 
@@ -15,7 +15,7 @@ _CONVOLUTIONS: dict[str, list[tuple[int, int, int, int]]] = {  # index, inputs, 
 }  # fmt: skip
 
 
-def random_trunk(net: BackboneName) -> Trunk:
+def random_weights(net: BackboneName) -> dict[str, Tensor]:
     """The same at every call; activations keep their strength from layer to layer."""
     generator = torch.Generator().manual_seed(0)
     weights = {}
@@ -23,4 +23,9 @@ def random_trunk(net: BackboneName) -> Trunk:
         weight = torch.empty(out, into, side, side)
         weights[f"features.{index}.weight"] = nn.init.kaiming_normal_(weight, generator=generator)
         weights[f"features.{index}.bias"] = torch.zeros(out)
-    return Trunk(net, weights)
+    return weights
+
+
+def random_trunk(net: BackboneName) -> Trunk:
+    """A trunk of them."""
+    return Trunk(net, random_weights(net))

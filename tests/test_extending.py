@@ -1,26 +1,25 @@
 """Each part of docs/extending.md, as it stands there, on small crops; and that it has its effect."""
 
 import csv
-import re
 import runpy
 import shlex
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from glc_train import load_codec
 from tests.data.shards.shard_files import number_shards
+from tests.pages import BLOCKS
 from tests.training_harness import ROOT, logged, tiny_image, tiny_overrides, train
 
+ON_PAGE = [block for block in BLOCKS if block.page == "docs/extending.md"]
 PARTS = {
-    found[1]: (found[2], found[3])
-    for found in re.finditer(
-        r"`(my_\w+)\.py`.*?```python\n(.*?)```\n\s*```bash\n(.*?)\n```",
-        (ROOT / "docs/extending.md").read_text(encoding="utf-8"),
-        flags=re.DOTALL,
-    )
+    block.file.removesuffix(".py"): (block.text, next_block.text)
+    for block, next_block in pairwise(ON_PAGE)
+    if block.file
 }
 EFFECTS: dict[str, Callable[[Path], object]] = {
     "my_loss": lambda out: logged(out / "autoencoder", "train/loss/charbonnier"),

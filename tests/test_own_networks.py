@@ -88,6 +88,13 @@ def test_a_configuration_of_ones_own_builds_ones_own_classes(config: dict[str, A
     assert codec.reconstruct(picture, 0).x_hat.shape == picture.shape
 
 
+def test_an_encoder_with_a_block_more_codes_pictures(config: dict[str, Any]) -> None:
+    codec = build_any(config, trusted=True)
+    codec.autoencoder.encoder.blocks.append(torch.nn.Sequential(torch.nn.GELU()))
+    picture = render_picture(40, 56, 0)
+    assert codec.decompress(codec.compress(picture, 0)).shape == picture.shape
+
+
 def test_a_file_builds_them_where_they_are_named(path: Path, config: dict[str, Any]) -> None:
     assert read_config(path, NAMES) == config
     loaded = load_codec(path, trusted=NAMES)

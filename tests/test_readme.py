@@ -1,107 +1,25 @@
-"""What README.md and docs/ say holds: commands run or at least parse, tables and links agree with the project.
+"""What README.md and docs/ say holds: commands parse or compose, tables and links agree with the project."""
 
-A fenced block after the line `<!-- test, makes FILE ... -->` is run as it stands, in a copy of the checkout with an
-untrained tiny codec as `outputs/demo/weights.safetensors`, a small `photo.png` and a `FOLDER` of small JPEGs; the files
-named (patterns) must then exist and open. `<!-- test: slow, makes ... -->` is the same among the slow tests,
-`<!-- test: slow, training, makes ... -->` where the weights of LPIPS are at hand.
-"""
-
-import csv
 import os
 import re
 import shlex
-import subprocess
-import sys
-from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from torch.distributed.run import get_args_parser
 
 import glc_train.evaluation  # noqa: F401 - Hydra then knows the codecs by name
 from benchmarks.measures import model_config
 from benchmarks.results import with_tables
-from glc_train import load_codec, save_codec
-from glc_train.backbones import BackboneError, find_backbone
 from glc_train.cli import _parser
-from glc_train.data import render_picture
-from glc_train.media import read_picture, write_picture
 from glc_train.weights import build_codec
 from tests.import_rules import RULES
+from tests.pages import BLOCKS, PAGES, REPOSITORY, commands_of, jobs_of
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 EXPERIMENTS = sorted((REPOSITORY / "conf/experiment").glob("*.yaml"))
-PAGES = {
-    str(path.relative_to(REPOSITORY)): path.read_text(encoding="utf-8")
-    for path in [
-        REPOSITORY / "README.md",
-        REPOSITORY / "CONTRIBUTING.md",
-        *sorted(REPOSITORY.glob("docs/**/*.md")),
-        REPOSITORY / "benchmarks/README.md",
-    ]
-}
-MARK = re.compile(r"test(?:: (slow(?:, training)?))?, makes (.+)")
-
-
-@dataclass(frozen=True)
-class Block:
-    page: str
-    mark: str  # of the comment before the block; "" without one
-    language: str
-    text: str
-
-    @property
-    def kind(self) -> str | None:
-        """Of a block that is run: "", "slow" or "slow, training"."""
-        found = MARK.fullmatch(self.mark)
-        return None if found is None else found[1] or ""
-
-
-BLOCKS = [
-    Block(page, *found.groups(default=""))
-    for page, text in PAGES.items()
-    for found in re.finditer(r"(?:<!-- ([^>]*) -->\n)?```(\w*)\n(.*?)```\n", text, flags=re.DOTALL)
-]
-COMMANDS = [
-    (block.page, command.strip())
-    for block in BLOCKS
-    if block.language == "bash"
-    for line in block.text.replace("\\\n", " ").splitlines()
-    for command in re.split(r" \| |&& ", re.sub(r"\s+#.*", "", line))
-]
-
-
-def marked(kind: str, language: str) -> list[Any]:
-    found = [block for block in BLOCKS if block.kind == kind and block.language == language]
-    assert found, f"no page has a {language} block of this kind: {kind!r}"
-    return [pytest.param(block, id=f"{block.page}-{number}") for number, block in enumerate(found)]
-
-
-def commands_of(program: str) -> list[Any]:
-    """Arguments of each command on the pages."""
-    found = [(page, line[len(program) + 1 :]) for page, line in COMMANDS if line.startswith(program + " ")]
-    assert found, f"no page shows a command {program}"
-    return [pytest.param(shlex.split(line), id=f"{page}: {line}") for page, line in found]
-
-
-def jobs_of(overrides: list[str]) -> list[list[str]]:
-    """Overrides of each job of a sweep (`-m`)."""
-    if "-m" not in overrides:
-        return [overrides]
-    parsed = OverridesParser.create().parse_overrides([each for each in overrides if each != "-m"])
-    values = [
-        [f"{each.get_key_element()}={value}" for value in each.sweep_string_iterator()]
-        if each.is_sweep_override()
-        else [str(each.input_line)]
-        for each in parsed
-    ]
-    return [list(job) for job in product(*values)]
 
 
 def check_composition(folder: str, name: str, overrides: list[str]) -> None:
@@ -112,82 +30,6 @@ def check_composition(folder: str, name: str, overrides: list[str]) -> None:
             config.data = {"test": config.data.test}
         OmegaConf.resolve(config)
         assert not OmegaConf.missing_keys(config)
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A folder that looks like the checkout after `make demo`, so that commands write nothing into the real one."""
-    for name in ("train.py", "evaluate.py", "conf"):
-        (tmp_path / name).symlink_to(REPOSITORY / name)
-    config = model_config()
-    save_codec(build_codec(config), config, tmp_path / "outputs/demo/weights.safetensors")
-    write_picture(tmp_path / "photo.png", render_picture(64, 90, 1))
-    for number in range(8):
-        write_picture(tmp_path / f"FOLDER/{number}.jpg", render_picture(64, 90, number))
-    return tmp_path
-
-
-def run_in(folder: Path, script: str, **environment: str) -> None:
-    variables = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"} | environment
-    run = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=folder,
-        env=variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-
-
-def check_made(folder: Path, block: Block) -> None:
-    """Whether each file that the block's mark names is there, once, and can be read."""
-    found = MARK.fullmatch(block.mark)
-    assert found
-    for pattern in found[2].split():
-        (path,) = folder.glob(pattern)
-        match path.suffix:
-            case ".png":
-                assert read_picture(path).shape == read_picture(folder / "photo.png").shape
-            case ".safetensors":
-                assert load_codec(path).quality_levels == 4
-            case ".csv":
-                with path.open(newline="") as file:
-                    assert "psnr" in next(iter(csv.DictReader(file)))
-            case other:
-                pytest.fail(f"{block.page}: say here how files {other} are checked")
-
-
-def test_marks_are_known() -> None:
-    strange = [block for block in BLOCKS if block.mark and block.kind is None]
-    assert strange == []
-
-
-@pytest.mark.parametrize("block", marked("", "python"))
-def test_python_examples_run(block: Block, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(checkout)
-    exec(compile(block.text, block.page, "exec"), {})
-    check_made(checkout, block)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("block", marked("slow", "bash"))
-def test_commands_run(block: Block, checkout: Path) -> None:
-    run_in(checkout, block.text)
-    check_made(checkout, block)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("block", marked("slow, training", "bash"))
-def test_trainings_run(block: Block, checkout: Path) -> None:
-    shared = Path(os.environ.get("GLC_SHARED") or REPOSITORY.parent / "shared") / "weights"
-    folder = shared if shared.is_dir() else None
-    try:
-        find_backbone("alexnet", folder, download=False)
-    except BackboneError as missing:
-        pytest.skip(f"training needs the weights of LPIPS: {missing}")
-    run_in(checkout, block.text, **({"GLC_WEIGHTS": str(folder)} if folder else {}))
-    check_made(checkout, block)
 
 
 @pytest.mark.parametrize("arguments", commands_of("glc"))

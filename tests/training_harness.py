@@ -28,14 +28,40 @@ def tiny_overrides(out: Path, steps: int, stages: Sequence[str] = STAGES) -> lis
         "trainer.log_every_n_steps=1", "prior_batches=1", "data.val_pictures=1", "data.val_max_side=64",
     ]  # fmt: skip
     for stage in stages:
-        overrides += [
-            f"stages.{stage}.crop_size=64",
-            f"stages.{stage}.batch_size=4",
-            f"stages.{stage}.steps={steps}",
-            f"stages.{stage}.minutes=null",
-        ]
+        overrides += _tiny_stage(stage, steps)
         if not stage.startswith("autoencoder"):
             overrides.append(f"++stages.{stage}.predictor={_SMALL_PREDICTOR}")
+    return overrides
+
+
+def _tiny_stage(stage: str, steps: int) -> list[str]:
+    return [
+        f"stages.{stage}.crop_size=64",
+        f"stages.{stage}.batch_size=4",
+        f"stages.{stage}.steps={steps}",
+        f"stages.{stage}.minutes=null",
+    ]
+
+
+def tiny_stages(config: DictConfig) -> list[str]:
+    """Overrides that make the stages of an image recipe one small step each.
+
+    Code predictors that it leaves out stay out, and so does what needs the weights of other networks.
+    """
+    overrides = []
+    for name, section in config.stages.items():
+        overrides += _tiny_stage(name, 1)
+        if section.get("predictor") is not None:
+            overrides.append(f"++stages.{name}.predictor={_SMALL_PREDICTOR}")
+        if section.get("pixel_predictor") is not None:
+            overrides.append(f"~stages.{name}.pixel_predictor")
+        for part in ("picture", "adversary"):  # the crops are small
+            if section.get(part) is not None:
+                overrides.append(f"stages.{name}.{part}.margin=0")
+        if (section.get("adversary") or {}).get("discriminator") is not None:
+            overrides.append(f"stages.{name}.adversary.discriminator=null")  # it needs the weights of VGG16
+        if "picture" in section:
+            overrides += [f"stages.{name}.picture.{loss}=0" for loss in ("lpips", "vgg", "style")]
     return overrides
 
 

@@ -8,7 +8,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-from glc_train.autoencoder.footprint import footprint
+from glc_train.autoencoder.footprint import as_built, footprint
 from glc_train.autoencoder.networks import Decoder, Encoder
 from glc_train.autoencoder.stripes import decode_in_stripes, encode_in_stripes
 from glc_train.autoencoder.vqvae import VQVAE
@@ -48,7 +48,9 @@ def check_room(network: nn.Module, sides: tuple[int, int], size: int, budget: in
 
 
 def _bounded(network: nn.Module) -> TypeGuard[Encoder | Decoder]:
-    return type(network) in (Encoder, Decoder) and not torch.is_grad_enabled()  # gradients need all maps
+    if torch.is_grad_enabled():  # gradients need all maps
+        return False
+    return isinstance(network, Encoder | Decoder) and type(network) in (Encoder, Decoder) and as_built(network)
 
 
 def _run(

@@ -8,7 +8,7 @@ from torch import nn
 
 from glc_train.autoencoder.networks import Decoder, Downsample, Encoder, ResBlock, Upsample
 from glc_train.autoencoder.stripes import STRIPE_BYTES
-from glc_train.layers import SpatialAttention
+from glc_train.layers import SpatialAttention, Swish
 
 _STRIPES = 12  # that exist at a time, with what the libraries take
 _KEPT = 64 << 20  # of freed memory, by the allocator of the C library
@@ -64,6 +64,13 @@ def footprint(
         stripes.append(size * channels * area + 2 * _PICTURE * pixels)
     picture = encoding * _PICTURE * pixels
     return Footprint(picture + max(whole) + _KEPT, picture + max(stripes) + _STRIPES * stripe + _KEPT)
+
+
+def as_built(network: Encoder | Decoder) -> bool:
+    """Whether the blocks are those that its class makes, none added or put in another's place by the user."""
+    first, *middle, _, before, last = network.blocks
+    known = all(isinstance(block, ResBlock | SpatialAttention | Downsample | Upsample) for block in middle)
+    return known and isinstance(first, nn.Conv2d) and isinstance(before, Swish) and isinstance(last, nn.Conv2d)
 
 
 def _of_block(block: nn.Module) -> tuple[float, float]:

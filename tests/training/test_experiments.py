@@ -7,7 +7,16 @@ import pytest
 from glc_train import load_codec
 from glc_train.training import TrainingError
 from glc_train.weights import load_video
-from tests.training_harness import ROOT, composed, tiny_image, tiny_overrides, tiny_video_overrides, train, train_video
+from tests.training_harness import (
+    ROOT,
+    composed,
+    tiny_image,
+    tiny_overrides,
+    tiny_stages,
+    tiny_video_overrides,
+    train,
+    train_video,
+)
 
 EXPERIMENTS = sorted((ROOT / "conf" / "experiment").glob("*.yaml"))
 VIDEO = [path for path in EXPERIMENTS if path.stem.startswith("glc_video")]
@@ -25,25 +34,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _overrides(path: Path, out: Path) -> list[str]:
-    """The tiny form of an experiment; code predictors that it leaves out stay out, and so does LPIPS."""
+    """The tiny form of an experiment."""
     config = composed([f"experiment={path.stem}"])
-    overrides = [f"experiment={path.stem}", *tiny_overrides(out, 1, list(map(str, config.stages)))]
+    overrides = [f"experiment={path.stem}", *tiny_overrides(out, 1, ()), *tiny_stages(config)]
     crops = composed([f"experiment={path.stem}", "data=rendered"]).data.train
     of_photographs = {"scale_range", "scale_probability"}  # the tiny run has rendered pictures
-    overrides += [f"~data.train.{name}" for name in crops if name in of_photographs]
-    for name, section in config.stages.items():
-        if section.get("predictor", "none") is None:
-            overrides = [o for o in overrides if not o.startswith(f"++stages.{name}.predictor=")]
-        if section.get("pixel_predictor") is not None:
-            overrides.append(f"~stages.{name}.pixel_predictor")
-        for part in ("picture", "adversary"):  # the crops are small
-            if section.get(part) is not None:
-                overrides.append(f"stages.{name}.{part}.margin=0")
-        if (section.get("adversary") or {}).get("discriminator") is not None:
-            overrides.append(f"stages.{name}.adversary.discriminator=null")  # it needs the weights of VGG16
-        if "picture" in section:
-            overrides += [f"stages.{name}.picture.{loss}=0" for loss in ("lpips", "vgg", "style")]
-    return overrides
+    return overrides + [f"~data.train.{name}" for name in crops if name in of_photographs]
 
 
 LONG = {"glc_image_small_installed": pytest.mark.slow}  # fourteen stages
