@@ -89,7 +89,7 @@ def test_a_configuration_of_ones_own_builds_ones_own_classes(config: dict[str, A
 
 
 def test_an_encoder_with_a_block_more_codes_pictures(config: dict[str, Any]) -> None:
-    codec = build_any(config, trusted=True)
+    codec = build_codec(config, trusted=True)
     codec.autoencoder.encoder.blocks.append(torch.nn.Sequential(torch.nn.GELU()))
     picture = render_picture(40, 56, 0)
     assert codec.decompress(codec.compress(picture, 0)).shape == picture.shape

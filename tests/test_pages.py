@@ -33,7 +33,7 @@ def named(blocks: list[Block]) -> list[Any]:
         pytest.param(
             block,
             id=f"{block.page}-{block.number}",
-            marks=[pytest.mark.slow] if any(text in block.text for text in SLOW) else [],
+            marks=[pytest.mark.slow] if block.mark == GOES_ON or any(text in block.text for text in SLOW) else [],
         )
         for block in blocks
     ]
