@@ -6,7 +6,8 @@ Header:
     1       format byte, see `container`
     1       how many bytes of header follow
     2..6    size and quality, packed as those of a picture
-    1       bits 7-4 zero, bit 3 the published pattern, bit 2 full range, bits 1-0 the matrix (0 BT.601, 1 BT.709)
+    1       bits 7-5 zero, bit 4 intra frames at scene cuts, bit 3 the published pattern, bit 2 full range, bits 1-0 the
+            matrix (0 BT.601, 1 BT.709)
     n       numbers: frames per second as numerator and denominator, intra period (0: none), reset interval, and unless
             the pattern is the published one its length and its adaptors
     2       fingerprint of the network weights, big-endian
@@ -99,7 +100,8 @@ class VideoHeader(ClipFormat):
     """What a decoder must know of a clip before its frames.
 
     quality: level 0..63. fingerprint: 16 bits of the network weights. intra_period (None: only frame 0 is intra),
-    reset_interval, pattern: the group of pictures; adaptors 0..255, at most 64 of them.
+    reset_interval, pattern: the group of pictures; adaptors 0..255, at most 64 of them. scene_cuts: intra frames may
+    come before the period is over, which counts from the last one.
     """
 
     quality: int
@@ -107,10 +109,12 @@ class VideoHeader(ClipFormat):
     intra_period: int | None
     reset_interval: int
     pattern: tuple[int, ...]
+    scene_cuts: bool = False
 
-    def is_intra(self, frame: int) -> bool:
-        """Whether a frame is an intra frame."""
-        return frame == 0 if self.intra_period is None else frame % self.intra_period == 0
+    def is_intra(self, frame: int, last: int = 0) -> bool:
+        """Whether a frame must be an intra frame, `last` being the last one before it."""
+        place = frame - last
+        return place == 0 if self.intra_period is None else place % self.intra_period == 0
 
 
 def pack_video_header(header: VideoHeader) -> bytes:
@@ -132,7 +136,7 @@ def pack_video_header(header: VideoHeader) -> bytes:
     if header.matrix not in MATRICES:
         raise ValueError(f"The matrix of a .glcv clip must be {' or '.join(MATRICES)}, not {header.matrix}.")
     published = header.pattern == PUBLISHED_PATTERN
-    flags = published << 3 | header.full_range << 2 | MATRICES.index(header.matrix)
+    flags = header.scene_cuts << 4 | published << 3 | header.full_range << 2 | MATRICES.index(header.matrix)
     numbers = [*header.fps, period or 0, header.reset_interval]
     numbers += [] if published else [len(header.pattern), *header.pattern]
     rest = pack_geometry(header.width, header.height, header.quality) + bytes([flags])
@@ -166,14 +170,14 @@ def unpack_video_header(data: bytes, name: str = "The stream") -> VideoHeader:
             pattern, at = _numbers(data, at, min(length, MAX_PATTERN + 1))
     except (FormatError, IndexError):
         raise foreign from None
-    if spare or flags >> 4 or flags & 3 >= len(MATRICES) or not (num and den and reset and pattern):
+    if spare or flags >> 5 or flags & 3 >= len(MATRICES) or not (num and den and reset and pattern):
         raise foreign
     if len(data) != at + 4 or len(pattern) > MAX_PATTERN:
         raise foreign
     return VideoHeader(
         width=width, height=height, fps=(num, den), matrix=MATRICES[flags & 3], full_range=bool(flags & 4),
         quality=quality, fingerprint=int.from_bytes(data[at : at + 2], "big"), intra_period=period or None,
-        reset_interval=reset, pattern=pattern,
+        reset_interval=reset, pattern=pattern, scene_cuts=bool(flags & 16),
     )  # fmt: skip
 
 

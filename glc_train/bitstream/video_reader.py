@@ -147,6 +147,7 @@ class VideoReader:
         self.header: VideoHeader = unpack_video_header(self._window.peek(length), name)
         self.header_size = length
         self._expected = 0  # number of the next frame
+        self._last_intra = 0
         self._ahead = length  # bytes of what was returned last, left behind when the next record is asked for
         self._failed: list[int] = []  # where records end that were looked through and are none
 
@@ -168,7 +169,7 @@ class VideoReader:
                 return self._found(record, "missing in the stream" if record.frame > self._expected else None)
             what = "the end record is damaged, or bytes follow it"
             reason = "the record is damaged or cut short" if first == INTRA[:1] else what
-        elif not self.header.is_intra(self._expected):
+        elif not self.header.is_intra(self._expected, self._last_intra):
             record = self._unmarked(first[0], content)
             if record is not None:
                 return self._found(record, None)
@@ -191,20 +192,21 @@ class VideoReader:
         """Make `next_record` return the intra frame from which `frame` (0 or later) is decoded.
 
         The index at the end of the file leads there. Without one (a pipe, a file cut short) all that comes before is
-        searched for intra frames. Where that intra frame is damaged or missing, `next_record` says so and returns the
-        next one.
+        searched for intra frames, or, where they may stand at scene cuts, decoding begins with the first frame. Where
+        that intra frame is damaged or missing, `next_record` says so and returns the next one.
 
         Raises:
             ValueError: `frame` is negative, or that intra frame has gone by and the stream is a pipe.
         """
         if frame < 0:
             raise ValueError(f"frames are counted from 0: there is no frame {frame}")
+        end = self.read_index()
+        listed = (0, self.header_size), *(end.index if end else ())
+        listed_frame, offset = max(entry for entry in listed if entry[0] <= frame)
         period = self.header.intra_period
-        target = 0 if period is None else frame - frame % period
+        target = listed_frame if self.header.scene_cuts else 0 if period is None else frame - frame % period
         if self._start is not None:
-            end = self.read_index()
-            before = [offset for number, offset in (end.index if end else ()) if number <= target]
-            self._window.restart(self._start + (before[-1] if before else self.header_size))
+            self._window.restart(self._start + offset)
             self._ahead = 0
             self._failed.clear()
         elif self._expected > target:
@@ -234,6 +236,8 @@ class VideoReader:
     def _found(self, record: VideoRecord, reason: str | None) -> VideoRecord:
         damage = Damage(self._expected, record.frame, reason) if reason else None
         self._expected = record.frame + (record.kind != "end")
+        if record.kind == "intra":
+            self._last_intra = record.frame
         self._ahead = record.size
         return replace(record, damage=damage)
 
@@ -270,7 +274,7 @@ class VideoReader:
         match = _INTRA_NUMBERS.match
         numbers = match(window.peek(MIN_INTRA_HEAD)) or match(window.peek(MAX_INTRA_NUMBERS))
         head = unpack_intra(window.peek(numbers.end() + INTRA_CHECKS)) if numbers else None
-        if head is None or not self.header.is_intra(head.frame):
+        if head is None or not (self.header.scene_cuts or self.header.is_intra(head.frame)):
             return None
         if not least_payload(self.header.width, self.header.height) <= head.length <= MAX_PAYLOAD:
             return None

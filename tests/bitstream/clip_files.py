@@ -1,6 +1,7 @@
 """Little clips without networks: payloads written and read as an encoder and a decoder do, checks included."""
 
 import io
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -22,13 +23,16 @@ def content_of(check: ContentCheck, payload: bytes | None) -> None:
     check.update(np.frombuffer(payload or b"\x07", dtype=np.uint8))
 
 
-def write(out: BinaryIO, header: VideoHeader, payloads: Payloads, close: bool = True) -> VideoWriter:
-    writer, check = VideoWriter(out, header), ContentCheck()
+def write(
+    out: BinaryIO, header: VideoHeader, payloads: Payloads, close: bool = True, cuts: Collection[int] = ()
+) -> VideoWriter:
+    """`cuts`: intra frames beside those that the header asks for."""
+    writer, check, last = VideoWriter(out, header), ContentCheck(), 0
     for frame, payload in enumerate(payloads):
         before = check.digest()
-        if header.is_intra(frame):
+        if header.is_intra(frame, last) or frame in cuts:
             assert payload is not None
-            check = ContentCheck()
+            check, last = ContentCheck(), frame
             size = writer.intra(payload, before)
         else:
             size = writer.repeat(before) if payload is None else writer.conditional(payload, before)
@@ -40,9 +44,9 @@ def write(out: BinaryIO, header: VideoHeader, payloads: Payloads, close: bool = 
     return writer
 
 
-def file_of(header: VideoHeader, payloads: Payloads) -> bytes:
+def file_of(header: VideoHeader, payloads: Payloads, cuts: Collection[int] = ()) -> bytes:
     out = io.BytesIO()
-    writer = write(out, header, payloads)
+    writer = write(out, header, payloads, cuts=cuts)
     assert writer.size == len(out.getvalue())
     return out.getvalue()
 

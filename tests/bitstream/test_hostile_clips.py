@@ -121,10 +121,11 @@ CRUMBS = st.one_of(
 
 
 @given(
-    crumbs=st.lists(CRUMBS, max_size=12), start=st.none() | st.integers(0, 2**40), period=st.none() | st.integers(1, 9)
-)
-def test_any_records_play_to_an_end(crumbs: list[bytes], start: int | None, period: int | None) -> None:
-    header = replace(SHORT, intra_period=period)
+    crumbs=st.lists(CRUMBS, max_size=12), start=st.none() | st.integers(0, 2**40), period=st.none() | st.integers(1, 9),
+    cuts=st.booleans(),
+)  # fmt: skip
+def test_any_records_play_to_an_end(crumbs: list[bytes], start: int | None, period: int | None, cuts: bool) -> None:
+    header = replace(SHORT, intra_period=period, scene_cuts=cuts)
     played = play(io.BytesIO(pack_video_header(header) + b"".join(crumbs)), start)
     assert len(played.frames) <= sum(map(len, crumbs))
     for damage in played.damages:

@@ -65,15 +65,15 @@ def test_what_records_cost() -> None:
     st.integers(1, 65536), st.integers(1, 65536), st.tuples(st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1)),
     st.sampled_from(["bt601", "bt709"]), st.booleans(), st.integers(0, 63), st.integers(0, 65535),
     st.none() | st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1),
-    st.just(HEADER.pattern) | st.lists(st.integers(0, 255), min_size=1, max_size=64).map(tuple),
+    st.just(HEADER.pattern) | st.lists(st.integers(0, 255), min_size=1, max_size=64).map(tuple), st.booleans(),
 )  # fmt: skip
 def test_headers_come_back(
     width: int, height: int, fps: tuple[int, int], matrix: Any, full: bool, quality: int, fingerprint: int,
-    period: int | None, reset: int, pattern: tuple[int, ...],
+    period: int | None, reset: int, pattern: tuple[int, ...], cuts: bool,
 ) -> None:  # fmt: skip
     header = VideoHeader(
         width=width, height=height, fps=fps, matrix=matrix, full_range=full, quality=quality,
-        fingerprint=fingerprint, intra_period=period, reset_interval=reset, pattern=pattern,
+        fingerprint=fingerprint, intra_period=period, reset_interval=reset, pattern=pattern, scene_cuts=cuts,
     )  # fmt: skip
     data = pack_video_header(header)
     assert unpack_video_header(data) == header
@@ -100,7 +100,7 @@ def test_header_fields_out_of_range_are_refused(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "value"), [(5, 0xAF), (6, 0x19), (6, 0x0A), (6, 0x01), (7, 0), (8, 0), (10, 0), (10, 0x80), (1, 12)]
+    ("at", "value"), [(5, 0xAF), (6, 0x29), (6, 0x0A), (6, 0x01), (7, 0), (8, 0), (10, 0), (10, 0x80), (1, 12)]
 )
 def test_headers_of_a_later_version_are_refused(at: int, value: int) -> None:
     """Padding that is not zero, flags and matrices unknown here, a pattern of too few numbers, zeros, wrong lengths."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from glc_train.bitstream import (
     MAX_PIXELS_PER_BYTE,
@@ -22,7 +24,7 @@ from glc_train.bitstream import (
 )
 from glc_train.bitstream.container import ImageHeader
 from glc_train.bitstream.video_container import pack_intra, pack_video_header, unpack_end
-from tests.bitstream.clip_files import HEADER, SHORT, Played, clip, expected, file_of, play, write
+from tests.bitstream.clip_files import HEADER, SHORT, Payloads, Played, clip, expected, file_of, play, write
 
 # ------------------------------------------------------------------ damage
 
@@ -284,3 +286,64 @@ def test_memory_does_not_grow_with_the_clip() -> None:
         window.advance(100)
         assert len(window._held) <= 2 * 65536 + 200
     assert window.peek(1) == b""
+
+
+# ------------------------------------------------------------------ intra frames at scene cuts
+
+CUT = replace(SHORT, intra_period=5, scene_cuts=True)
+
+
+def clip_of(frames: int) -> Payloads:
+    return [b"\x01\x02"] * frames
+
+
+@given(cuts=st.sets(st.integers(0, 19)), period=st.none() | st.integers(1, 6), start=st.integers(0, 22))
+def test_a_clip_with_cuts_is_read_from_anywhere(cuts: set[int], period: int | None, start: int) -> None:
+    header = replace(CUT, intra_period=period)
+    payloads: Payloads = [bytes([frame + 1] * 3) for frame in range(20)]
+    data = file_of(header, payloads, cuts)
+    played = play(io.BytesIO(data))
+    assert (played.frames, played.damages) == (expected(payloads), [])
+    intra = [0]
+    for frame in range(1, 20):
+        if frame in cuts or header.is_intra(frame, intra[-1]):
+            intra.append(frame)
+    sought = play(io.BytesIO(data), start)
+    first = max(frame for frame in intra if frame <= start)
+    assert sought.frames == {frame: payloads[frame] for frame in range(first, 20)}
+    assert sought.damages == []
+    cut_short = play(io.BytesIO(data[:-1]), start)  # there is no index: from the first frame on
+    assert cut_short.frames == expected(payloads)
+
+
+def test_damage_ends_at_the_next_cut() -> None:
+    payloads: Payloads = [bytes([frame + 1] * 9) for frame in range(12)]
+    data = bytearray(file_of(CUT, payloads, {3, 7}))
+    data[data.index(b"\x05" * 9)] ^= 1
+    played = play(io.BytesIO(bytes(data)))
+    assert [(damage.first, damage.end) for damage in played.damages] == [(4, 7)]
+    assert played.frames == {frame: payloads[frame] for frame in (0, 1, 2, 3, 7, 8, 9, 10, 11)}
+
+
+def test_the_period_counts_from_the_last_cut() -> None:
+    reader, kinds = VideoReader(io.BytesIO(file_of(CUT, clip_of(9), {3}))), []
+    while (record := reader.next_record()).kind != "end":
+        kinds.append(record.kind[0])
+    assert "".join(kinds) == "iccicccci"
+
+
+def test_without_the_flag_a_cut_is_damage() -> None:
+    data = file_of(replace(CUT, scene_cuts=False), clip_of(5), {3})
+    assert play(io.BytesIO(data)).damages
+
+
+def test_a_pipe_with_cuts_is_sought_before_it_is_read() -> None:
+    read, written = os.pipe()
+    with os.fdopen(read, "rb") as source, os.fdopen(written, "wb") as sink:
+        sink.write(file_of(CUT, clip_of(9), {3}))
+        sink.close()
+        reader = VideoReader(source, "a.glcv")
+        reader.seek(4)
+        assert reader.next_record().frame == 0
+        with pytest.raises(ValueError, match=r"a\.glcv is a pipe, which cannot be read again from frame 0"):
+            reader.seek(6)
