@@ -20,6 +20,7 @@ from glc_train.bitstream import ClipFormat, VideoReader
 from glc_train.cli import files
 from glc_train.codecs import GOP, VideoCodec, VideoDecoder, VideoEncoder, compress_clip, decompress_clip
 from glc_train.data import render_picture
+from glc_train.effort import PerceptualMixture, refiner
 from glc_train.media import ClipInfo, open_clip, write_clip, write_picture
 from glc_train.weights import build_video, load_video, save_codec, store
 from tests.media.clip_files import drop_ts_packet, encode, noise
@@ -245,6 +246,7 @@ def test_info(
         ("compress clip.y4m x.glcv --weights W --target-bpp 0.1", "--target-bpp: only pictures are coded to a target"),
         ("compress - x.glcv --weights W", "-: a clip is read from a file"),
         ("compress clip.y4m x.glc --weights W --fps 5", "--fps: only a clip has it; name a .glcv file"),
+        ("compress clip.y4m x.glc --weights W --intra-period 2", "--intra-period: only a clip has it; name a .glcv"),
         ("compress raw.yuv x.glcv --weights W", "raw.yuv: raw video does not say its size"),
         ("decompress text.glcv x.mp4 --weights W", "text.glcv is not a .glc file: its first byte is 0x68."),
         ("decompress absent.glcv x.mp4 --weights W", "absent.glcv: No such file or directory"),
@@ -279,7 +281,37 @@ def test_what_cannot_be_done_is_one_sentence(
     assert files_of(folder) == before
 
 
-@pytest.mark.parametrize("option", ["--size 60", "--size 0x5", "--fps 0", "--fps fast", "--fps 1/0"])
+def test_effort_brings_the_frames_nearer(
+    weights: Path, codec: VideoCodec, clip: Path, pictures: list[np.ndarray], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(refiner, "_default_distortion", lambda: PerceptualMixture({"mse": 1.0}))
+    plain, refined, late = (tmp_path / f"{name}.glcv" for name in ("plain", "refined", "late"))
+    assert glc("compress", clip, plain, "--weights", weights) == 0
+    assert glc("compress", clip, refined, "--weights", weights, "--effort", 2) == 0
+    assert glc("compress", clip, late, "--weights", weights, "--effort", 9, "--effort-seconds", 1e-9) == 0
+    errors = [np.square(np.array(decompress_clip(codec, file.read_bytes())) - np.array(pictures, float)).mean()
+              for file in (plain, refined, late)]  # fmt: skip
+    assert errors[1] < errors[0]
+    assert abs(errors[2] / errors[0] - 1) < 0.01
+    assert refined.stat().st_size <= 1.02 * plain.stat().st_size
+
+
+def test_intra_frames_stand_where_they_are_asked_for(
+    weights: Path, codec: VideoCodec, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coded = tmp_path / "coded.glcv"
+    assert glc("compress", clip, coded, "--weights", weights, "--intra-period", 2) == 0
+    with coded.open("rb") as source:
+        assert [frame.kind[0] for frame in VideoDecoder(codec, source)] == ["i", "c"] * 3
+    capsys.readouterr()
+    assert glc("info", coded, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["intra"]["frames"] == 3
+
+
+@pytest.mark.parametrize(
+    "option", ["--size 60", "--size 0x5", "--fps 0", "--fps fast", "--fps 1/0", "--intra-period 0"]
+)
 def test_misuse_ends_with_2(option: str) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(["compress", "a.yuv", "a.glcv", *option.split()])

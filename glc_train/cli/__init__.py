@@ -19,6 +19,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,9 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _pixels(text: str) -> int:
-    if not re.fullmatch(r"0*[1-9][0-9]*", text):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of pixels")
+def _count(text: str, of: str = "pixels") -> int:
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of {of}")
     return int(text)
 
 
@@ -92,7 +93,7 @@ def _common_options() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]
         help="of the auto-encoder; default: bfloat16 where the device computes it natively, else float32",
     )  # fmt: skip
     coding.add_argument(
-        "--max-pixels", type=_pixels, metavar="N", help="largest picture or frame to code or decode; default: 89478485"
+        "--max-pixels", type=_count, metavar="N", help="largest picture or frame to code or decode; default: 89478485"
     )
     coding.add_argument(
         "--memory", type=_memory, metavar="SIZE",
@@ -127,6 +128,10 @@ def _add_compress(commands: Any, coding: argparse.ArgumentParser) -> None:
     compress.add_argument(
         "--fps", type=_rate, metavar="F", help="frames per second of a clip that does not say, or not right"
     )
+    compress.add_argument(
+        "--intra-period", type=partial(_count, of="frames"), metavar="N",
+        help="of a clip: every Nth frame is coded by itself (default: the first of each scene, and every 96th)",
+    )  # fmt: skip
     add_file_options(compress)
     compress.set_defaults(does="glc_train.cli.compress:compress")
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache, partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from glc_train.ahead import read_ahead
 from glc_train.bitstream import MAX_PIXELS, ClipFormat, check_pixels
 from glc_train.cli.errors import CommandError
 from glc_train.cli.files import Job, Plan, check_new, chosen_quality, load, plan, remarks, whole_file
-from glc_train.cli.jobs import PIPE, Clock, Done, effort_bar, frame_bar, run_jobs
+from glc_train.cli.jobs import PIPE, Clock, Done, progress_bar, run_jobs
 from glc_train.codecs import Codec, ImageCodec, VideoCodec, compress_within
 from glc_train.media import open_clip, read_picture, search_pictures
 from glc_train.media.clips import frame_files
@@ -56,7 +57,9 @@ def _start(args: argparse.Namespace, clip: bool, several: bool) -> Callable[[Job
     @cache
     def codec() -> tuple[Codec, int]:
         loaded = load(args, VideoCodec if clip else ImageCodec)
-        if isinstance(loaded, ImageCodec) and args.effort:
+        if isinstance(loaded, VideoCodec) and args.intra_period is not None:
+            loaded.gop = replace(loaded.gop, intra_period=args.intra_period, scene_cuts=False)
+        if args.effort:
             from glc_train.effort import Refiner  # with networks that files without effort do not need
 
             loaded.refiner = Refiner(args.effort, _distortion(args.effort_distortion), seconds=args.effort_seconds)
@@ -79,8 +82,6 @@ def _distortion(name: str | None) -> Any:
 
 
 def _clip(args: argparse.Namespace) -> Plan:
-    if args.effort:
-        raise CommandError("--effort: only pictures are refined; leave it out for a clip.")
     if args.target_bpp is not None:
         raise CommandError("--target-bpp: only pictures are coded to a target; give a clip its --quality.")
     if len(args.inputs) > 1:
@@ -93,9 +94,11 @@ def _clip(args: argparse.Namespace) -> Plan:
 
 
 def _pictures(args: argparse.Namespace) -> Plan:
-    for option in ("size", "fps"):
+    for option in ("size", "fps", "intra_period"):
         if getattr(args, option) is not None:
-            raise CommandError(f"--{option}: only a clip has it; name a {VideoCodec.suffix} file to write.")
+            raise CommandError(
+                f"--{option.replace('_', '-')}: only a clip has it; name a {VideoCodec.suffix} file to write."
+            )
     wanted = plan(args.inputs, args.output, search_pictures, ImageCodec.suffix)
     if wanted.jobs[0].target.suffix != ImageCodec.suffix:
         raise CommandError(f"{args.output}: the name of a compressed picture ends in {ImageCodec.suffix}.")
@@ -134,8 +137,7 @@ def _compress_one(
         most = None if target is None else target * clip_format.width * clip_format.height / 8
         out: AbstractContextManager[BinaryIO]
         out = nullcontext(sys.stdout.buffer) if job.target == PIPE else whole_file(job.target)
-        refiner = codec.refiner if isinstance(codec, ImageCodec) and not quiet else None
-        with frame_bar(clip and not quiet, total) as count, effort_bar(refiner):
+        with progress_bar(clip and not quiet, total, None if quiet else codec.refiner) as count:
             if most is not None:
                 assert isinstance(codec, ImageCodec)
                 (picture,) = frames

@@ -15,7 +15,7 @@ import numpy as np
 from glc_train.bitstream import MAX_PIXELS, ImageHeader, VideoHeader, check_pixels, read_header, read_pipe_header
 from glc_train.cli.errors import CommandError
 from glc_train.cli.files import Job, Plan, check_new, is_clip, load, plan
-from glc_train.cli.jobs import PIPE, Clock, Done, frame_bar, run_jobs
+from glc_train.cli.jobs import PIPE, Clock, Done, progress_bar, run_jobs
 from glc_train.codecs import Codec, FrameDecoder, ImageCodec, VideoCodec
 from glc_train.media import ClipInfo, FoundFiles, find_files, write_clip, write_picture
 from glc_train.media.pictures import SUFFIXES
@@ -100,7 +100,7 @@ def _decompress_one(
             decoder.seek(args.start)
         frames, told = 0, 0
         clip, shown = isinstance(header, VideoHeader), _shown(decoder, args.start)
-        with frame_bar(clip and not quiet) as count, _written(job.target, header) as write:
+        with progress_bar(clip and not quiet) as count, _written(job.target, header) as write:
             while (picture := clock(next, shown, None)) is not None:
                 write(picture)
                 frames += 1

@@ -22,7 +22,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -112,30 +111,24 @@ class Clock:
 
 
 @contextmanager
-def frame_bar(clip: bool, total: int | None = None) -> Iterator[Callable[[], None]]:
-    """Gives what counts a frame, on a bar on the terminal that stderr is, if it is one and a clip is coded."""
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(), MofNCompleteColumn(), TextColumn("frames"), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not (clip and console.is_terminal), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.advance(task)
+def progress_bar(clip: bool, total: int | None = None, refiner: Refiner | None = None) -> Iterator[Callable[[], None]]:
+    """Gives what counts a frame, on a bar on the terminal that stderr is, if it is one and a clip is coded.
 
-
-@contextmanager
-def effort_bar(refiner: Refiner | None) -> Iterator[None]:
-    """Shows the steps of `refiner` on the terminal that stderr is, if it is one."""
+    Another bar shows the steps of `refiner`, in the picture or frame at hand.
+    """
     console = Console(stderr=True)
-    if refiner is None or not console.is_terminal:
-        yield
-        return
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        refiner.progress = lambda done, steps: bar.update(task, completed=done, total=steps)
+    shown = console.is_terminal and (clip or refiner is not None)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not shown, transient=True) as bar:
+        frames = bar.add_task("frames", total=total, visible=clip)
+        if refiner is not None and shown:
+            steps = bar.add_task("steps", total=None)
+            refiner.progress = lambda done, of: bar.update(steps, completed=done, total=of)
         try:
-            yield
+            yield lambda: bar.advance(frames)
         finally:
-            refiner.progress = None
+            if refiner is not None and shown:
+                refiner.progress = None
 
 
 Work: TypeAlias = Callable[[Job], Done]  # raises for a file that cannot be done

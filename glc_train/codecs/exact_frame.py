@@ -1,5 +1,6 @@
 """Symbols of the video transform codec ⇄ bytes, in arithmetic that is the same everywhere; see `exact_stream`."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import cast
 
@@ -11,7 +12,10 @@ from glc_train.codecs.calibration import calibrate_frames
 from glc_train.codecs.exact_stream import Chosen, ExactSymbols
 from glc_train.codecs.symbol_maps import symbol_map
 from glc_train.layers import exact_copy
-from glc_train.transform import FrameDecoder, PriorParameters, VideoTransform
+from glc_train.transform import FrameContext, FrameDecoder, PriorParameters, VideoTransform
+
+RefineFrame = Callable[[Tensor, Tensor, FrameContext], Tensor]
+"""y (1, C, h, w), the decoded z (1, Cz, K, 1) and what the frame before says → another y for the same frame."""
 
 
 class ExactFrameCoder:
@@ -33,7 +37,14 @@ class ExactFrameCoder:
         self.transform = transform  # the encoder's side needs no exact copy
         self._made: tuple[int, torch.device, Tensor] | None = None
 
-    def choose(self, latent: Tensor, previous: Tensor, adaptor: int | None, quality: int) -> tuple[Chosen, Tensor]:
+    def choose(
+        self,
+        latent: Tensor,
+        previous: Tensor,
+        adaptor: int | None,
+        quality: int,
+        refine: RefineFrame | None = None,
+    ) -> tuple[Chosen, Tensor]:
         """Chooses the symbols of a latent (1, N, h, w).
 
         Args:
@@ -41,6 +52,7 @@ class ExactFrameCoder:
             previous: (1, N, h, w), the exact decoded latent of the frame before.
             adaptor: see `GOP.adaptor`.
             quality: index.
+            refine: what is made of y before it is coded; None: nothing.
 
         Returns:
             The symbols, and latent_hat (1, N, h, w) as a decoder will have it.
@@ -50,7 +62,8 @@ class ExactFrameCoder:
         encoded = self.transform.encode(latent, given, level)
         z_indices = self.transform.z_quantiser.nearest(encoded.z)
         parameters_of = partial(decoder.parameters_of, given=given)
-        chosen = self.symbols.choose(encoded.y, z_indices, parameters_of, decoder.decode_y)
+        y = encoded.y if refine is None else refine(encoded.y, self.symbols.z_map.lookup(z_indices), given)
+        chosen = self.symbols.choose(y, z_indices, parameters_of, decoder.decode_y)
         return chosen, decoder(chosen.decoded, given, level)
 
     def decode(

@@ -10,15 +10,19 @@ from torch import Tensor
 class GOP:
     """Which frame is coded how (GLC, TCSVT 2025). Frames count from 0; every intra period begins anew.
 
+    In a file with intra frames at scene cuts, count t from the last intra frame.
+
     Attributes:
         intra_period: frames from one intra frame to the next; `None`: only frame 0 is one. Published 96.
         pattern: adaptor of the temporal context, by the frame's place in its intra period.
         reset_interval: a chain of conditional frames starts anew so often; published 32.
+        scene_cuts: whether files begin a new period at every scene cut; networks are trained without.
     """
 
     intra_period: int | None = 96
     pattern: Sequence[int] = (0, 1, 0, 2, 0, 2, 0, 2)
     reset_interval: int = 32
+    scene_cuts: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pattern", tuple(self.pattern))

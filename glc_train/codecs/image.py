@@ -84,9 +84,6 @@ class ImageCodec(Codec):
         autoencoder: picture ⇄ latent.
         transform: latent ⇄ symbols; None: the auto-encoder's codebook indices are coded by themselves.
 
-    Attributes:
-        refiner: what every file is refined with, unless `compress` is told otherwise; None: nothing.
-
     Raises:
         ValueError: the parts do not fit each other.
     """
@@ -104,7 +101,6 @@ class ImageCodec(Codec):
         # Typed as what it is but for that comparison; `isinstance` tells the two apart.
         self.transform = transform or cast(ImageTransform, IndexTransform(autoencoder.quantiser))
         self.compute_dtype = torch.float32
-        self.refiner: Refiner | None = None
         self._exact: ExactCache[ExactLatentCoder | ExactIndexCoder] = ExactCache()
         self.float()  # whatever PyTorch's default type is
 
@@ -189,9 +185,10 @@ class ImageCodec(Codec):
         check = ContentCheck(picture.shape[1], picture.shape[0], level)
         at, refine = self.quality_indices(level, 1), None
         if (refiner := self.refiner_of(effort)) is not None:
+            from glc_train.effort import of_picture
 
             def refine(y: Tensor, z_hat: Tensor) -> Tensor:
-                return refiner.refine(self, x, y, z_hat, at)
+                return refiner.refine(of_picture(self, x, y, z_hat, at))
 
         stream = coder.choose(latent, at, refine, adaptive=True).pack(check)
         header = ImageHeader(
@@ -208,15 +205,6 @@ class ImageCodec(Codec):
             estimated_bits_y=stream.estimated_bits_y,
             estimated_bits_z=stream.estimated_bits_z,
         )
-
-    def refiner_of(self, effort: Refiner | int | None) -> Refiner | None:
-        """What `compress` is to refine with, see there; None: nothing."""
-        if isinstance(effort, int):
-            from glc_train.effort import Refiner  # with networks that files without effort do not need
-
-            effort = Refiner(effort)
-        refiner = self.refiner if effort is None else effort
-        return refiner if refiner is not None and refiner.effort > 0 else None
 
     def compress(self, picture: np.ndarray, quality: int, effort: Refiner | int | None = None) -> bytes:
         """Compresses a picture.

@@ -5,7 +5,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, ClassVar, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from glc_train.bitstream import (
 )
 from glc_train.memory import parse
 from glc_train.transform import ImageTransform, VideoTransform
+
+if TYPE_CHECKING:
+    from glc_train.effort import Refiner
 
 
 @dataclass(frozen=True)
@@ -153,9 +156,11 @@ class Codec(nn.Module, ABC):
         compute_dtype: in which the auto-encoders compute, float32 or bfloat16; weights stay float32.
         memory: bytes that the process may have on the codec's device; None: most of what is free. What does not fit as
             a whole is computed in stripes, with the same results.
+        refiner: what every file is refined with, unless told otherwise; None: nothing.
     """
 
     memory: int | None = None
+    refiner: "Refiner | None" = None
 
     suffix: ClassVar[str]
     takes_clips: ClassVar[bool] = False
@@ -254,6 +259,15 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def prepare(self) -> None:
         """Makes what files are coded with, which the first file would wait for."""
+
+    def refiner_of(self, effort: "Refiner | int | None" = None) -> "Refiner | None":
+        """What files are refined with: an effort, a refiner, or else the codec's `refiner`; None: nothing."""
+        if isinstance(effort, int):
+            from glc_train.effort import Refiner  # with networks that files without effort do not need
+
+            effort = Refiner(effort)
+        refiner = self.refiner if effort is None else effort
+        return refiner if refiner is not None and refiner.effort > 0 else None
 
     @abstractmethod
     def encoder(self, quality: int, clip: ClipFormat, out: BinaryIO, reconstruct: bool = False) -> FrameEncoder:

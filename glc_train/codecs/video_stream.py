@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice, starmap
-from typing import TYPE_CHECKING, BinaryIO
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -29,11 +30,12 @@ from glc_train.bitstream import (
 )
 from glc_train.codecs.exact_stream import Chosen
 from glc_train.codecs.gop import GOP, FrameState
-from glc_train.codecs.image import decoded_picture, pad_to_multiple
+from glc_train.codecs.image import decoded_picture
 from glc_train.codecs.lanes import Lanes
 from glc_train.codecs.protocol import DecodedFrame, FrameDecoder, FrameEncoder, FrameReport
+from glc_train.codecs.refinement import Refinement, padded
+from glc_train.codecs.scene_cuts import SceneCuts
 from glc_train.layers import FRACTION_BITS
-from glc_train.pixels import picture_to_tensor
 
 if TYPE_CHECKING:
     from glc_train.codecs.video import VideoCodec
@@ -57,6 +59,7 @@ class _Chain:
         self.frame_coder = codec.frame_coder()
         self.check = ContentCheck()  # before the first intra frame
         self.state: FrameState | None = None
+        self.start = 0  # the last intra frame
         self._from_intra = False  # whether the present picture is of the image codec's auto-encoder
 
     @property
@@ -81,11 +84,16 @@ class _Chain:
         """Goes on to the decoded latent (1, N, h, w) of frame `index`."""
         self.state = FrameState(latent, conditional, index)
         self._from_intra = not conditional
+        self.start = self.start if conditional else index
+
+    def adaptor(self, index: int) -> int | None:
+        """As of `GOP`, of a conditional frame."""
+        return self.gop.adaptor(index - self.start, self.previous().has_y)
 
     def repeat(self, index: int) -> None:
         """Goes on to a frame that repeats the one before; where the chain would reset, the next frame starts it."""
         before = self.previous()
-        self.state = replace(before, has_y=before.has_y and not self.gop.resets(index), index=index)
+        self.state = replace(before, has_y=before.has_y and not self.gop.resets(index - self.start), index=index)
 
     def view(self) -> _View:
         """What shows the present frame."""
@@ -104,6 +112,15 @@ class _View:
 
     latent: Tensor
     from_intra: bool
+
+
+class _Taken(NamedTuple):  # a tuple, for `Lanes` to see the latent
+    """A frame that is to be coded: uint8 (H, W, 3), or its latent (1, N, h, w); None for one that is repeated."""
+
+    number: int
+    kind: FrameKind
+    picture: np.ndarray | None = None
+    latent: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -145,11 +162,15 @@ class VideoEncoder(FrameEncoder):
             intra_period=gop.intra_period,
             reset_interval=gop.reset_interval,
             pattern=tuple(gop.pattern),
+            scene_cuts=gop.scene_cuts,
         )
         self.reconstruct = reconstruct
         self._chain = _Chain(codec, self.header)
         self._writer = VideoWriter(out, self.header)
         self._taken = 0
+        self._last_intra = 0
+        self._cuts = SceneCuts()
+        self._refine = None if (refiner := codec.refiner_of()) is None else Refinement(codec, self._level, refiner)
         self._last: np.ndarray | None = None
         self._shown: np.ndarray | None = None
 
@@ -164,17 +185,23 @@ class VideoEncoder(FrameEncoder):
         Raises:
             ValueError: it has another size, or the weights are damaged and the stream cannot go on.
         """
-        return self._write(self._code(*self._latent(self._take(picture))))
+        return self._write(self._code(self._latent(self._take(picture))))
 
     def write_all(self, pictures: Iterable[np.ndarray]) -> Iterator[FrameReport]:
-        """As of `FrameEncoder`: auto-encoder, chain of latents and entropy coder work on different frames at a time."""
+        """As of `FrameEncoder`: auto-encoder, chain of latents and entropy coder work on different frames at a time.
+
+        With effort it is frame by frame: the steps take nearly all the time, and all cores.
+        """
+        if self._refine is not None:
+            yield from map(self.write, pictures)
+            return
         pixels = self.header.width * self.header.height
         with Lanes(self.codec.device, pixels) as lanes, ThreadPoolExecutor(1, "entropy") as coder:
             latents = lanes.ahead(map(self._take, pictures), self._latent)
-            yield from ahead(starmap(self._code, latents), self._write, coder, _UNWRITTEN)
+            yield from ahead(map(self._code, latents), self._write, coder, _UNWRITTEN)
 
-    def _take(self, picture: np.ndarray) -> tuple[int, np.ndarray | None]:
-        """The number of a frame, and a picture unless it repeats the one before."""
+    def _take(self, picture: np.ndarray) -> _Taken:
+        """The next frame, and how it is to be coded."""
         expected = (self.header.height, self.header.width, 3)
         if picture.shape != expected:
             raise ValueError(
@@ -182,37 +209,41 @@ class VideoEncoder(FrameEncoder):
             )
         index, last = self._taken, self._last
         self._taken += 1
-        if last is not None and not self._chain.gop.is_intra(index) and np.array_equal(picture, last):
-            return index, None
+        intra = self.header.is_intra(index, self._last_intra)
+        if not intra and last is not None and np.array_equal(picture, last):
+            return _Taken(index, "repeat")
+        cut = self.header.scene_cuts and self._cuts.begins(picture)
         self._last = picture.copy()
-        return index, self._last
+        if not (intra or cut):
+            return _Taken(index, "conditional", self._last)
+        self._last_intra = index
+        return _Taken(index, "intra", self._last)
 
     @torch.inference_mode()
-    def _latent(self, taken: tuple[int, np.ndarray | None]) -> tuple[int, Tensor | None]:
+    def _latent(self, taken: _Taken) -> _Taken:
         """Runs the auto-encoder on what `_take` gave."""
-        index, picture = taken
-        if picture is None:
-            return index, None
-        codec = self.codec.image if self._chain.gop.is_intra(index) else self.codec
-        x = picture_to_tensor(picture, self.codec.device)
-        return index, codec.encode_latent(pad_to_multiple(x, self.codec.multiple))
+        if taken.picture is None:
+            return taken
+        codec = self.codec.image if taken.kind == "intra" else self.codec
+        return taken._replace(latent=codec.encode_latent(padded(codec, taken.picture)))
 
     @torch.inference_mode()
-    def _code(self, index: int, latent: Tensor | None) -> _Coded:
-        """Codes a latent (1, N, h, w) after the frame before."""
-        chain = self._chain
-        if latent is None:
+    def _code(self, taken: _Taken) -> _Coded:
+        """Codes a frame after the one before."""
+        chain, index, latent, refine = self._chain, taken.number, taken.latent, None
+        if latent is None or taken.picture is None:
             chain.repeat(index)
-            return _Coded(index, "repeat", chain.view(), None)
-        if chain.gop.is_intra(index):
-            chosen = chain.intra_coder.choose(latent, self._level)
+            return _Coded(index, taken.kind, chain.view(), None)
+        if self._refine is not None:
+            refine = partial(self._refine, padded(self.codec, taken.picture))
+        if taken.kind == "intra":
+            chosen = chain.intra_coder.choose(latent, self._level, refine)
             chain.keep(index, chain.intra_coder.latent(chosen.decoded, self.quality), conditional=False)
-            return _Coded(index, "intra", chain.view(), chosen)
-        before = chain.previous()
-        adaptor = chain.gop.adaptor(index, before.has_y)
-        chosen, latent_hat = chain.frame_coder.choose(latent, before.latent_hat, adaptor, self.quality)
+            return _Coded(index, taken.kind, chain.view(), chosen)
+        before, adaptor = chain.previous().latent_hat, chain.adaptor(index)
+        chosen, latent_hat = chain.frame_coder.choose(latent, before, adaptor, self.quality, refine)
         chain.keep(index, latent_hat, conditional=True)
-        return _Coded(index, "conditional", chain.view(), chosen)
+        return _Coded(index, taken.kind, chain.view(), chosen)
 
     @torch.inference_mode()
     def _write(self, coded: _Coded) -> FrameReport:
@@ -356,8 +387,7 @@ class VideoDecoder(FrameDecoder):
             chain.add(chain.previous().latent_hat)
             self._chain_start = index
         else:
-            before = chain.previous()
-            adaptor = chain.gop.adaptor(index, before.has_y)
-            latent = chain.frame_coder.decode(record.payload, before.latent_hat, adaptor, header.quality, chain.check)
+            before, adaptor = chain.previous().latent_hat, chain.adaptor(index)
+            latent = chain.frame_coder.decode(record.payload, before, adaptor, header.quality, chain.check)
             chain.keep(index, latent, conditional=True)
             chain.add(latent)

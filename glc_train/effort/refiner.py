@@ -1,20 +1,19 @@
-"""Gradient steps on y of one picture (Campos et al., CVPR workshops 2019; Yang, Bamler and Mandt, NeurIPS 2020)."""
+"""Gradient steps on y (Campos et al., CVPR workshops 2019; Yang, Bamler and Mandt, NeurIPS 2020)."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from glc_train.effort.distortion import Distortion, PerceptualMixture, weight_of
-from glc_train.transform import ImageTransform, PriorParameters, QuantiseStep, split_parameters
+from glc_train.effort.target import Part, Target, scaled, windows, within
+from glc_train.transform import PriorParameters, QuantiseStep, split_parameters
 
 STEPS = (0, 2, 3, 5, 7, 10, 13, 17, 22, 28)
 """Gradient steps of each effort."""
@@ -22,42 +21,13 @@ HIGHEST_EFFORT = len(STEPS) - 1
 _TRIES = 4  # of a λ of `choose_symbols`
 _CLOSE = 0.995  # part of the bits that there may be
 _STEEPNESS = 4.0  # bits fall about as λ^(-1/4)
+_FIRST = 0.02  # λ that is tried first where there was none
 
 
 @cache
 def _default_distortion() -> Distortion:
     with torch.inference_mode(False):  # in which files are made, and whose tensors have no gradients
         return PerceptualMixture()
-
-
-class _Codec(Protocol):
-    transform: ImageTransform
-
-    def decode_latent(self, latent: Tensor) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class Window:
-    """A part of a picture that is refined at a time, in rows and columns of y; the inner part is what is kept."""
-
-    outer: tuple[slice, slice]
-    inner: tuple[slice, slice]
-
-
-def windows(height: int, width: int, side: int, overlap: int, multiple: int) -> Iterator[Window]:
-    """Cuts a map of height × width into windows of at most about `side`, that reach `overlap` into their neighbours.
-
-    All cuts lie on multiples of `multiple`.
-    """
-
-    def cuts(length: int) -> list[tuple[slice, slice]]:
-        parts = max(1, -(-length // side))
-        edges = [round(length * k / parts / multiple) * multiple for k in range(parts)] + [length]
-        return [(slice(max(0, a - overlap), min(length, b + overlap)), slice(a, b)) for a, b in pairwise(edges)]
-
-    for row in cuts(height):
-        for column in cuts(width):
-            yield Window((row[0], column[0]), (row[1], column[1]))
 
 
 @dataclass
@@ -67,8 +37,8 @@ class Refiner:
     Args:
         effort: 0 (nothing is done) to 9, see `STEPS`.
         distortion: what is to be lessened; None: `PerceptualMixture()`.
-        seconds: no step begins later than this after the first.
-        progress: called with the steps done and the steps in all.
+        seconds: no step of a picture or clip begins later than this after the first.
+        progress: called with the steps done and the steps in all, of a picture or frame.
         learning_rate: of Adam on y at the first step; None: 0.1, from some six steps on less, as 0.25 / √steps: with a
             larger one they lead further from the start than the bits allow.
         decay: what part of it is left at the last step; it falls geometrically.
@@ -96,55 +66,57 @@ class Refiner:
         if self.effort and self.distortion is None:
             self.distortion = _default_distortion()
 
-    def refine(self, codec: _Codec, x: Tensor, y: Tensor, z_hat: Tensor, quality: Tensor) -> Tensor:
+    def refine(self, target: Target, clock: Clock | None = None) -> Tensor:
         """The refined y. An interruption (Ctrl-C) or the end of `seconds` ends it with the best so far.
 
         Args:
-            codec: with the picture's transform and decoder.
-            x: the padded picture (1, 3, H, W) in [-1, 1].
-            y: (1, C, h, w), of the encoder.
-            z_hat: (1, Cz, h/4, w/4), as a decoder will have it.
-            quality: (1,) int64.
+            target: what to refine.
+            clock: of the whole clip, for a frame; None: this picture has all the time.
 
         Returns:
             (1, C, h, w) float32: symbols are at the very values that rounding without `rdoq` chooses.
         """
-        steps, distortion = STEPS[self.effort], self.distortion
+        steps, distortion, y = STEPS[self.effort], self.distortion, target.y
         if distortion is None:
             return y
+        clock = clock or Clock(self.seconds)
         with torch.inference_mode(False), torch.enable_grad():
-            x, y, z_hat, quality = (each.detach().clone() for each in (x, y, z_hat, quality))
-            with torch.no_grad():
-                prior = codec.transform.decoder.parameters_of(z_hat.float())
-            factor, multiple = x.shape[-1] // y.shape[-1], codec.transform.hyper_factor
-            parts = list(windows(y.shape[-2], y.shape[-1], self.side // factor, 64 // factor, multiple))
-            clock = _Clock(self, steps * len(parts))
+            y = y.clone()
+            factor = target.x.shape[-1] // y.shape[-1]
+            parts = list(windows(y.shape[-2], y.shape[-1], self.side // factor, 64 // factor, target.multiple))
             noise = torch.Generator(y.device).manual_seed(0)  # so that the same picture gives the same file
+            done = 0
+
+            def count() -> None:
+                nonlocal done
+                done += 1
+                if self.progress is not None:
+                    self.progress(done, steps * len(parts))
+
             for window in parts:
                 rows, columns = window.outer
                 part = _Part(
-                    codec=codec,
-                    x=x[..., _scaled(rows, factor), _scaled(columns, factor)],
-                    prior=split_parameters(prior.raw[..., rows, columns]),
-                    quality=quality,
+                    target=target,
+                    place=window.outer,
+                    x=target.x[..., scaled(rows, factor), scaled(columns, factor)],
+                    prior=split_parameters(target.prior.raw[..., rows, columns]),
                     distortion=distortion,
-                    rdoq=codec.transform.rdoq[int(quality)],
                     noise=noise,
                 )
-                refined = self._descend(part, y[..., rows, columns], steps, clock)
-                top, left = (_within(*each) for each in zip(window.inner, window.outer, strict=True))
+                refined = self._descend(part, y[..., rows, columns], steps, clock, count)
+                top, left = (within(*each) for each in zip(window.inner, window.outer, strict=True))
                 y[..., window.inner[0], window.inner[1]] = refined[..., top, left]
         return y
 
-    def _descend(self, part: _Part, start: Tensor, steps: int, clock: _Clock) -> Tensor:
+    def _descend(self, part: _Part, start: Tensor, steps: int, clock: Clock, count: Callable[[], None]) -> Tensor:
         """The best of the starting point and of what `steps` steps of Adam reach, as a decoder will have it."""
         if clock.ended:
-            return part.rounded(start, part.rdoq)[0]
+            return part.rounded(start, part.target.rdoq)[0]
         y = start.clone().requires_grad_(True)
         rate = min(0.1, 0.25 / math.sqrt(steps)) if self.learning_rate is None else self.learning_rate
         optimiser = torch.optim.Adam([y], lr=rate)
-        first = part.evaluate(y, part.rdoq, None)
-        best, least, limit, rdoq, found = first.y_hat, first.value, self.growth * first.bits, part.rdoq, first
+        first = part.evaluate(y, part.target.rdoq, None)
+        best, least, limit, rdoq, found = first.y_hat, first.value, self.growth * first.bits, part.target.rdoq, first
         decay = self.decay ** (1 / max(1, steps - 1))
         try:
             for number in range(steps):
@@ -155,7 +127,7 @@ class Refiner:
                     optimiser.param_groups[0]["eps"] = float(y.grad.square().mean().sqrt())
                 optimiser.step()
                 optimiser.param_groups[0]["lr"] *= decay
-                clock.count()
+                count()
                 rdoq = part.rdoq_within(y.detach(), limit, rdoq)
                 found = part.evaluate(y, rdoq, first)
                 if found.bits <= limit and found.value < least:
@@ -165,24 +137,19 @@ class Refiner:
         return best
 
 
-class _Clock:
-    """Counts the steps and knows when to stop."""
+class Clock:
+    """Knows when to stop: `seconds` after it was made, and after an interruption."""
 
-    def __init__(self, refiner: Refiner, steps: int) -> None:
-        self.refiner, self.steps = refiner, steps
-        self.done, self.ended, self.start = 0, False, time.monotonic()
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._start = time.monotonic()
+        self.ended = False
 
     def over(self) -> bool:
         """Whether the time is up."""
-        limit = self.refiner.seconds
-        self.ended = self.ended or (limit is not None and time.monotonic() - self.start >= limit)
+        late = self._seconds is not None and time.monotonic() - self._start >= self._seconds
+        self.ended = self.ended or late
         return self.ended
-
-    def count(self) -> None:
-        """One step was done."""
-        self.done += 1
-        if self.refiner.progress is not None:
-            self.refiner.progress(self.done, self.steps)
 
 
 @dataclass(frozen=True)
@@ -202,21 +169,19 @@ class _Evaluation:
 class _Part:
     """A window of the picture, and what judges it."""
 
-    codec: _Codec
+    target: Target
+    place: Part
     x: Tensor
     prior: PriorParameters
-    quality: Tensor
     distortion: Distortion
-    rdoq: float
     noise: torch.Generator
 
     def evaluate(self, y: Tensor, rdoq: float, first: _Evaluation | None) -> _Evaluation:
         """Decodes y as a file would have it, straight-through; its rate is priced with uniform noise."""
-        decoder = self.codec.transform.decoder
         noise = torch.rand(y.shape, generator=self.noise, device=y.device) - 0.5
         step = QuantiseStep(y / self.prior.step, "mixed", noise, rdoq)
-        y_hat = decoder.decode_y(self.prior, step)
-        terms = self.distortion(self.codec.decode_latent(decoder(y_hat, self.quality)), self.x)
+        y_hat = self.target.decode_y(self.prior, step)
+        terms = self.distortion(self.target.decode(y_hat, self.place), self.x)
         values = {name: float(term.detach()) for name, term in terms.items()}
         base = first.terms if first else values
         weighted = [weight_of(self.distortion, n) * t / max(base[n], 1e-8) for n, t in terms.items()]
@@ -228,7 +193,7 @@ class _Part:
     def rounded(self, y: Tensor, rdoq: float) -> tuple[Tensor, float]:
         """y as a decoder will have it, and its bits."""
         step = QuantiseStep(y / self.prior.step, "hard", rdoq=rdoq)
-        y_hat = self.codec.transform.decoder.decode_y(self.prior, step)
+        y_hat = self.target.decode_y(self.prior, step)
         return y_hat, float(step.bits()[0])
 
     def rdoq_within(self, y: Tensor, limit: float, rdoq: float) -> float:
@@ -237,23 +202,17 @@ class _Part:
         for _ in range(_TRIES):
             _, bits = self.rounded(y, rdoq)
             if bits > limit:
-                low = max(low, (rdoq, bits))
+                low = (rdoq, bits) if rdoq >= low[0] else low
             else:
                 high = min(high, (rdoq, bits))
-                if bits > _CLOSE * limit:
+                if bits > _CLOSE * limit or rdoq == 0:  # no λ gives more
                     break
             wanted = (1 + _CLOSE) / 2 * limit
-            if low[0] > 0 and high[0] < math.inf:  # between them bits fall about evenly
+            if low[1] < math.inf and high[0] < math.inf:  # between them bits fall about evenly
                 rdoq = low[0] + (high[0] - low[0]) * (low[1] - wanted) / (low[1] - high[1])
             else:
                 factor = (bits / wanted) ** _STEEPNESS
-                rdoq = max(rdoq, 0.005) * min(4.0, max(factor, 1.05) if bits > limit else min(max(factor, 0.25), 0.95))
+                rdoq = (max(rdoq, 0.005) if rdoq else _FIRST) * min(
+                    4.0, max(factor, 1.05) if bits > limit else min(max(factor, 0.25), 0.95)
+                )
         return high[0] if high[0] < math.inf else rdoq
-
-
-def _scaled(part: slice, factor: int) -> slice:
-    return slice(part.start * factor, part.stop * factor)
-
-
-def _within(part: slice, whole: slice) -> slice:
-    return slice(part.start - whole.start, part.stop - whole.start)

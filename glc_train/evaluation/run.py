@@ -51,8 +51,6 @@ class Plan:
         codec = load_any_codec(settings.ckpt, settings.torch_device, settings.dtype, settings.trusted)
         codec.limit_memory(settings.memory)
         if settings.effort:
-            if not isinstance(codec, ImageCodec):
-                raise EvaluationError(f"effort={settings.effort}: only pictures are refined; leave it out for clips.")
             codec.refiner = Refiner(settings.effort, build("distortion", settings.distortion))
         return codec
 

@@ -36,7 +36,7 @@ class EvaluationSettings:
         metrics, baselines: by their names in the results.
         codec: under test, by its name in the results; nothing: the GLC codec of `ckpt`.
         decoded, bits: of the codec "folder", see `DecodedFolder`.
-        effort: 0 to 9, of the GLC codec on pictures.
+        effort: 0 to 9, of the GLC codec.
         distortion: what the effort lessens.
 
     Raises:

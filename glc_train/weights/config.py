@@ -97,6 +97,7 @@ _SECTIONS: dict[str, dict[str, _Rule]] = {
         "intra_period": _FRAMES | _NULL,
         "pattern": _list_of(_whole(0, 255), 64),
         "reset_interval": _FRAMES,
+        "scene_cuts": _FLAG,
     },
 }
 

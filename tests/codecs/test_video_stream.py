@@ -20,6 +20,7 @@ from glc_train.codecs import (
     compress_clip,
     decompress_clip,
 )
+from glc_train.codecs.scene_cuts import SceneCuts
 from glc_train.transform import IndexTransform, VideoTransform
 from tests.codecs.video_harness import (
     CLIP,
@@ -117,6 +118,69 @@ def test_an_intra_codec_of_indices_alone(codec: ImageCodec, frames: list[np.ndar
     with VideoEncoder(video, 0, CLIP, out, reconstruct=True) as encoder:
         pictures = [encoder.write(frame).picture for frame in frames[:3]]
     assert np.array_equal(decompress_clip(video, out.getvalue()), np.array(pictures))
+
+
+# ------------------------------------------------------------------ scene cuts
+
+
+def cut_clip(frames: list[np.ndarray]) -> list[np.ndarray]:
+    """Another scene, which moves too, begins at frame 3."""
+    other = [np.ascontiguousarray(frame[::-1, :, ::-1]) for frame in frames]
+    return [*frames[:3], *other[3:7], other[6], other[8]]
+
+
+def test_a_scene_begins_with_an_intra_frame(video_codec: VideoCodec, frames: list[np.ndarray]) -> None:
+    clip, out = cut_clip(frames), io.BytesIO()
+    with VideoEncoder(video_codec, 3, CLIP, out, GOP(5, (0, 1, 2), 3), reconstruct=True) as encoder:
+        reports = list(encoder.write_all(clip))
+    kinds = [report.kind for report in reports]
+    assert kinds == ["intra", "conditional", "conditional", "intra", *["conditional"] * 3, "repeat", "intra"]
+    pictures = [report.picture for report in reports if report.picture is not None]
+    for start in range(9):
+        found, damages = read(video_codec, out.getvalue(), start)
+        assert list(found) == list(range(start, 9))
+        assert same(found, pictures)
+        assert damages == []
+
+
+def test_groups_begin_anew_at_a_cut(
+    video_codec: VideoCodec, frames: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int | None] = []
+    decoder = video_codec.frame_coder().decoder
+    original = decoder.context_of
+
+    def context_of(previous: torch.Tensor, adaptor: int | None) -> Any:
+        asked.append(adaptor)
+        return original(previous, adaptor)
+
+    monkeypatch.setattr(decoder, "context_of", context_of)
+    monkeypatch.setattr(video_codec, "gop", GOP(None, (0, 1, 2), 3))
+    compress_clip(video_codec, cut_clip(frames), 3, CLIP)
+    assert asked == [None, 2, None, 2, 0]  # at places 1 and 2; 1, 2 and 3
+
+
+def test_without_cuts_the_period_alone_counts(video_codec: VideoCodec, frames: list[np.ndarray]) -> None:
+    out = io.BytesIO()
+    with VideoEncoder(video_codec, 3, CLIP, out, GOP(scene_cuts=False)) as encoder:
+        reports = [encoder.write(frame) for frame in cut_clip(frames)]
+    assert [report.index for report in reports if report.kind == "intra"] == [0]
+    assert not VideoDecoder(video_codec, io.BytesIO(out.getvalue())).header.scene_cuts
+
+
+def test_what_is_a_cut(photograph: np.ndarray) -> None:
+    def cuts(*pictures: np.ndarray) -> list[bool]:
+        found = SceneCuts()
+        return [found.begins(np.ascontiguousarray(picture)) for picture in pictures]
+
+    black, rng = np.zeros_like(photograph[:200, :200]), np.random.default_rng(0)
+    noise = [rng.integers(0, 3, black.shape).astype(np.uint8) for _ in range(3)]
+    assert cuts(*(photograph[6 * t : 200 + 6 * t, 9 * t : 200 + 9 * t] for t in range(20))) == [False] * 20
+    assert cuts(*noise, *noise) == [False] * 6
+    assert cuts(black, black, photograph[:200, :200], photograph[200:, 200:400], black) == [
+        False, False, True, True, True,
+    ]  # fmt: skip
+    assert cuts(black[:1, :1], black[:1, :1] + 255) == [False, True]
 
 
 # ------------------------------------------------------------------ sizes

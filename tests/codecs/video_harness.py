@@ -36,7 +36,7 @@ def build(codec: ImageCodec, gain: float = 4.0, gop: GOP | None = None, **change
     own = copy.deepcopy(codec.autoencoder)
     for parameter in own.decoder.parameters():
         parameter.requires_grad_(False).mul_(1.01)
-    gop = gop or GOP(intra_period=5, reset_interval=3)
+    gop = gop or GOP(intra_period=5, reset_interval=3, scene_cuts=False)  # small frames move by a large part
     video = VideoCodec(codec, transform, own, gop).eval().requires_grad_(False)
     transform.analysis.gain.mul_(gain)
     transform.z_counts.copy_(torch.randint(1, 50, transform.z_counts.shape))

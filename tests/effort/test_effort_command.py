@@ -60,11 +60,6 @@ def test_every_picture_of_a_folder_is_refined(weights: Path, codec: ImageCodec, 
         assert nearness(codec, original, files[0]) < nearness(codec, original, files[1])
 
 
-def test_effort_is_for_pictures(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert glc("compress", photo, tmp_path / "x.glcv", "--effort", 1) == 1
-    assert "only pictures are refined" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("option", [("--effort-seconds", 5), ("--effort-distortion", "no.Loss")])
 def test_options_of_effort_are_refused_without_it(
     option: tuple[object, ...], photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -14,7 +14,8 @@ from torch import Tensor
 from benchmarks.measures import model_config
 from glc_train.codecs import ImageCodec
 from glc_train.effort import STEPS, PerceptualMixture, Refiner
-from glc_train.effort.refiner import _default_distortion, windows
+from glc_train.effort.refiner import _default_distortion
+from glc_train.effort.target import windows
 from glc_train.weights import build_codec
 
 PICTURE = np.ascontiguousarray(data.astronaut()[30:150, 150:290])  # no multiple of anything
