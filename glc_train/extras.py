@@ -12,6 +12,7 @@ PACKAGES = {
         "requests", "scipy", "skimage", "sklearn", "torchmetrics", "torchvision",
     ),
     "hub": ("huggingface_hub",),
+    "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "train": ("braceexpand", "fsspec", "lightning", "tensorboard", "wandb", "webdataset", "yaml"),
 }  # fmt: skip
 """Modules that each extra of pyproject.toml brings, by its name; `train` and `demo` bring those of `eval` too."""

@@ -59,6 +59,7 @@ RULES: dict[str, Rule] = {
     "data": Rule(_units("files media pixels")),
     "datasets": Rule(_units("files media"), never=FRAMEWORKS),
     "weights": Rule(_units("layers autoencoder transform codecs errors extras files pickles precision")),
+    "graph_export": Rule(_units("layers codecs weights extras files"), never=FRAMEWORKS),
     "compressai": Rule(_units("codecs transform weights pixels"), never=FRAMEWORKS),
     "training": Rule(
         _units(
@@ -76,7 +77,7 @@ RULES: dict[str, Rule] = {
     "cli": Rule(
         _units(
             "codecs bitstream effort media data datasets weights backbones errors extras files memory precision"
-            " processes evaluation report ahead glc_train"
+            " processes evaluation report ahead graph_export glc_train"
         )
     ),
     "demo": Rule(_units("codecs media data errors evaluation extras interruption metrics training weights")),

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from glc_train import __version__, extras
-from glc_train.cli import compare, completion, data, plot, report, weights
+from glc_train.cli import compare, completion, data, export, plot, report, weights
 from glc_train.cli.errors import explain
 from glc_train.cli.examples import add_examples
 from glc_train.cli.told import add_file_options, add_json
@@ -168,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
 
     compare.add_command(commands, coding)
     data.add_commands(commands)
+    export.add_command(commands, trusting)
     plot.add_command(commands)
     report.add_command(commands)
     weights.add_commands(commands, trusting)

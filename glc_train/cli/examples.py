@@ -37,6 +37,10 @@ glc fetch-weights
 glc compare photo.png --quality 1
 glc compare photo.png --bytes 2000 --codecs avif,webp --out sheet.png
 """,
+    "glc export": """
+glc export decoder decoder.onnx
+glc export encoder encoder.pt2 --weights outputs/run/weights.safetensors
+""",
     "glc plot": """
 glc plot outputs/evaluation/kodak/* --metric dists --published
 """,

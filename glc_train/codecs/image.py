@@ -23,7 +23,7 @@ from glc_train.bitstream import (
     unpack_image,
 )
 from glc_train.codecs.exact_cache import ExactCache, weights_checksum
-from glc_train.codecs.exact_stream import ExactIndexCoder, ExactLatentCoder
+from glc_train.codecs.exact_stream import ExactIndexCoder, ExactLatentCoder, Refine
 from glc_train.codecs.picture_file import PictureDecoder, PictureEncoder
 from glc_train.codecs.protocol import Codec, Reconstruction
 from glc_train.pixels import picture_to_tensor, tensor_to_picture
@@ -181,20 +181,26 @@ class ImageCodec(Codec):
         self.check_memory(self.autoencoder.encoder, *picture.shape[:2])
         x = pad_to_multiple(picture_to_tensor(picture).to(self.device), self.multiple)
         latent = self.encode_latent(x)
-        coder = self.picture_coder()
-        check = ContentCheck(picture.shape[1], picture.shape[0], level)
-        at, refine = self.quality_indices(level, 1), None
+        refine = None
         if (refiner := self.refiner_of(effort)) is not None:
             from glc_train.effort import of_picture
 
             def refine(y: Tensor, z_hat: Tensor) -> Tensor:
-                return refiner.refine(of_picture(self, x, y, z_hat, at))
+                return refiner.refine(of_picture(self, x, y, z_hat, self.quality_indices(level, 1)))
 
-        stream = coder.choose(latent, at, refine, adaptive=True).pack(check)
+        return self._pack(latent, (picture.shape[0], picture.shape[1]), level, refine)
+
+    def _pack(
+        self, latent: Tensor, size: tuple[int, int], quality: int, refine: Refine | None = None
+    ) -> CompressResult:
+        """The file of a latent (1, N, h, w) of a picture of `size`; `refine` as of `ExactLatentCoder.choose`."""
+        coder, (height, width) = self.picture_coder(), size
+        check = ContentCheck(width, height, quality)
+        stream = coder.choose(latent, self.quality_indices(quality, 1), refine, adaptive=True).pack(check)
         header = ImageHeader(
-            width=picture.shape[1],
-            height=picture.shape[0],
-            quality=level,
+            width=width,
+            height=height,
+            quality=quality,
             fingerprint=coder.fingerprint,
             content_check=stream.content_check,
         )
@@ -223,6 +229,27 @@ class ImageCodec(Codec):
             BackboneError: what judges the effort lacks its weights.
         """
         return self.compress_with_report(picture, quality, effort).data
+
+    @torch.inference_mode()
+    def compress_latent(self, latent: Tensor, size: tuple[int, int], quality: int) -> bytes:
+        """A `.glc` file of a latent that was computed elsewhere, as by an exported encoder.
+
+        Args:
+            latent: (1, N, h, w) of the picture, its sides filled up to multiples of `multiple`.
+            size: height and width of the picture.
+            quality: 0 to quality_levels − 1.
+
+        Raises:
+            ValueError: no such quality, or not the latent of a picture of this size.
+        """
+        level = int(self.quality_indices(quality, 1)[0])
+        expected = (1, self.latent_channels, *self.latent_size(*size))
+        if latent.shape != expected or not 0 < min(size) <= max(size) <= MAX_SIDE:
+            raise ValueError(
+                f"the latent of a picture of {size[0]} rows and {size[1]} columns is {expected}, not "
+                f"{tuple(latent.shape)}; a .glc picture has sides of 1 to {MAX_SIDE} pixels"
+            )
+        return self._pack(latent.to(self.device, torch.float32), size, level).data
 
     @torch.inference_mode()
     def decompress_symbols(

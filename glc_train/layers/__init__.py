@@ -1,6 +1,6 @@
 """Blocks without codec meaning: convolutions, attention, rounding, vector quantisation, exact arithmetic."""
 
-from glc_train.layers.attention import SpatialAttention
+from glc_train.layers.attention import SpatialAttention, undecided
 from glc_train.layers.blocks import (
     AdditiveFFN,
     DepthConv,
@@ -57,5 +57,6 @@ __all__ = [
     "round_ste",
     "snap",
     "swish",
+    "undecided",
     "upsample",
 ]

@@ -1,5 +1,8 @@
 """Single-head self-attention over a map, whole or in windows."""
 
+import math
+from typing import cast
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -33,6 +36,9 @@ class SpatialAttention(nn.Module):
         """What is added to a map (B, C, h, w), from its normalisation; also to whole rows of windows alone."""
         q, k, v = self.q(normed), self.k(normed), self.v(normed)
         height, width = normed.shape[-2:]
+        if window is not None and any(isinstance(side, torch.SymInt) for side in (height, width)):  # exported
+            padded: Tensor = self.proj_out(_attend_padded(q, k, v, window))
+            return padded
         if window is None or (height <= window and width <= window):
             whole: Tensor = self.proj_out(_attend(q, k, v))
             return whole
@@ -51,6 +57,35 @@ def _whole_and_rest(length: int, window: int) -> list[slice]:
     return [part for part in (slice(0, whole), slice(whole, length)) if part.start < part.stop]
 
 
+def _attend_padded(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    """As in windows whole and cut off, but without a decision on the size: cut ones are filled up, which nothing sees.
+
+    Windows of a small map cost as much as whole ones.
+    """
+    height, width = q.shape[-2:]
+    down, across = (undecided((side + window - 1) // window) for side in (height, width))
+    torch._check(down * window >= height)
+    torch._check(across * window >= width)
+
+    def windows(t: Tensor) -> Tensor:
+        filled = F.pad(t, (0, across * window - width, 0, down * window - height))
+        split = filled.reshape(t.shape[0], t.shape[1], down, window, across, window)
+        return split.permute(0, 2, 4, 3, 5, 1).reshape(t.shape[0] * down * across, 1, window**2, t.shape[1])
+
+    seen = windows(torch.ones_like(q[:, :1])).mT > 0
+    out = F.scaled_dot_product_attention(windows(q), windows(k), windows(v), seen)
+    split = out.reshape(q.shape[0], down, across, window, window, q.shape[1]).permute(0, 5, 1, 3, 2, 4)
+    filled = split.reshape(q.shape[0], q.shape[1], down * window, across * window)
+    return filled.narrow(-2, 0, height).narrow(-1, 0, width)
+
+
+def undecided(value: int) -> int:
+    """A size ≥ 1 as a new symbol of `torch.export`, which then decides nothing on how it came about."""
+    size = cast(int, torch.scalar_tensor(value, dtype=torch.int64).item())
+    torch._check(size >= 1)
+    return size
+
+
 def _attend(q: Tensor, k: Tensor, v: Tensor, window: int | None = None) -> Tensor:
     """Attention over maps (B, C, h, w), or inside their windows: sides are multiples of `window`, or smaller."""
     height, width = q.shape[-2:]
@@ -58,5 +93,8 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, window: int | None = None) -> Tenso
     across = 1 if window is None else max(1, width // window)
     split = {"i": down, "j": across}
     q, k, v = (rearrange(t, "b c (i h) (j w) -> (b i j) 1 (h w) c", **split) for t in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v)  # scale 1/sqrt(C) by default
+    if isinstance(height, torch.SymInt):  # exported; the other would decide whether there is but one place
+        out = torch.softmax(q @ k.mT / math.sqrt(q.shape[-1]), -1) @ v
+    else:
+        out = F.scaled_dot_product_attention(q, k, v)  # scale 1/sqrt(C) by default
     return rearrange(out, "(b i j) 1 (h w) c -> b c (i h) (j w)", **split, h=height // down)
