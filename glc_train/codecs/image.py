@@ -240,7 +240,7 @@ class ImageCodec(Codec):
             quality: 0 to quality_levels − 1.
 
         Raises:
-            ValueError: no such quality, or not the latent of a picture of this size.
+            ValueError: no such quality, not the latent of a picture of this size, or not of finite numbers.
         """
         level = int(self.quality_indices(quality, 1)[0])
         expected = (1, self.latent_channels, *self.latent_size(*size))
@@ -249,6 +249,8 @@ class ImageCodec(Codec):
                 f"the latent of a picture of {size[0]} rows and {size[1]} columns is {expected}, not "
                 f"{tuple(latent.shape)}; a .glc picture has sides of 1 to {MAX_SIDE} pixels"
             )
+        if not bool(latent.isfinite().all()):
+            raise ValueError("the latent has infinities or NaN: what computed it failed")
         return self._pack(latent.to(self.device, torch.float32), size, level).data
 
     @torch.inference_mode()

@@ -70,6 +70,20 @@ def test_round_trip(codec: ImageCodec, photograph: np.ndarray, height: int, widt
         assert float(out.bits_y.sum()) == pytest.approx(result.estimated_bits_y, rel=0.02, abs=16)
 
 
+def test_a_latent_that_was_computed_elsewhere_makes_the_same_file(codec: ImageCodec, photograph: np.ndarray) -> None:
+    picture = photograph[:63, :130]
+    with torch.inference_mode():
+        latent = codec.encode_latent(pad_to_multiple(picture_to_tensor(picture), codec.multiple))
+    assert codec.compress_latent(latent, (63, 130), 1) == codec.compress(picture, 1)
+    for wrong in ((65, 130), (130, 63), (0, 130), (63, -1)):
+        with pytest.raises(ValueError, match=r"the latent of a picture of .* is \("):
+            codec.compress_latent(latent, wrong, 1)
+    with pytest.raises(ValueError, match="quality"):
+        codec.compress_latent(latent, (63, 130), codec.quality_levels)
+    with pytest.raises(ValueError, match="infinities or NaN"):
+        codec.compress_latent(latent * torch.nan, (63, 130), 1)
+
+
 def test_encoder_and_decoder_agree_on_every_value(
     codec: ImageCodec, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
