@@ -1,4 +1,4 @@
-"""Where the bits of coded frames go, told by the coders while someone asks; costs nothing otherwise."""
+"""Where the bits of frames that are written or read go, told by the coders while someone asks; else it costs nothing."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor
 
 
 class BitAccount:
-    """Sums over the frames that were coded, see `accounting`.
+    """Sums over the frames that were written or read, see `accounting`.
 
     Attributes:
-        payload: bytes out of the entropy coder; what else a file has is headers and checksums.
-        z_bits: code length of z under the coder's integer tables.
+        payload: bytes out of the entropy coder; what else a file has is headers and checksums. Of written frames alone.
+        z_bits: code length of z under the coder's integer tables. Likewise.
         pass_bits: that of y, for each context pass.
         symbols: how many symbols of y have each value.
         map: (h, w) float64, bits of y at each place of the latent, all channels together, as the model estimates them;
@@ -67,7 +67,7 @@ _current: ContextVar[BitAccount | None] = ContextVar("account", default=None)
 
 @contextmanager
 def accounting() -> Iterator[BitAccount]:
-    """An account of all that is coded in the block, in this thread; settled at its end."""
+    """An account of all that is written or read in the block, in this thread; settled at its end."""
     token = _current.set(account := BitAccount())
     try:
         yield account

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from glc_train.bitstream import ContentCheck, GaussianTables, SymbolReader, SymbolWriter
-from glc_train.codecs.bit_account import BitAccount
+from glc_train.codecs.bit_account import BitAccount, current_account
 from glc_train.layers import FRACTION_BITS
 from glc_train.transform import choose_symbols, gaussian_bits
 
@@ -77,6 +77,8 @@ class _FileStep:
         self.passes = 0
 
     def __call__(self, scale: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
+        """As of `SymbolStep`."""
+        self.mask = mask
         at = self.places(self.passes, mask)
         there = mean.flatten().index_select(0, at)
         decoded = torch.zeros_like(mean).flatten()
@@ -109,11 +111,6 @@ class ChooseStep(_FileStep):
         self.target = target.flatten()
         self.chosen: list[_Pass] = []
 
-    def __call__(self, scale: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
-        """As of `SymbolStep`."""
-        self.mask = mask
-        return super().__call__(scale, mean, mask)
-
     def code(self, mean: Tensor, scale: Tensor, at: Tensor) -> Tensor:
         """As of `_FileStep`."""
         symbols = choose_symbols(self.target.index_select(0, at) - mean, scale, self.rdoq)
@@ -141,17 +138,23 @@ class ChooseStep(_FileStep):
 
 
 class ReadStep(_FileStep):
-    """Reads the symbols of each pass."""
+    """Reads the symbols of each pass, and tells the account that there may be."""
 
     def __init__(self, table_index: TableIndex, places: Places, check: ContentCheck, reader: SymbolReader) -> None:
         super().__init__(table_index, places)
         self.check = check
         self.reader = reader
+        self.account = current_account()
 
     def code(self, mean: Tensor, scale: Tensor, at: Tensor) -> Tensor:
         """As of `_FileStep`."""
         index = self.table_index(scale).cpu().numpy()
-        symbols = self.reader.read_gaussian(index, self.table_index.tables)
+        tables = self.table_index.tables
+        symbols = self.reader.read_gaussian(index, tables)
         self.check.update(index)
         self.check.update(symbols)
-        return torch.from_numpy(symbols).to(mean.device).float()
+        values = torch.from_numpy(symbols).to(mean.device).float()
+        if self.account is not None:
+            bits, where = gaussian_bits(values, scale), self.mask[None]
+            self.account.add_pass(self.passes, tables.ideal_bits(symbols, index), symbols, bits, where)
+        return values

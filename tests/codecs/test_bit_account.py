@@ -30,6 +30,16 @@ def test_the_parts_of_a_picture_add_up_to_its_file(codec: ImageCodec, photograph
     assert account.symbols[0] < account.symbols.total()
 
 
+def test_reading_a_file_tells_the_same_of_y_as_writing_it(codec: ImageCodec, photograph: np.ndarray) -> None:
+    with accounting() as written:
+        data = codec.compress(photograph[:150, :200], 1)
+    with accounting() as read:
+        picture = codec.decompress(data)
+    np.testing.assert_array_equal(picture, codec.decompress(data))
+    assert (read.pass_bits, read.symbols, read.payload) == (written.pass_bits, written.symbols, 0)
+    np.testing.assert_allclose(read.map, written.map, rtol=1e-6)
+
+
 def test_bits_are_at_the_place_of_their_symbol() -> None:
     account, where = BitAccount(), torch.zeros(1, 2, 2, 3, dtype=torch.bool)
     where[0, 0, 1, 2] = where[0, 1, 0, 1] = where[0, 1, 1, 2] = True
