@@ -38,6 +38,8 @@ def test_what_a_missing_package_costs_is_one_sentence(
         assert capsys.readouterr().err == "glc: this command needs lpips: pip install 'glc_train[eval]'\n"
     assert cli.main(["data", "shard", "x", "y"]) == 1
     assert capsys.readouterr().err == "glc: this command needs lpips: pip install 'glc_train[train]'\n"
+    assert cli.main(["demo"]) == 1
+    assert capsys.readouterr().err == "glc: this command needs lpips: pip install 'glc_train[demo]'\n"
     with pytest.raises(extras.MissingExtra, match=r"^--effort needs lpips: pip install 'glc_train\[eval\]'$"):
         extras.require("eval", "--effort")
 

@@ -67,7 +67,13 @@ def test_the_archives_hold_what_is_needed_and_no_more(sdist: Path, wheel: Path) 
         names = file.namelist()
     assert wheel.name == f"glc_train-{__version__}-py3-none-any.whl"
     assert {name.partition("/")[0] for name in names} == {"glc_train", f"glc_train-{__version__}.dist-info"}
-    for needed in ("py.typed", "data/__init__.pyi", "evaluation/baselines/table.yaml", "report/assets/page.html"):
+    for needed in (
+        "py.typed",
+        "data/__init__.pyi",
+        "evaluation/baselines/table.yaml",
+        "report/assets/page.html",
+        "cli/demo/page.css",
+    ):
         assert f"glc_train/{needed}" in names
     with tarfile.open(sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
@@ -99,6 +105,7 @@ def test_a_command_without_its_extra_says_how_to_get_it(
     commands = ("plot x.json", "report x.json", "compare photo.png", "fetch-weights", "data list")
     runs = [(base.run("glc", *command.split(), cwd=tmp_path), "glc: this command", "eval") for command in commands]
     runs.append((base.run("glc", "data", "shard", ".", "shards", cwd=tmp_path), "glc: this command", "train"))
+    runs.append((base.run("glc", "demo", cwd=tmp_path), "glc: this command", "demo"))
     run = base.run("glc", "compress", "photo.png", "photo.glc", "--effort", "1", cwd=tmp_path)
     runs.append((run, "glc: --effort", "eval"))
     for name, extra in (("train.py", "train"), ("evaluate.py", "eval")):

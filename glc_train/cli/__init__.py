@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from glc_train import __version__, extras
-from glc_train.cli import compare, completion, data, export, plot, report, weights
+from glc_train.cli import compare, completion, data, demo, export, plot, report, weights
 from glc_train.cli.errors import explain
 from glc_train.cli.examples import add_examples
 from glc_train.cli.told import add_file_options, add_json
@@ -72,8 +72,8 @@ def _rate(text: str) -> Fraction:
     return rate
 
 
-def _common_options() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
-    """Options of all that reads weights, and of all that codes."""
+def _common_options() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Options of all that reads weights, of all that codes, and of all that codes files."""
     trusting = argparse.ArgumentParser(add_help=False)
     trusting.add_argument(
         "--trusted", action="append", default=[], metavar="MODULE.CLASS",
@@ -86,27 +86,26 @@ def _common_options() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]
         metavar="FILE",
         help="export, checkpoint or name (`glc weights list`); default: the installed ones, to decode the file's own",
     )
-    coding.add_argument("--overwrite", action="store_true", help="replace files that exist (default: keep them)")
     coding.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: cuda if there")
     coding.add_argument(
         "--dtype", choices=("auto", "float32", "bfloat16"), default="auto",
         help="of the auto-encoder; default: bfloat16 where the device computes it natively, else float32",
     )  # fmt: skip
     coding.add_argument(
-        "--max-pixels", type=_count, metavar="N", help="largest picture or frame to code or decode; default: 89478485"
-    )
-    coding.add_argument(
         "--memory", type=_memory, metavar="SIZE",
         help="what the process may have of the device, as 4G; default: most of what is free. What does not fit as a "
         "whole is computed in stripes, with the same results",
     )  # fmt: skip
-    return trusting, coding
-
-
-def _add_compress(commands: Any, coding: argparse.ArgumentParser) -> None:
-    compress = commands.add_parser(
-        "compress", parents=[coding], help="picture or clip to file, or a folder of pictures"
+    files = argparse.ArgumentParser(add_help=False, parents=[coding])
+    files.add_argument("--overwrite", action="store_true", help="replace files that exist (default: keep them)")
+    files.add_argument(
+        "--max-pixels", type=_count, metavar="N", help="largest picture or frame to code or decode; default: 89478485"
     )
+    return trusting, coding, files
+
+
+def _add_compress(commands: Any, files: argparse.ArgumentParser) -> None:
+    compress = commands.add_parser("compress", parents=[files], help="picture or clip to file, or a folder of pictures")
     compress.add_argument(
         "inputs", type=Path, nargs="+", metavar="IN", help="pictures, folders of them, a video, a folder of frames"
     )
@@ -144,10 +143,10 @@ def _parser() -> argparse.ArgumentParser:
     # A command names what does its work, to be imported then: PyTorch takes seconds that `glc --help` does not need.
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    trusting, coding = _common_options()
-    _add_compress(commands, coding)
+    trusting, coding, files = _common_options()
+    _add_compress(commands, files)
 
-    decompress = commands.add_parser("decompress", parents=[coding], help="the way back")
+    decompress = commands.add_parser("decompress", parents=[files], help="the way back")
     decompress.add_argument(
         "inputs", type=Path, nargs="+", metavar="IN", help=".glc files, folders of them, a .glcv file, - for a clip"
     )
@@ -166,7 +165,8 @@ def _parser() -> argparse.ArgumentParser:
     fetch = commands.add_parser("fetch-weights", help="fetch the ImageNet weights of LPIPS and DISTS, for use offline")
     fetch.set_defaults(does="glc_train.backbones:fetch_weights", extra="eval")
 
-    compare.add_command(commands, coding)
+    compare.add_command(commands, files)
+    demo.add_command(commands, coding)
     data.add_commands(commands)
     export.add_command(commands, trusting)
     plot.add_command(commands)

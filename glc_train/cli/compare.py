@@ -8,10 +8,10 @@ from pathlib import Path
 from glc_train.cli.errors import CommandError
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], coding: argparse.ArgumentParser) -> None:
-    """Add `compare`, with the options of all that codes."""
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], files: argparse.ArgumentParser) -> None:
+    """Add `compare`, with the options of all that codes files."""
     compare = commands.add_parser(
-        "compare", parents=[coding], help="a sheet of a picture by this codec and by others at the same bytes"
+        "compare", parents=[files], help="a sheet of a picture by this codec and by others at the same bytes"
     )
     compare.add_argument("input", type=Path, metavar="PICTURE")
     rate = compare.add_mutually_exclusive_group()

@@ -99,7 +99,7 @@ def _decompress_one(
         if args.start:
             decoder.seek(args.start)
         frames, told = 0, 0
-        clip, shown = isinstance(header, VideoHeader), _shown(decoder, args.start)
+        clip, shown = isinstance(header, VideoHeader), shown_frames(decoder, args.start)
         with progress_bar(clip and not quiet) as count, _written(job.target, header) as write:
             while (picture := clock(next, shown, None)) is not None:
                 write(picture)
@@ -121,7 +121,7 @@ def _decompress_one(
     )
 
 
-def _shown(decoder: FrameDecoder, start: int) -> Iterator[np.ndarray]:
+def shown_frames(decoder: FrameDecoder, start: int) -> Iterator[np.ndarray]:
     """The frames from `start` on; where some are lost, the one before stays, or the one after comes early."""
     expected, last = start, None
     for frame in decoder:

@@ -37,6 +37,10 @@ glc fetch-weights
 glc compare photo.png --quality 1
 glc compare photo.png --bytes 2000 --codecs avif,webp --out sheet.png
 """,
+    "glc demo": """
+glc demo
+glc demo --port 8000 --max-seconds 30
+""",
     "glc export": """
 glc export decoder decoder.onnx
 glc export encoder encoder.pt2 --weights outputs/run/weights.safetensors

@@ -1,4 +1,4 @@
-"""Where the bits of frames that are written or read go, told by the coders while someone asks; else it costs nothing."""
+"""Where the bits of written or read frames go, told by the coders while someone asks; costs nothing otherwise."""
 
 from __future__ import annotations
 

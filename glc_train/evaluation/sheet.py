@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,20 +78,14 @@ def compare_on_sheet(
     for name in contenders:
         if f"{name}_half" not in known:
             raise EvaluationError(f"{name}: there is no such codec; choose among {', '.join(CONTENDERS)}.")
-    measures = _measures()
-    ours = _coded(measures, picture, CODEC, *_ours(codec, picture, quality, budget))
+    ours = judged(picture, CODEC, *_ours(codec, picture, quality, budget))
     limit = ours.bytes if budget is None else budget
     others, missing = [], []
     for name in contenders:
         try:
-            sizes = [_coded(measures, picture, *each) for each in _at_sizes(name, picture, limit)]
+            others.append(best_within(name, picture, limit))
         except EvaluationError as error:
             missing.append(str(error))
-            continue
-        if sizes:
-            others.append(min(sizes, key=lambda each: each.rank))
-        else:
-            missing.append(f"{name} has no file of {limit} bytes or less.")
     others.sort(key=lambda each: each.rank)
     cells = [(picture, "original")] + [(each.picture, each.caption) for each in [ours, *others[:_SHOWN]]]
     rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
@@ -115,6 +110,18 @@ def _ours(codec: ImageCodec, picture: np.ndarray, quality: int | None, budget: i
     return data, codec.decompress(data)
 
 
+def best_within(name: str, picture: np.ndarray, limit: int) -> Coded:
+    """The best that a codec of the table, at full, half or quarter size, makes of a picture in `limit` bytes.
+
+    Raises:
+        EvaluationError: no file of it is so small, or its package is missing.
+    """
+    sizes = [judged(picture, *each) for each in _at_sizes(name, picture, limit)]
+    if not sizes:
+        raise EvaluationError(f"{name} has no file of {limit} bytes or less.")
+    return min(sizes, key=lambda each: each.rank)
+
+
 def _at_sizes(name: str, picture: np.ndarray, limit: int) -> Iterator[tuple[str, bytes, np.ndarray]]:
     """Name, best file and what it decodes to, at each size that can be so small."""
     for size in SIZES:
@@ -124,6 +131,13 @@ def _at_sizes(name: str, picture: np.ndarray, limit: int) -> Iterator[tuple[str,
             yield name + size, data, baseline.decompress(data)
 
 
+def judged(original: np.ndarray, name: str, data: bytes, decoded: np.ndarray) -> Coded:
+    """A picture uint8 (H, W, 3) by the codec `name`: `data` is its file, `decoded` what that decodes to."""
+    scores = _measures().measure(original, decoded)
+    return Coded(name, len(data), decoded, scores["psnr"] or 0.0, scores.get("lpips"))
+
+
+@cache
 def _measures() -> PictureMetrics:
     metrics: dict[str, Any] = {"psnr": psnr}
     with warnings.catch_warnings():
@@ -134,8 +148,3 @@ def _measures() -> PictureMetrics:
         except BackboneError:
             pass
     return PictureMetrics(metrics, "cpu")
-
-
-def _coded(measures: PictureMetrics, original: np.ndarray, name: str, data: bytes, decoded: np.ndarray) -> Coded:
-    scores = measures.measure(original, decoded)
-    return Coded(name, len(data), decoded, scores["psnr"] or 0.0, scores.get("lpips"))

@@ -1,0 +1,64 @@
+"""`glc demo`: serves the page until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from glc_train.cli.errors import CommandError
+
+# Read when Gradio is imported. What it makes is to lie in a folder of ours, which is removed at the end.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Serves until the process is interrupted. Raises CommandError, WeightsError."""
+    with serving(args) as address:
+        print(f"{address} (Ctrl-C ends it)", flush=True)
+        threading.Event().wait()
+    return 0
+
+
+@contextmanager
+def serving(args: argparse.Namespace) -> Iterator[str]:
+    """Serves the page in threads while the block runs; gives its address.
+
+    Raises:
+        CommandError: the address or port cannot be had.
+        WeightsError: there is no codec.
+    """
+    with tempfile.TemporaryDirectory(prefix="glc-demo-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder, "gradio"))
+        _without_proxy(args.host)
+        import gradio as gr
+
+        from glc_train.cli.demo.desk import Desk
+        from glc_train.cli.demo.page import Page
+
+        page = Page(Desk(args, Path(folder))).build()
+        try:
+            _, address, _ = page.launch(
+                server_name=args.host, server_port=args.port, prevent_thread_lock=True, quiet=True, share=False,
+                ssr_mode=False, max_file_size=f"{args.max_mb}mb", footer_links=[], enable_monitoring=False,
+                theme=gr.themes.Default(primary_hue="blue", neutral_hue="slate"),
+                css_paths=Path(__file__).with_name("page.css"),
+            )  # fmt: skip
+        except OSError as error:
+            port = "" if args.port is None else f" --port {args.port}"
+            raise CommandError(f"--host {args.host}{port}: cannot be listened on; name another.") from error
+        try:
+            yield address
+        finally:
+            page.close(verbose=False)
+
+
+def _without_proxy(host: str) -> None:
+    """Gradio asks its own server whether it is there; a proxy would not know."""
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), host, "127.0.0.1", "localhost"]))
