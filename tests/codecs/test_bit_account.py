@@ -37,6 +37,8 @@ def test_reading_a_file_tells_the_same_of_y_as_writing_it(codec: ImageCodec, pho
         picture = codec.decompress(data)
     np.testing.assert_array_equal(picture, codec.decompress(data))
     assert (read.pass_bits, read.symbols, read.payload) == (written.pass_bits, written.symbols, 0)
+    assert read.map is not None
+    assert written.map is not None
     np.testing.assert_allclose(read.map, written.map, rtol=1e-6)
 
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from glc_train.cli.errors import CommandError
 
@@ -36,8 +37,6 @@ def serving(args: argparse.Namespace) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="glc-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder, "gradio"))
         _without_proxy(args.host)
-        import gradio as gr
-
         from glc_train.cli.demo.desk import Desk
         from glc_train.cli.demo.page import Page
 
@@ -46,7 +45,7 @@ def serving(args: argparse.Namespace) -> Iterator[str]:
             _, address, _ = page.launch(
                 server_name=args.host, server_port=args.port, prevent_thread_lock=True, quiet=True, share=False,
                 ssr_mode=False, max_file_size=f"{args.max_mb}mb", footer_links=[], enable_monitoring=False,
-                theme=gr.themes.Default(primary_hue="blue", neutral_hue="slate"),
+                theme=_theme(),
                 css_paths=Path(__file__).with_name("page.css"),
             )  # fmt: skip
         except OSError as error:
@@ -62,3 +61,15 @@ def _without_proxy(host: str) -> None:
     """Gradio asks its own server whether it is there; a proxy would not know."""
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), host, "127.0.0.1", "localhost"]))
+
+
+def _theme() -> Any:
+    """Gradio's own, in our colours; grey text and buttons dark enough to be read on their ground."""
+    import gradio as gr
+
+    return gr.themes.Default(primary_hue="blue", neutral_hue="slate").set(
+        body_text_color_subdued="*neutral_500",
+        block_info_text_color="*neutral_500",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+    )
