@@ -12,6 +12,7 @@ from glc_train.autoencoder.footprint import as_built, footprint
 from glc_train.autoencoder.networks import Decoder, Encoder
 from glc_train.autoencoder.stripes import decode_in_stripes, encode_in_stripes
 from glc_train.autoencoder.vqvae import VQVAE
+from glc_train.layers import forget_prepared, keep_prepared, kept_bytes
 from glc_train.memory import NotEnoughMemory, room, shown
 
 
@@ -38,6 +39,9 @@ def check_room(network: nn.Module, sides: tuple[int, int], size: int, budget: in
     if _bounded(network):
         need, there = footprint(network, *sides, size).least, room(device, budget)
         if there is not None and need > there:
+            forget_prepared(network)
+            there = room(device, budget)
+        if there is not None and need > there:
             limit, advice = ("what is free", "free some")
             if budget is not None:
                 limit, advice = f"the limit of {shown(budget)}", "raise the limit"
@@ -62,9 +66,18 @@ def _run(
     size: int,
     budget: int | None,
 ) -> Tensor:
-    there = room(x.device, budget)
-    if there is None or not _bounded(network) or len(x) * footprint(network, *sides, size).whole <= there:
+    if not _bounded(network):
         out: Tensor = network(x, window)
         return out
-    parts = [in_stripes(network, one, window) for one in x.split(1)]
+    there, need = room(x.device, budget), footprint(network, *sides, size)
+    whole = len(x) * need.whole
+    if there is not None and whole > there and kept_bytes(network):
+        forget_prepared(network)
+        there = room(x.device, budget)
+    fits = there is None or whole <= there
+    new = max(0, need.prepared - kept_bytes(network))
+    with keep_prepared(there is None or (whole if fits else need.stripes) + new <= there):
+        if fits:
+            return network(x, window)
+        parts = [in_stripes(network, one, window) for one in x.split(1)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -8,7 +8,7 @@ from torch import nn
 
 from glc_train.autoencoder.networks import Decoder, Downsample, Encoder, ResBlock, Upsample
 from glc_train.autoencoder.stripes import STRIPE_BYTES
-from glc_train.layers import SpatialAttention, Swish
+from glc_train.layers import SpatialAttention, Swish, folded_bytes, prepared_bytes
 
 _STRIPES = 12  # that exist at a time, with what the libraries take
 _KEPT = 64 << 20  # of freed memory, by the allocator of the C library
@@ -18,10 +18,16 @@ _PICTURE = 3 * _FLOAT  # bytes of a pixel
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes that a network takes beside its weights, with the picture: as a whole, and in stripes."""
+    """Bytes that a network takes beside its weights, with the picture: as a whole, and in stripes.
+
+    Attributes:
+        whole, stripes: of the two ways.
+        prepared: what may be kept of weights that were prepared for the next picture; counted in neither.
+    """
 
     whole: int
     stripes: int
+    prepared: int
 
     @property
     def least(self) -> int:
@@ -53,17 +59,29 @@ def footprint(
     whole = [size * stem.out_channels * area + encoding * 2 * _PICTURE * pixels]
     stripes = [size * stem.out_channels * area]
     channels = stem.out_channels
+    pointwise = network.quant_conv if isinstance(network, Encoder) else network.post_quant_conv
+    prepared = _prepared(pointwise, area, size) + _prepared(stem, area, size)
     for block in network.blocks[1:-3]:
+        prepared += _prepared(block, area, size)
         parts = _of_block(block)
         whole.append(int(size * area * parts[0]))
         stripes.append(int(size * area * parts[1]))
         area = area // 4 if isinstance(block, Downsample) else area * 4 if isinstance(block, Upsample) else area
         channels = block.conv1.out_channels if isinstance(block, ResBlock) else channels
+    prepared += _prepared(network.blocks[-1], area, size)
     if not encoding:
         whole.append(2 * size * channels * area + (size + 2 * _FLOAT) * 3 * pixels)
         stripes.append(size * channels * area + 2 * _PICTURE * pixels)
     picture = encoding * _PICTURE * pixels
-    return Footprint(picture + max(whole) + _KEPT, picture + max(stripes) + _STRIPES * stripe + _KEPT)
+    return Footprint(picture + max(whole) + _KEPT, picture + max(stripes) + _STRIPES * stripe + _KEPT, prepared)
+
+
+def _prepared(block: nn.Module, area: int, size: int) -> int:
+    """Bytes that may be kept of a block's weights, as it is used on a map of so many places."""
+    if isinstance(block, Upsample):
+        return folded_bytes(block.conv, size)
+    convolutions = (layer for layer in block.modules() if isinstance(layer, nn.Conv2d))
+    return sum(prepared_bytes(layer, area, size) for layer in convolutions)
 
 
 def as_built(network: Encoder | Decoder) -> bool:

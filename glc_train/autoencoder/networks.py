@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from glc_train.layers import Conv3x3, SpatialAttention, Swish, conv1x1, halve, norm_layer, swish, upsample
+from glc_train.layers import Conv1x1, Conv3x3, SpatialAttention, Swish, halve, norm_layer, swish, upsample
 
 
 class ResBlock(nn.Module):
@@ -18,7 +18,7 @@ class ResBlock(nn.Module):
         self.conv1 = Conv3x3(in_channels, out_channels)
         self.norm2 = norm_layer(out_channels, groups)
         self.conv2 = Conv3x3(out_channels, out_channels)
-        self.conv_out = nn.Identity() if in_channels == out_channels else conv1x1(in_channels, out_channels)
+        self.conv_out = nn.Identity() if in_channels == out_channels else Conv1x1(in_channels, out_channels)
         for parameter in self.conv2.parameters():  # a deep stack starts as its skips, and learns faster
             nn.init.zeros_(parameter)
 
@@ -120,7 +120,7 @@ class Encoder(_Stack):
         blocks += [norm_layer(before, groups), Swish(), Conv3x3(before, latent_channels)]
         super().__init__(blocks)
         self.unshuffle = nn.PixelUnshuffle(patch)
-        self.quant_conv = conv1x1(latent_channels, latent_channels)
+        self.quant_conv = Conv1x1(latent_channels, latent_channels)
 
     def forward(self, x: Tensor, window: int | None = None) -> Tensor:
         """`window`: side of the attention windows, `None` for attention over the whole map."""
@@ -157,7 +157,7 @@ class Decoder(_Stack):
                 blocks.append(Upsample(before))
         blocks += [norm_layer(before, groups), Swish(), Conv3x3(before, 3 * patch**2)]
         super().__init__(blocks)
-        self.post_quant_conv = conv1x1(latent_channels, latent_channels)
+        self.post_quant_conv = Conv1x1(latent_channels, latent_channels)
         self.shuffle = nn.PixelShuffle(patch)
 
     @property

@@ -15,19 +15,21 @@ from glc_train.layers.blocks import (
     conv1x1,
     conv3x3,
 )
+from glc_train.layers.convolution import Conv1x1, Conv3x3, convolve, prepared_bytes
 from glc_train.layers.exact import FRACTION_BITS, calibrate, exact_copy, snap
 from glc_train.layers.finite_scalar import FiniteScalarQuantiser
 from glc_train.layers.normalisation import ChannelNorm, GroupNorm, Swish, norm_layer, swish
-from glc_train.layers.resampling import halve, upsample
+from glc_train.layers.prepared import forget_prepared, keep_prepared, kept_bytes
+from glc_train.layers.resampling import folded_bytes, halve, upsample
 from glc_train.layers.rounding import lower_bound, round_ste
 from glc_train.layers.rows import by_rows, reach
 from glc_train.layers.vector_quantiser import Quantised, VectorQuantiser
-from glc_train.layers.winograd import Conv3x3, convolve
 
 __all__ = [
     "FRACTION_BITS",
     "AdditiveFFN",
     "ChannelNorm",
+    "Conv1x1",
     "Conv3x3",
     "DepthConv",
     "FiniteScalarQuantiser",
@@ -50,9 +52,14 @@ __all__ = [
     "conv3x3",
     "convolve",
     "exact_copy",
+    "folded_bytes",
+    "forget_prepared",
     "halve",
+    "keep_prepared",
+    "kept_bytes",
     "lower_bound",
     "norm_layer",
+    "prepared_bytes",
     "reach",
     "round_ste",
     "snap",

@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glc_train.layers.blocks import conv1x1
+from glc_train.layers.convolution import Conv1x1
 from glc_train.layers.normalisation import norm_layer
 
 
@@ -23,10 +23,10 @@ class SpatialAttention(nn.Module):
     def __init__(self, channels: int, groups: int | None = 32) -> None:
         super().__init__()
         self.norm = norm_layer(channels, groups)
-        self.q = conv1x1(channels, channels)
-        self.k = conv1x1(channels, channels)
-        self.v = conv1x1(channels, channels)
-        self.proj_out = conv1x1(channels, channels)
+        self.q = Conv1x1(channels, channels)
+        self.k = Conv1x1(channels, channels)
+        self.v = Conv1x1(channels, channels)
+        self.proj_out = Conv1x1(channels, channels)
 
     def forward(self, x: Tensor, window: int | None = None) -> Tensor:
         """(B, C, h, w) → the same shape; `window`: side of independent windows, `None` for the whole map."""

@@ -4,6 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glc_train.layers.convolution import computing_type, weights_for
+from glc_train.layers.prepared import prepared
+
 
 def halve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """`conv` (3×3, stride 2, no padding) of x (B, C, h, w) with a zero row and column at the bottom and right.
@@ -13,7 +16,8 @@ def halve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         out: Tensor = conv(F.pad(x, (0, 1, 0, 1)))
         return out
-    wide = F.conv2d(x, conv.weight, conv.bias, stride=2, padding=2)
+    weight, bias = weights_for(conv, x)
+    wide = F.conv2d(x, weight, bias, stride=2, padding=2)
     rows, columns = (slice(1, 1 + side // 2) for side in x.shape[-2:])
     return wide[..., rows, columns].contiguous(memory_format=_memory_format(wide))
 
@@ -26,7 +30,19 @@ def upsample(conv: nn.Conv2d, x: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         out: Tensor = conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         return out
-    return F.conv_transpose2d(x, _folded(conv.weight), conv.bias, stride=2, padding=1)
+    dtype = computing_type(x)
+
+    def fold() -> tuple[Tensor, Tensor | None]:
+        bias = None if conv.bias is None else conv.bias.to(dtype)
+        return _folded(conv.weight).to(dtype, memory_format=_memory_format(x)), bias
+
+    weight, bias = prepared(conv, ("folded", dtype, _memory_format(x)), fold)
+    return F.conv_transpose2d(x, weight, bias, stride=2, padding=1)
+
+
+def folded_bytes(conv: nn.Conv2d, size: int) -> int:
+    """What may be kept of the layer of `upsample`, in numbers of `size` bytes."""
+    return size * (16 * conv.in_channels + 1) * conv.out_channels
 
 
 def _folded(weight: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 # Interpolation at 0, ±1, ±2 and infinity: the transforms of inputs, weights and outputs along one axis.
@@ -25,43 +25,8 @@ _WEIGHT = ((6, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 2
 _OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 
 _CHANNELS = {"AVX2": 64, "AVX512": 192}  # with fewer, the transforms cost what the products save
-_TILES = 96  # so few make slow matrix products
 _CHUNK = 128  # tiles of a thread at a time: large enough for the products, small enough for its cache
 _CHUNK_BYTES = 32 << 20  # of a buffer, however many threads there are
-
-
-def convolve(conv: nn.Conv2d, x: Tensor, padding: tuple[int, int] = (1, 1)) -> Tensor:
-    """`conv` (3×3, stride 1) of x (B, C, h, w), with zeros above and below, and at both sides: by the faster way.
-
-    Winograd's wins in float32 on Intel's processors: 1.5 to 2.2 times with AVX2, 1.1 to 1.5 times with AVX-512, which
-    needs more channels. Elsewhere matrix products are slower in comparison.
-    """
-    if _pays(conv, x):
-        return winograd(x, conv.weight, conv.bias, padding)
-    return F.conv2d(x, conv.weight, conv.bias, padding=padding)
-
-
-class Conv3x3(nn.Conv2d):
-    """3×3 convolution with bias and "same" zero padding, by the faster way: see `convolve`."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return convolve(self, x)
-
-
-def _pays(conv: nn.Conv2d, x: Tensor) -> bool:
-    return (
-        not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
-        and x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and x.stride(1) == 1  # channels last
-        and x.shape[-2] * x.shape[-1] >= 16 * _TILES
-        and min(conv.in_channels, conv.out_channels) >= least_channels()
-    )
 
 
 @cache
@@ -79,19 +44,26 @@ def least_channels() -> float:
     return _CHANNELS.get(torch.backends.cpu.get_cpu_capability(), math.inf) if intel else math.inf
 
 
+def transformed(weight: Tensor) -> Tensor:
+    """Weights (out, C, 3, 3) → what `winograd` multiplies by, (36, C, out): four times as many numbers."""
+    out, into = weight.shape[:2]
+    taps = weight.transpose(0, 1).reshape(into * out, 9)
+    return (_transform(_WEIGHT) / 24**2 @ taps.t()).view(36, into, out)
+
+
 def winograd(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int] = (1, 1)) -> Tensor:
     """Convolution of x (B, C, h, w), channels last, float32, on a processor, without gradients.
 
     Args:
         x: the map.
-        weight: (out, C, 3, 3).
+        weight: (36, C, out), `transformed`.
         bias: (out,).
         padding: zeros above and below, and at both sides: 0 or 1.
 
     Returns:
         (B, out, h − 2 + 2 · padding[0], w − 2 + 2 · padding[1]), channels last.
     """
-    size = (len(x), len(weight), *(side - 2 + 2 * pad for side, pad in zip(x.shape[-2:], padding, strict=True)))
+    size = (len(x), weight.shape[2], *(side - 2 + 2 * pad for side, pad in zip(x.shape[-2:], padding, strict=True)))
     out = torch.empty(size, memory_format=torch.channels_last)
     products = _Products(weight, bias, -(-size[-2] // 4), -(-size[-1] // 4))
     for source, target in zip(x, out, strict=True):
@@ -99,18 +71,23 @@ def winograd(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int,
     return out
 
 
+@cache
+def _transform(matrix: tuple[tuple[int, ...], ...]) -> Tensor:
+    """That of both axes at once."""
+    with torch.inference_mode(False):
+        both = torch.tensor(matrix, dtype=torch.float32)
+        return torch.kron(both, both)
+
+
 class _Products:
-    """The transformed weights, and buffers for so many tiles as are computed together."""
+    """Products with transformed weights (36, C, out), and buffers for so many tiles as are computed together."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, rows: int, columns: int) -> None:
-        self.out, self.into = weight.shape[:2]
+        self.weight = weight
+        _, self.into, self.out = weight.shape
         self.bias = weight.new_zeros(self.out) if bias is None else bias
-        self.of_input, of_weight, self.of_output = (
-            torch.kron(*[torch.tensor(matrix, dtype=torch.float32)] * 2) for matrix in (_INPUT, _WEIGHT, _OUTPUT)
-        )
-        self.of_output = F.pad(self.of_output, (0, 1), value=1)  # adds the bias, which stands below the products
-        taps = (of_weight / 24**2) @ weight.reshape(-1, 9).t()
-        self.weight = taps.view(36, self.out, self.into).transpose(1, 2)
+        self.of_input = _transform(_INPUT)
+        self.of_output = F.pad(_transform(_OUTPUT), (0, 1), value=1)  # adds the bias, which stands below the products
         widest = max(self.into, self.out)
         tiles = max(_CHUNK, min(_CHUNK * torch.get_num_threads(), _CHUNK_BYTES // (4 * 36 * widest)))
         self.columns = -(-columns // -(-columns // tiles))  # of a chunk

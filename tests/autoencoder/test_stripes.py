@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measures import apart, peak_megabytes
-from glc_train.autoencoder import VQVAE, check_room, footprint, run_decoder, run_encoder
+from glc_train.autoencoder import VQVAE, bounded, check_room, footprint, run_decoder, run_encoder
 from glc_train.autoencoder.stripes import decode_in_stripes, encode_in_stripes
-from glc_train.layers import GroupNorm
+from glc_train.layers import GroupNorm, kept_bytes, winograd
 from glc_train.memory import NotEnoughMemory
 from glc_train.pixels import to_levels
 
@@ -111,6 +111,35 @@ def test_what_does_not_fit_as_a_whole_is_computed_in_stripes(monkeypatch: pytest
         monkeypatch.setattr(autoencoder.decoder, "forward", lambda *_: forbid("as a whole"))
         torch.testing.assert_close(run_encoder(autoencoder, x, 4, 1), latent, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(run_decoder(autoencoder, latent, 4, 1), pixels, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("operation", ["encode", "decode"])
+def test_what_is_kept_of_weights_is_within_the_memory(
+    operation: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "least_channels", lambda: 32)
+    autoencoder = model("attention")
+    network, act, x = autoencoder.encoder, run_encoder, picture(64, 96)
+    if operation == "decode":
+        network, act, x = autoencoder.decoder, run_decoder, torch.randn(1, 16, 8, 12)
+    need, free = footprint(network, 64, 96, dtype.itemsize), [0]
+    monkeypatch.setattr(bounded, "room", lambda *_: free[0] - kept_bytes(network))
+
+    def kept(room: int) -> int:
+        free[0] = room
+        for _ in range(3):
+            act(autoencoder, x, dtype.itemsize, None)
+        return kept_bytes(network)
+
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        assert kept(need.whole + need.prepared - 1) == 0
+        assert 0.6 * need.prepared < kept(need.whole + need.prepared) <= need.prepared + (64 << 10)
+        assert kept(need.whole) == 0  # the picture goes first
+        assert kept(1 << 40) > 0
+        free[0] = need.least
+        check_room(network, (64, 96), dtype.itemsize, None, torch.device("cpu"))
+        assert kept_bytes(network) == 0
 
 
 def test_gradients_need_the_whole() -> None:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glc_train.autoencoder import VQVAE
-from glc_train.layers import GroupNorm, SpatialAttention, halve, swish, upsample, winograd
+from glc_train.layers import Conv3x3, GroupNorm, SpatialAttention, halve, normalisation, swish, upsample, winograd
 from glc_train.layers.normalisation import channel_moments
 
 
@@ -85,13 +85,15 @@ def test_an_auto_encoder_gives_the_same_without_gradients(groups: int | None, ba
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_group_normalisation_on_a_gpu_keeps_format_and_type() -> None:
+@pytest.mark.parametrize("few", [0, 1 << 20])
+def test_group_normalisation_on_a_gpu_keeps_the_type(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(normalisation, "_FEW", few)
     norm, x = GroupNorm(4, 12).cuda(), torch.randn(1, 12, 9, 10, device="cuda") * 3 + 1
     last = x.bfloat16().contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
         fast = norm(last)
     assert fast.dtype == torch.bfloat16
-    assert fast.is_contiguous(memory_format=torch.channels_last)
+    assert fast.is_contiguous(memory_format=torch.contiguous_format if few else torch.channels_last)
     assert torch.allclose(fast.float(), norm(last.float()), atol=0.05)
 
 
@@ -105,23 +107,23 @@ def test_winograd_is_the_convolution(
     monkeypatch.setattr(winograd, "_CHUNK_BYTES", 0)
     conv = nn.Conv2d(shape[1], 12, 3).requires_grad_(False)
     x = torch.randn(shape).contiguous(memory_format=torch.channels_last)
-    found = winograd.winograd(x, conv.weight, conv.bias, padding)
+    found = winograd.winograd(x, winograd.transformed(conv.weight), conv.bias, padding)
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert torch.allclose(found, F.conv2d(x, conv.weight, conv.bias, padding=padding), atol=1e-4)
     plain = F.conv2d(x, conv.weight, padding=padding)
-    assert torch.allclose(winograd.winograd(x, conv.weight, None, padding), plain, atol=1e-4)
+    assert torch.allclose(winograd.winograd(x, winograd.transformed(conv.weight), None, padding), plain, atol=1e-4)
 
 
 def test_winograd_is_for_large_maps_of_float32_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Tensor] = []
     monkeypatch.setattr(winograd, "least_channels", lambda: 64)
     monkeypatch.setattr(winograd, "winograd", lambda x, *_: calls.append(x))
-    conv, thin = winograd.Conv3x3(64, 64), winograd.Conv3x3(64, 8)
+    conv, thin = Conv3x3(64, 64), Conv3x3(64, 8)
     x = torch.randn(1, 64, 40, 40).contiguous(memory_format=torch.channels_last)
     conv(x)
     with torch.no_grad():
         thin(x)
-        conv(x[..., :20, :20])
+        conv(x[..., :12, :20])
         conv(x.contiguous())
         with torch.autocast("cpu", torch.bfloat16):
             conv(x)
