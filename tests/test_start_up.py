@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks.measures import model_config
+from glc_train import __main__
 from glc_train.data import render_picture
 from glc_train.media import write_picture
 from glc_train.weights import build_codec, build_video, load_codec, save_codec
@@ -54,6 +55,18 @@ def imports(
     assert done.returncode == 0, done.stderr
     modules, growth = json.loads(done.stdout.splitlines()[-1])
     return set(modules), growth
+
+
+@pytest.mark.parametrize(
+    "chosen", [{}, {"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "ACTIVE"}], ids=["nothing", "spins", "policy"]
+)
+def test_idle_threads_sleep_soon_unless_told_otherwise(chosen: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = dict(chosen)
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.setattr("glc_train.cli.main", lambda ready: 0)
+    monkeypatch.setattr("glc_train.interruption.leave_at_once", lambda: None)
+    assert __main__.main() == 0
+    assert environment == (chosen or {"GOMP_SPINCOUNT": "10000"})
 
 
 def test_help_version_and_wrong_arguments_need_no_library() -> None:
