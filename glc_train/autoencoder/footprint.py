@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from glc_train.autoencoder.networks import Decoder, Downsample, Encoder, ResBlock, Upsample
-from glc_train.autoencoder.stripes import STRIPE_BYTES
+from glc_train.autoencoder.stripes import STRIPE_BYTES, halves
 from glc_train.layers import SpatialAttention, Swish, folded_bytes, prepared_bytes
 
 _STRIPES = 12  # that exist at a time, with what the libraries take
@@ -61,9 +61,11 @@ def footprint(
     channels = stem.out_channels
     pointwise = network.quant_conv if isinstance(network, Encoder) else network.post_quant_conv
     prepared = _prepared(pointwise, area, size) + _prepared(stem, area, size)
+    before: nn.Module = stem
     for block in network.blocks[1:-3]:
         prepared += _prepared(block, area, size)
-        parts = _of_block(block)
+        parts = _of_block(block, after=before)
+        before = block
         whole.append(int(size * area * parts[0]))
         stripes.append(int(size * area * parts[1]))
         area = area // 4 if isinstance(block, Downsample) else area * 4 if isinstance(block, Upsample) else area
@@ -91,11 +93,12 @@ def as_built(network: Encoder | Decoder) -> bool:
     return known and isinstance(first, nn.Conv2d) and isinstance(before, Swish) and isinstance(last, nn.Conv2d)
 
 
-def _of_block(block: nn.Module) -> tuple[float, float]:
+def _of_block(block: nn.Module, after: nn.Module) -> tuple[float, float]:
     """Numbers for each place of a block's input that exist at a time: as a whole, and in stripes."""
     if isinstance(block, ResBlock):
         into, out = block.conv1.in_channels, block.conv1.out_channels
-        return into + max(2 * into, 3 * out), into + out
+        alone = isinstance(after, Downsample | Upsample) and halves(block)
+        return into + max(2 * into, 3 * out), into if alone else into + out
     if isinstance(block, SpatialAttention):
         return 8 * block.q.in_channels, block.q.in_channels
     assert isinstance(block, Downsample | Upsample)

@@ -53,14 +53,16 @@ def decode_in_stripes(decoder: Decoder, latent: Tensor, window: int | None, stri
 
 def _run(maps: list[Tensor], blocks: Iterable[nn.Module], window: int | None, stripe: int) -> None:
     """Runs blocks on the only map in `maps`, a list so that nobody else holds the map when its successor is made."""
-    for block in blocks:
+    todo = list(blocks)
+    for block, following in zip(todo, [*todo[1:], None], strict=True):
         if isinstance(block, ResBlock):
-            maps.append(_res_block(block, maps.pop(), stripe))
+            in_halves = len(maps) == 2
+            maps[:] = [_narrowed(block, maps, stripe) if in_halves else _res_block(block, maps.pop(), stripe)]
         elif isinstance(block, SpatialAttention):
             _attend(block, maps[0], window)
         else:
             assert isinstance(block, Downsample | Upsample)
-            maps.append(_resampled(block, maps.pop(), stripe))
+            maps[:] = _resampled(block, maps.pop(), stripe, halves(following))
 
 
 def _res_block(block: ResBlock, x: Tensor, stripe: int) -> Tensor:
@@ -83,6 +85,42 @@ def _res_block(block: ResBlock, x: Tensor, stripe: int) -> Tensor:
     _convolve(block.conv2, height, width, _activated(block.norm2, inner), replace, stripe)
     behind.finish()
     return inner
+
+
+def halves(block: nn.Module | None) -> bool:
+    """Whether the block takes its input as two maps of half the channels, which its skip and inner map overwrite."""
+    return isinstance(block, ResBlock) and block.conv1.in_channels == 2 * block.conv1.out_channels
+
+
+def _narrowed(block: ResBlock, maps: list[Tensor], stripe: int) -> Tensor:
+    """As `_res_block` where `halves`: overwrites both maps and needs no other."""
+    left, right = maps
+    height, width = left.shape[-2:]
+    norm = block.norm1
+    assert isinstance(norm, GroupNorm | ChannelNorm)
+    moments = norm.moments(left, right)
+
+    def both(top: int, bottom: int) -> Tensor:
+        return torch.cat([left[..., top:bottom, :], right[..., top:bottom, :]], 1)
+
+    def prepare(top: int, bottom: int) -> Tensor:
+        return swish(norm.normalise(both(top, bottom), moments))
+
+    skip, inner = _Behind(left), _Behind(right)
+
+    def replace(top: int, bottom: int, rows: Tensor) -> None:
+        skip.write(top, bottom, block.conv_out(both(top, bottom)))
+        inner.write(top, bottom, rows)
+
+    _convolve(block.conv1, height, width, prepare, replace, stripe)
+    skip.finish()
+    inner.finish()
+
+    def add(top: int, bottom: int, rows: Tensor) -> None:
+        left[..., top:bottom, :].add_(rows)
+
+    _convolve(block.conv2, height, width, _activated(block.norm2, right), add, stripe)
+    return left
 
 
 class _Behind:
@@ -113,21 +151,23 @@ def _attend(block: SpatialAttention, x: Tensor, window: int | None) -> None:
         rows.add_(block.attend(block.norm.normalise(rows, moments), window))
 
 
-def _resampled(block: Downsample | Upsample, x: Tensor, stripe: int) -> Tensor:
+def _resampled(block: Downsample | Upsample, x: Tensor, stripe: int, in_halves: bool) -> list[Tensor]:
+    """The map that the block makes, or two of half its channels."""
     height, width = x.shape[-2:]
     halving = isinstance(block, Downsample)
     out_height = height // 2 if halving else 2 * height
-    out: Tensor | None = None
+    out: list[Tensor] = []
     for top, bottom in _cuts(height, x.shape[1] * width * (1 if halving else 4), stripe):
         first = top if halving else max(top - 1, 0)
         part = block(x[..., first : min(bottom + 1, height), :])
-        if out is None:
-            out = _empty(part, out_height)
         if halving:
-            out[..., top // 2 : bottom // 2, :] = part[..., : (bottom - top) // 2, :]
+            begin, end, part = top // 2, bottom // 2, part[..., : (bottom - top) // 2, :]
         else:
-            out[..., 2 * top : 2 * bottom, :] = part[..., 2 * (top - first) : 2 * (bottom - first), :]
-    assert out is not None
+            begin, end, part = 2 * top, 2 * bottom, part[..., 2 * (top - first) : 2 * (bottom - first), :]
+        pieces = part.chunk(1 + in_halves, 1)
+        out = out or [_empty(piece, out_height) for piece in pieces]
+        for target, piece in zip(out, pieces, strict=True):
+            target[..., begin:end, :] = piece
     return out
 
 

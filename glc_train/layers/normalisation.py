@@ -26,7 +26,7 @@ class ChannelNorm(nn.Module):
         normed = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, eps=1e-6)
         return normed.permute(0, 3, 1, 2)
 
-    def moments(self, x: Tensor) -> Moments:
+    def moments(self, *parts: Tensor) -> Moments:
         """As `GroupNorm.moments`: none."""
         return ()
 
@@ -58,12 +58,16 @@ class GroupNorm(nn.GroupNorm):
     def _at_once(self, x: Tensor) -> Tensor:
         """By PyTorch's kernel, which rounds the moments to the type of x (B, C, h, w), and gives a contiguous map."""
         weight, bias = prepared(self, x.dtype, lambda: (self.weight.to(x.dtype), self.bias.to(x.dtype)))
-        size = (*x.shape[:2], x.shape[2] * x.shape[3])
-        return torch.native_group_norm(x.contiguous(), weight, bias, *size, self.num_groups, self.eps)[0]
+        batch, channels, height, width = x.shape
+        return torch.native_group_norm(
+            x.contiguous(), weight, bias, batch, channels, height * width, self.num_groups, self.eps
+        )[0]
 
-    def moments(self, x: Tensor) -> Moments:
-        """Of a whole map (1, C, h, w)."""
-        return group_moments(*channel_moments(x), self.num_groups)
+    def moments(self, *parts: Tensor) -> Moments:
+        """Of a whole map (1, C, h, w), or of parts (1, c, h, w) that have its channels between them, in order."""
+        found = [channel_moments(part) for part in parts]
+        mean, variance = found[0] if len(found) == 1 else map(torch.cat, zip(*found, strict=True))
+        return group_moments(mean, variance, self.num_groups)
 
     def normalise(self, x: Tensor, moments: Moments) -> Tensor:
         """A map (1, C, h, w), or some rows of it, by the moments of the whole."""

@@ -15,6 +15,7 @@ from glc_train.pixels import to_levels
 
 MODELS: dict[str, dict[str, Any]] = {
     "patches, group norm": {"widths": (32, 64), "patch": 4, "attention": False, "decoder_blocks": (2, 1)},
+    "narrowing by a third": {"widths": (32, 48), "patch": 4, "attention": False, "groups": 16},
     "attention": {"widths": (32, 32, 64), "patch": 2, "attention": True, "window": 8},
     "attention over the map": {"widths": (32, 64), "patch": 4, "attention": True, "window": None},
     "channel norm": {"widths": (32, 48), "patch": 4, "attention": True, "groups": None, "window": 4},
@@ -120,9 +121,9 @@ def test_what_is_kept_of_weights_is_within_the_memory(
 ) -> None:
     monkeypatch.setattr(winograd, "least_channels", lambda: 32)
     autoencoder = model("attention")
-    network, act, x = autoencoder.encoder, run_encoder, picture(64, 96)
-    if operation == "decode":
-        network, act, x = autoencoder.decoder, run_decoder, torch.randn(1, 16, 8, 12)
+    encoding = operation == "encode"
+    network = autoencoder.encoder if encoding else autoencoder.decoder
+    act, x = (run_encoder, picture(64, 96)) if encoding else (run_decoder, torch.randn(1, 16, 8, 12))
     need, free = footprint(network, 64, 96, dtype.itemsize), [0]
     monkeypatch.setattr(bounded, "room", lambda *_: free[0] - kept_bytes(network))
 
