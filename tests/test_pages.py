@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
+import torch
 
 from glc_train import load_codec
 from glc_train.backbones import BackboneError, find_backbone
@@ -70,6 +72,10 @@ def check_made(folder: Path, block: Block) -> None:
             case ".csv":
                 with path.open(newline="") as file:
                     assert "psnr" in next(iter(csv.DictReader(file)))
+            case ".onnx":
+                assert {each.key: each.value for each in onnx.load(path).metadata_props}["part"] == path.stem
+            case ".pt2":
+                assert torch.export.load(path).graph_signature.user_inputs == ("picture",)
             case other:
                 pytest.fail(f"{block.page}: say here how files {other} are checked")
 
