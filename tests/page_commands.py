@@ -37,6 +37,7 @@ NOT_RUN = {
     r"make ": "each of them is a step of .ci/run, or minutes of work",
     r"docker ": "needs docker; the Dockerfile is linted",
     r"glc data (prepare|verify) ": "public data sets; tests/datasets has them in small on a server of its own",
+    r"glc demo": "serves until it is interrupted; tests/test_demo_page.py has it in a browser",
     r"glc data index 's3:": "a bucket; tests/data/shards has one",
     r"srun |torchrun ": "several machines; two processes are in tests/training/test_distributed.py and test_stage.py",
     r"python -m benchmarks\.": "measures for minutes; tests/benchmarks runs the parts",
