@@ -96,6 +96,10 @@ format: $(INSTALLED) ## rewrite the sources in the project's style
 docs: $(INSTALLED) ## build the documentation as a site, docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
+.PHONY: docs-links
+docs-links: $(INSTALLED) ## ask for every address outside that the documentation links to (needs the network)
+	$(BIN)/python -m sphinx -q --keep-going -b linkcheck docs docs/_build/links
+
 .PHONY: demo
 demo: $(INSTALLED) ## code photographs with the installed codec, fine-tune it on another kind of picture, measure both
 	$(BIN)/python -m glc_train.demo
