@@ -85,7 +85,6 @@ class _Parameter:
             self._object() is parameter
             and self._version == parameter._version
             and self._address == parameter.data_ptr()
-            and self._values.dtype == parameter.dtype
         )
 
 

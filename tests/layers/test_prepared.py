@@ -96,6 +96,15 @@ def _there_and_back(layer: nn.Conv2d) -> None:
         layer.weight.data = layer.weight.data * 2
 
 
+def _wrapped_anew(layer: nn.Conv2d) -> None:
+    """The same memory and the same version, in another parameter."""
+    version = layer.weight._version
+    layer.weight = nn.Parameter(layer.weight.data, requires_grad=False)
+    assert layer.weight._version < version
+    while layer.weight._version < version:
+        layer.weight.mul_(2)
+
+
 CHANGES: dict[str, Callable[[nn.Conv2d], Any]] = {
     "in place": lambda layer: layer.weight.mul_(2),
     "bias": lambda layer: nn.init.ones_(layer.get_parameter("bias")),
@@ -106,6 +115,7 @@ CHANGES: dict[str, Callable[[nn.Conv2d], Any]] = {
     "fused optimiser": _fused,
     "swapped": _swap,
     "averaged": _foreach,
+    "wrapped anew": _wrapped_anew,
     "NumPy": _numpy,
 }
 
