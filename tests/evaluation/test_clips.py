@@ -95,6 +95,16 @@ def test_figures_are_those_of_the_files(settings: EvaluationSettings, capsys: py
     assert "GLC" in capsys.readouterr().out
 
 
+def test_effort_brings_clips_nearer(settings: EvaluationSettings) -> None:
+    settings = replace(settings, qualities=[63], overwrite=True)
+    (plain,) = run_evaluation(settings)
+    mixture = {"_target_": "glc_train.effort.PerceptualMixture", "weights": {"mse": 1.0}}
+    (refined,) = run_evaluation(replace(settings, effort=2, distortion=mixture))
+    assert json.loads((Path(str(settings.out)) / "results.json").read_text())["effort"] == 2
+    for before, after in zip(plain.results, refined.results, strict=True):
+        assert after.scores["psnr"] > before.scores["psnr"]
+
+
 def test_the_report_is_complete_and_workers_change_nothing(settings: EvaluationSettings) -> None:
     settings = replace(settings, baselines=baselines("x264"), workers=2)
     ours, theirs = run_evaluation(settings)
