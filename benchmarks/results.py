@@ -34,6 +34,7 @@ _NOT_MADE_HERE = {
     "results/kodak/glc_image_small/failures.jpg": "its parts were chosen by hand",
     "results/kodak/glc_image_small_effort": "it takes an hour of a processor (benchmarks/README.md has the command)",
     "results/video/glc_video_small": "its clips are not in this repository (docs/video.md has the command)",
+    "results/video/glc_video_small_effort": "its clips are not in this repository (its results.json has the command)",
     "results/video/glc_video_small_cpu": "its weights are not in this repository",
     "results/training": "the curves were made by trainings on a GPU",
     "results/benchmarks": "times need a machine that does nothing else (benchmarks/README.md has the commands)",
