@@ -36,6 +36,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from glc_train.files import cache_folder, weights_folders, write_bytes
+from glc_train.layers import convolve_batch
 from glc_train.pickles import read_pickle
 
 BackboneName = Literal["alexnet", "vgg16"]
@@ -260,7 +261,7 @@ class Trunk(nn.Module):
         """Activations (B, C, h, w), the finest first, of pictures x (B, 3, H, W) in [-1, 1]."""
         x, found = (x - self.shift) / self.scale, []
         for name, layer in self.features.items():
-            x = layer(x)
+            x = convolve_batch(layer, x) if isinstance(layer, nn.Conv2d) else layer(x)
             if name in self.compared:
                 found.append(x)
         return found

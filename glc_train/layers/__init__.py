@@ -15,7 +15,7 @@ from glc_train.layers.blocks import (
     conv1x1,
     conv3x3,
 )
-from glc_train.layers.convolution import Conv1x1, Conv3x3, convolve, prepared_bytes
+from glc_train.layers.convolution import Conv1x1, Conv3x3, convolve, convolve_batch, prepared_bytes
 from glc_train.layers.exact import FRACTION_BITS, calibrate, exact_copy, snap
 from glc_train.layers.finite_scalar import FiniteScalarQuantiser
 from glc_train.layers.normalisation import ChannelNorm, GroupNorm, Swish, norm_layer, swish
@@ -51,6 +51,7 @@ __all__ = [
     "conv1x1",
     "conv3x3",
     "convolve",
+    "convolve_batch",
     "exact_copy",
     "folded_bytes",
     "forget_prepared",

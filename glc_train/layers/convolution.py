@@ -1,4 +1,4 @@
-"""3×3 and 1×1 convolutions that take the fastest way where no gradient is recorded."""
+"""3×3 and 1×1 convolutions that take the fastest way, 3×3 ones in training too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glc_train.layers import winograd
+from glc_train.layers import winograd, winograd_training
 from glc_train.layers.prepared import prepared
 
 _LEAST_PLACES = 256  # of a map: fewer make slow matrix products
@@ -17,13 +17,13 @@ _MOST_PLACES = 8192  # in larger ones the products take 15 times as long as to t
 
 
 class Conv3x3(nn.Conv2d):
-    """3×3 convolution with bias and "same" zero padding: see `convolve`."""
+    """3×3 convolution with bias and "same" zero padding: see `convolve` and `convolve_batch`."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return convolve(self, x)
+        return convolve_batch(self, x) if torch.is_grad_enabled() else convolve(self, x)
 
 
 class Conv1x1(nn.Conv2d):
@@ -43,7 +43,7 @@ def convolve(conv: nn.Conv2d, x: Tensor, padding: tuple[int, int] = (1, 1)) -> T
     more channels. Elsewhere matrix products are slower in comparison.
     """
     places = x.shape[-2] * x.shape[-1]
-    if _by_winograd(x) and _pays(conv, places):
+    if not torch.is_grad_enabled() and _by_winograd(x) and _pays(conv, places):
         if places > _MOST_PLACES:
             weight = winograd.transformed(conv.weight)
         else:
@@ -53,10 +53,21 @@ def convolve(conv: nn.Conv2d, x: Tensor, padding: tuple[int, int] = (1, 1)) -> T
     return F.conv2d(x, weight, bias, padding=padding)
 
 
+def convolve_batch(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """`conv` of x (B, C, h, w), as training has them, by the faster way; also with gradients.
+
+    Winograd's way wins as in `convolve`, in large batches of small maps too: forward and backward together are 1.6 to 3
+    times as fast with AVX2, 1.2 to 1.4 times with AVX-512.
+    """
+    same = (conv.kernel_size, conv.stride, conv.padding) == ((3, 3), (1, 1), (1, 1))
+    if same and _by_winograd(x) and conv.weight.dtype == x.dtype and winograd_training.pays(conv, x):
+        return winograd_training.convolved(x, conv.weight, conv.bias)
+    return F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding)
+
+
 def _by_winograd(x: Tensor) -> bool:
     return (
-        not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
+        not torch.compiler.is_compiling()
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")

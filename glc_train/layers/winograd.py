@@ -79,6 +79,13 @@ def _transform(matrix: tuple[tuple[int, ...], ...]) -> Tensor:
         return torch.kron(both, both)
 
 
+@cache
+def transforms() -> tuple[Tensor, Tensor, Tensor]:
+    """Of both axes at once: of tiles of the input (36, 36), of weights (36, 9) and of tiles of products (16, 36)."""
+    with torch.inference_mode(False):
+        return _transform(_INPUT), _transform(_WEIGHT) / 24**2, _transform(_OUTPUT)
+
+
 class _Products:
     """Products with transformed weights (36, C, out), and buffers for so many tiles as are computed together."""
 
