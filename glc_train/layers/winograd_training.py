@@ -58,7 +58,8 @@ class _Convolution(torch.autograd.Function):
 def _taps(weight: Tensor, turned: bool = False) -> Tensor:
     """Transformed weights (36, out, C), `turned` by half a turn."""
     _, of_weight, _ = transforms()
-    return ((of_weight.flip(1) if turned else of_weight) @ weight.reshape(-1, 9).t()).view(36, *weight.shape[:2])
+    by_place = weight.permute(2, 3, 0, 1).reshape(9, -1)
+    return torch.mm(of_weight.flip(1) if turned else of_weight, by_place).view(36, *weight.shape[:2])
 
 
 def _convolution(x: Tensor, taps: Tensor, bias: Tensor | None) -> Tensor:

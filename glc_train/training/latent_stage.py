@@ -141,9 +141,10 @@ class LatentStage(Stage):
 
     def encode(self, x: Tensor) -> Tensor:
         """Latent of pictures x (B, 3, H, W) under the frozen auto-encoder."""
-        with torch.no_grad():
+        # Nothing here has a gradient; where none is recorded, layers go picture by picture, which is for large ones.
+        with torch.enable_grad():
             latent: Tensor = self.codec.autoencoder.encoder(x)
-        return latent
+        return latent.detach()
 
     def noise(self, latent: Tensor, draws: Draws) -> Tensor | None:
         """Noise (B, C, h, w) for y of a latent (B, N, h, w), where the rounding needs it."""

@@ -24,7 +24,7 @@ def orthogonalised(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tens
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = (matrices.mT if tall else matrices).to(dtype).view(-1, *sorted(matrices.shape[-2:]))
     x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-12)
-    by_gram = dtype == torch.float32 and x.shape[-1] > 2 * x.shape[-2]  # bfloat16 is too coarse for squared values
+    by_gram = dtype == torch.float32 and 2 * x.shape[-1] > 3 * x.shape[-2]  # bfloat16 is too coarse for squared values
     x = _polynomial(x @ x.mT) @ x if by_gram else _iterated(x)
     return (x.mT if tall else x).reshape(matrices.shape)
 
@@ -83,6 +83,10 @@ class Muon(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if self.found_inf is not None and self.found_inf.device.type == "cpu":  # to look at it is no wait
+            if self.found_inf:
+                return loss
+            self.found_inf = None
         for group in self.param_groups:
             trained = [parameter for parameter in group["params"] if parameter.grad is not None]
             alike: dict[Any, list[Tensor]] = {}

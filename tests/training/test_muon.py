@@ -185,3 +185,22 @@ def test_muon_for_something_else_is_refused(tmp_path: Path) -> None:
     option = "stages.autoencoder.muon_for=decoder"
     with pytest.raises(TrainingError, match=r"muon_for=decoder: input should be 'all' or 'autoencoder'"):
         train([*curve_overrides(tmp_path, 1), ONE_STAGE, option])
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_step_that_is_not_finite_leaves_everything_as_it_is(on_device: bool) -> None:
+    weight = nn.Parameter(torch.randn(3, 5))
+    muon = Muon([weight], lr=0.1)
+    weight.grad = torch.randn(3, 5)
+    muon.found_inf = torch.zeros(())
+    muon.step()
+    before, momentum = weight.detach().clone(), muon.state[weight]["momentum"].clone()
+    weight.grad = torch.full((3, 5), float("nan"))
+    muon.found_inf = torch.ones(())
+    if on_device:  # where the step cannot look at it
+        with torch.no_grad():
+            muon._update([weight], muon.param_groups[0], torch.float32)
+    else:
+        muon.step()
+    assert torch.equal(weight, before)
+    assert torch.equal(muon.state[weight]["momentum"], momentum)

@@ -8,11 +8,25 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from glc_train.autoencoder import VQVAE
+from glc_train.codecs import ImageCodec
 from glc_train.layers import FiniteScalarQuantiser, VectorQuantiser
-from glc_train.training import CodebookSettings, CodebookWatch, Draws, PictureLoss, TrainingError
+from glc_train.losses import RateWeights
+from glc_train.training import (
+    CodebookSettings,
+    CodebookWatch,
+    Draws,
+    PictureLoss,
+    StageSettings,
+    TrainingError,
+    TransformStage,
+)  # fmt: skip
 from glc_train.training.logs import read_curves
+from glc_train.transform import ImageTransform
 from glc_train.weights import load_codec
+from tests.tiny_stages import AUTOENCODER
 from tests.training_harness import curve_overrides, logged, train, train_process
 
 ONE_STAGE = "run=[autoencoder]"
@@ -313,3 +327,27 @@ def test_torchrun_starts_the_same_training(tmp_path: Path) -> None:
     output, _ = process.communicate(timeout=290)
     assert process.returncode == 0, output[-3000:]
     assert (tmp_path / "out" / "joint" / "weights.safetensors").is_file()
+
+
+def test_a_frozen_encoder_takes_whole_batches_and_records_nothing() -> None:
+    codec = ImageCodec(VQVAE(**AUTOENCODER | {"groups": 4}), ImageTransform(16, 8, 8, 16, 2, depth=1, context_depth=1))
+    parts: dict[str, Any] = {"rate": RateWeights(2), "codebook": CodebookSettings()}
+    stage = TransformStage(codec=codec, codec_config={}, settings=StageSettings(steps=1), **parts)
+    stage.prepare()
+
+    class Operators(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.count += 1
+            return func(*args, **(kwargs or {}))
+
+    def operators(x: torch.Tensor) -> int:
+        with Operators() as mode:
+            assert not stage.encode(x).requires_grad
+        return mode.count
+
+    x = torch.rand(4, 3, 32, 32)
+    assert operators(x[:1]) == operators(x)
+    with torch.no_grad():
+        torch.testing.assert_close(stage.encode(x), codec.autoencoder.encoder(x), rtol=1e-3, atol=1e-4)
