@@ -8,23 +8,24 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from glc_train.layers.winograd import transforms
+from glc_train.layers import winograd
 
 _TILES = {"AVX2": 48, "AVX512": 192}  # in a batch: fewer make slow matrix products
 _CHUNK = 512  # tiles at a time: large enough for the products, small enough for a processor's cache
 
 
-def tiles(x: Tensor) -> int:
-    """Number of tiles of a batch x (B, C, h, w)."""
-    return len(x) * _up(x.shape[2]) * _up(x.shape[3])
+def pays(conv: nn.Conv2d, x: Tensor) -> bool:
+    """Whether `convolved` is faster for a batch x (B, C, h, w): of enough channels and tiles."""
+    tiles = len(x) * _up(x.shape[2]) * _up(x.shape[3])
+    return min(conv.in_channels, conv.out_channels) >= winograd.least_channels() and tiles >= least_tiles()
 
 
 def least_tiles() -> int:
-    """From how many tiles on `convolved` may be faster."""
+    """From how many tiles on it may be faster."""
     return _TILES.get(torch.backends.cpu.get_cpu_capability(), _TILES["AVX512"])
 
 
@@ -57,14 +58,14 @@ class _Convolution(torch.autograd.Function):
 
 def _taps(weight: Tensor, turned: bool = False) -> Tensor:
     """Transformed weights (36, out, C), `turned` by half a turn."""
-    _, of_weight, _ = transforms()
+    _, of_weight, _ = winograd.transforms()
     by_place = weight.permute(2, 3, 0, 1).reshape(9, -1)
     return torch.mm(of_weight.flip(1) if turned else of_weight, by_place).view(36, *weight.shape[:2])
 
 
 def _convolution(x: Tensor, taps: Tensor, bias: Tensor | None) -> Tensor:
     """Of x (B, C, h, w) with transformed weights (36, C, out)."""
-    of_input, _, of_output = transforms()
+    of_input, _, of_output = winograd.transforms()
     into, out = taps.shape[1:]
     batch, _, height, width = x.shape
     rows, columns = _up(height), _up(width)
@@ -85,7 +86,7 @@ def _convolution(x: Tensor, taps: Tensor, bias: Tensor | None) -> Tensor:
 
 def _of_weight(x: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
     """Gradient of the weight, in its memory format."""
-    of_input, of_weight, of_output = transforms()
+    of_input, of_weight, of_output = winograd.transforms()
     out, into = weight.shape[:2]
     batch, _, height, width = x.shape
     rows, columns = _up(height), _up(width)
