@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,12 +128,15 @@ def test_trainings_run(block: Block, checkout: Path) -> None:
 
 
 def small() -> list[Any]:
-    """Those of which something is run in a small form; each comes with those before it that it goes on from."""
+    """Those of which something is run in a small form; what another goes on from is run with that."""
+    followed = [before for before, after in pairwise(PROGRAMS) if after.mark == GOES_ON]
     return named(
         [
             block
             for block in PROGRAMS
-            if block.kind is None and any(reason_not_to_run(text) is None for text in texts_of(block))
+            if block.kind is None
+            and block not in followed
+            and any(reason_not_to_run(text) is None for text in texts_of(block))
         ]
     )
 
