@@ -203,30 +203,20 @@ def test_coded_pictures_are_opened(page: Page, photo: Path, weights: Path, tmp_p
     np.testing.assert_array_equal(read_picture(downloaded(page, tmp_path / "again")), read_picture(png))
 
 
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        (lambda data: data[:-4], "a.glc"),
-        (lambda data: data[:6] + bytes([data[6] ^ 1, data[7] ^ 1]) + data[8:], "a.glc"),
-    ],
-)
-def test_a_damaged_or_foreign_file_is_one_sentence(
-    page: Page, photo: Path, weights: Path, tmp_path: Path, change: Any, sentence: str
-) -> None:
+def test_a_damaged_file_is_one_sentence(page: Page, photo: Path, weights: Path, tmp_path: Path) -> None:
     assert main(["compress", str(photo), str(tmp_path / "a.glc"), "--weights", str(weights), "-q"]) == 0
-    (tmp_path / "a.glc").write_bytes(change((tmp_path / "a.glc").read_bytes()))
+    (tmp_path / "a.glc").write_bytes((tmp_path / "a.glc").read_bytes()[:-4])
     drop(page, tmp_path / "a.glc", "Open a file")
-    assert sentence in alert(page)
+    assert alert(page) == "a.glc is damaged or truncated, its checksum does not match: copy or encode it again."
 
 
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # Gradio leaves the sockets that it tried
 def test_a_port_that_is_taken_is_one_sentence(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert main(["demo", "--weights", str(weights), "--port", port]) == 1
-    assert f"glc: --host 127.0.0.1 --port {port}: cannot be listened on; name another." in capsys.readouterr().err
+    assert f"glc: --host 127.0.0.1 --port {port}: cannot be listened on (" in capsys.readouterr().err
+    assert main(["demo", "--weights", str(weights), "--port", "70000"]) == 1
+    assert capsys.readouterr().err.endswith("name another.\n")
 
 
 @pytest.mark.parametrize("option", ["--max-mb", "--max-pixels", "--max-frames", "--max-seconds", "--port"])

@@ -99,7 +99,7 @@ def open_file(desk: Desk, source: Path, progress: Progress) -> Made:
     Raises:
         FormatError, WeightsError, CommandError, ValueError: it cannot be done.
     """
-    name, most = source.name, desk.args.max_frames
+    name, most = str(source), desk.args.max_frames
     with source.open("rb") as file:
         header = read_header(file, name)
         check_pixels(header, desk.args.max_pixels, name)
@@ -120,7 +120,7 @@ def open_file(desk: Desk, source: Path, progress: Progress) -> Made:
             count = _write(made.file, frames, info, (info.width, info.height), lambda n: progress(n, most))
             if (count == most and next(shown, None) is not None) or deadline.over():
                 made.remarks.append(f"Only the first {count} frames are shown.")
-            made.remarks += [f"{name}: {damage}." for damage in decoder.damages]
+            made.remarks += [f"{source.name}: {damage}." for damage in decoder.damages]
             result = Coded(
                 width=info.width, height=info.height, quality=header.quality, size=decoder.size, frames=count,
                 fps=info.fps,

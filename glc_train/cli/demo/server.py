@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ def serving(args: argparse.Namespace) -> Iterator[str]:
         CommandError: the address or port cannot be had.
         WeightsError: there is no codec.
     """
+    _check_free(args.host, args.port)
     with tempfile.TemporaryDirectory(prefix="glc-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder, "gradio"))
         _without_proxy(args.host)
@@ -41,20 +43,25 @@ def serving(args: argparse.Namespace) -> Iterator[str]:
         from glc_train.cli.demo.page import Page
 
         page = Page(Desk(args, Path(folder))).build()
-        try:
-            _, address, _ = page.launch(
-                server_name=args.host, server_port=args.port, prevent_thread_lock=True, quiet=True, share=False,
-                ssr_mode=False, max_file_size=f"{args.max_mb}mb", footer_links=[], enable_monitoring=False,
-                theme=_theme(),
-                css_paths=Path(__file__).with_name("page.css"),
-            )  # fmt: skip
-        except OSError as error:
-            port = "" if args.port is None else f" --port {args.port}"
-            raise CommandError(f"--host {args.host}{port}: cannot be listened on; name another.") from error
+        _, address, _ = page.launch(
+            server_name=args.host, server_port=args.port, prevent_thread_lock=True, quiet=True, share=False,
+            ssr_mode=False, max_file_size=f"{args.max_mb}mb", footer_links=[], enable_monitoring=False,
+            theme=_theme(),
+            css_paths=Path(__file__).with_name("page.css"),
+        )  # fmt: skip
         try:
             yield address
         finally:
             page.close(verbose=False)
+
+
+def _check_free(host: str, port: int | None) -> None:
+    """Gradio would find out after all codecs are loaded, and try a hundred ports."""
+    try:
+        socket.create_server((host, port or 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except (OSError, OverflowError) as error:
+        named = f"--host {host}" + (f" --port {port}" if port else "")
+        raise CommandError(f"{named}: cannot be listened on ({error}); name another.") from error
 
 
 def _without_proxy(host: str) -> None:
