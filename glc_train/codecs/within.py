@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from glc_train.effort import Refiner
 
 _CLOSE = 0.998  # part of the bits of y that there may be that a refined picture aims at: the estimate is not exact
+_TRIES = 2  # refined files that turn out too large by a few bytes: about one in eight at the first try
 
 
 def compress_within(
@@ -38,9 +40,17 @@ def compress_within(
     plain, refiner = files[quality], codec.refiner_of(effort)
     if refiner is None or len(plain.data) > most:
         return quality, plain
-    bits = _CLOSE * (8 * (most - len(plain.data)) + plain.estimated_bits_y)
-    refined = codec.compress_with_report(picture, quality, replace(refiner, growth=bits / plain.estimated_bits_y))
-    return quality, refined if len(refined.data) <= most else plain
+    bits, start = _CLOSE * (8 * (most - len(plain.data)) + plain.estimated_bits_y), time.monotonic()
+    for _ in range(_TRIES):
+        left = None if refiner.seconds is None else refiner.seconds - (time.monotonic() - start)
+        if left is not None and left <= 0:
+            break
+        growth = bits / plain.estimated_bits_y
+        refined = codec.compress_with_report(picture, quality, replace(refiner, growth=growth, seconds=left))
+        if len(refined.data) <= most:
+            return quality, refined
+        bits = _CLOSE * (bits - 8 * (len(refined.data) - most))
+    return quality, plain
 
 
 def largest_within(sizes: Sequence[int], most: float) -> int:

@@ -1,6 +1,7 @@
 """Effort: less distortion at no more bytes, at any size, interrupted or not; files that any decoder reads."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from skimage import data
 from torch import Tensor
 
 from benchmarks.measures import model_config
-from glc_train.codecs import ImageCodec
+from glc_train.codecs import CompressResult, ImageCodec, compress_within
 from glc_train.effort import STEPS, PerceptualMixture, Refiner
 from glc_train.effort.refiner import _default_distortion
 from glc_train.effort.target import windows
@@ -143,3 +144,27 @@ def test_a_graphics_card_refines_for_every_decoder(codec: ImageCodec) -> None:
     file = copy.deepcopy(codec).to("cuda").compress(PICTURE, QUALITY, refiner())
     assert error(codec, file) < error(codec, plain)
     assert len(file) <= 1.01 * len(plain)
+
+
+def test_a_refined_file_that_is_too_large_by_a_few_bytes_is_made_anew(
+    codec: ImageCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, growths, compress = codec.compress(PICTURE, QUALITY), [], codec.compress_with_report
+
+    def larger_at_first(picture: np.ndarray, quality: int, effort: Any = None) -> CompressResult:
+        made = compress(picture, quality, effort)
+        if effort == 0:
+            return made
+        growths.append(effort.growth)
+        return made if len(growths) > 1 else replace(made, data=made.data + bytes(30 + len(plain) - len(made.data)))
+
+    monkeypatch.setattr(codec, "compress_with_report", larger_at_first)
+    quality, made = compress_within(codec, PICTURE, len(plain) + 10, refiner(2))
+    assert quality == QUALITY
+    assert len(made.data) <= len(plain) + 10
+    assert error(codec, made.data) < error(codec, plain)
+    assert growths[1] < growths[0]
+
+    growths.clear()
+    assert compress_within(codec, PICTURE, len(plain) + 10, refiner(2, seconds=1e-9))[1].data == plain
+    assert len(growths) <= 1  # the time was over
