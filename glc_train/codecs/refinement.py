@@ -26,10 +26,10 @@ class Refinement:
     """Refines frame after frame of one clip, at the quality `level` (1,) int64."""
 
     def __init__(self, codec: VideoCodec, level: Tensor, refiner: Refiner) -> None:
-        from glc_train.effort import Clock, of_frame, of_picture  # with networks that files without effort do not need
+        from glc_train.effort import of_frame, of_picture  # with networks that files without effort do not need
 
-        self._codec, self._level, self._refiner = codec, level, refiner
-        self._clock, self._of_frame, self._of_picture = Clock(refiner.seconds), of_frame, of_picture
+        self._codec, self._level, self._refiner = codec, level, refiner.timed()
+        self._of_frame, self._of_picture = of_frame, of_picture
 
     def __call__(self, x: Tensor, y: Tensor, z_hat: Tensor, given: FrameContext | None = None) -> Tensor:
         """Another y for the padded frame x; `given`: as of `RefineFrame`, None of an intra frame."""
@@ -37,4 +37,4 @@ class Refinement:
             target = self._of_picture(self._codec.image, x, y, z_hat, self._level)
         else:
             target = self._of_frame(self._codec, x, y, z_hat, given, self._level)
-        return self._refiner.refine(target, self._clock)
+        return self._refiner.refine(target)

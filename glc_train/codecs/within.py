@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,13 +14,15 @@ if TYPE_CHECKING:
     from glc_train.effort import Refiner
 
 _CLOSE = 0.998  # part of the bits of y that there may be that a refined picture aims at: the estimate is not exact
-_TRIES = 2  # refined files that turn out too large by a few bytes: about one in eight at the first try
 
 
 def compress_within(
     codec: ImageCodec, picture: np.ndarray, most: float, effort: Refiner | int | None = None
 ) -> tuple[int, CompressResult]:
     """The largest file of at most so many bytes; with effort, one that is refined up to them.
+
+    A refined file may turn out too large by a few bytes (one in eight does), or no better where little is left to grow
+    into. While there is time it is then made anew for fewer bits, and at last from the next smaller file.
 
     Args:
         codec: of whose qualities the fitting one is chosen.
@@ -40,16 +41,17 @@ def compress_within(
     plain, refiner = files[quality], codec.refiner_of(effort)
     if refiner is None or len(plain.data) > most:
         return quality, plain
-    bits, start = _CLOSE * (8 * (most - len(plain.data)) + plain.estimated_bits_y), time.monotonic()
-    for _ in range(_TRIES):
-        left = None if refiner.seconds is None else refiner.seconds - (time.monotonic() - start)
-        if left is not None and left <= 0:
+    refiner, excess, sizes = refiner.timed(), 0.0, [len(each.data) for each in files]
+    smaller = sorted((each for each in range(len(files)) if sizes[each] < sizes[quality]), key=sizes.__getitem__)
+    for start in (quality, quality, *smaller[-1:]):
+        own = files[start].estimated_bits_y
+        growth = (_CLOSE * (8 * (most - sizes[start]) + own) - 8 * excess) / own
+        refined = codec.compress_with_report(picture, start, replace(refiner, growth=growth))
+        if len(refined.data) <= most and refined.data != files[start].data:
+            return start, refined
+        if refiner.clock is None or refiner.clock.over():
             break
-        growth = bits / plain.estimated_bits_y
-        refined = codec.compress_with_report(picture, quality, replace(refiner, growth=growth, seconds=left))
-        if len(refined.data) <= most:
-            return quality, refined
-        bits = _CLOSE * (bits - 8 * (len(refined.data) - most))
+        excess += max(0.0, len(refined.data) - most)
     return quality, plain
 
 

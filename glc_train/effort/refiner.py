@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -45,6 +45,7 @@ class Refiner:
         rate_weight: of the rate in the loss, as part of what it may be; distortions are 1 each, times their weights.
         growth: how many bits of y there may be, in terms of those without any effort.
         side: in pixels; a picture of larger sides is refined in windows.
+        clock: of several pictures, tries or frames that share `seconds`, see `timed`; None: each has them for itself.
 
     Raises:
         ValueError: no such effort.
@@ -59,6 +60,7 @@ class Refiner:
     rate_weight: float = 2.0
     growth: float = 1.0
     side: int = 1024
+    clock: Clock | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.effort <= HIGHEST_EFFORT:
@@ -66,12 +68,15 @@ class Refiner:
         if self.effort and self.distortion is None:
             self.distortion = _default_distortion()
 
-    def refine(self, target: Target, clock: Clock | None = None) -> Tensor:
+    def timed(self) -> Refiner:
+        """The same with a clock, which begins now: all that it refines is to end with it."""
+        return replace(self, clock=Clock(self.seconds))
+
+    def refine(self, target: Target) -> Tensor:
         """The refined y. An interruption (Ctrl-C) or the end of `seconds` ends it with the best so far.
 
         Args:
             target: what to refine.
-            clock: of the whole clip, for a frame; None: this picture has all the time.
 
         Returns:
             (1, C, h, w) float32: symbols are at the very values that rounding without `rdoq` chooses.
@@ -79,7 +84,7 @@ class Refiner:
         steps, distortion, y = STEPS[self.effort], self.distortion, target.y
         if distortion is None:
             return y
-        clock = clock or Clock(self.seconds)
+        clock = self.clock or Clock(self.seconds)
         with torch.inference_mode(False), torch.enable_grad():
             y = y.clone()
             factor = target.x.shape[-1] // y.shape[-1]

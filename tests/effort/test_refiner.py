@@ -158,6 +158,13 @@ def test_a_refined_file_that_is_too_large_by_a_few_bytes_is_made_anew(
         growths.append(effort.growth)
         return made if len(growths) > 1 else replace(made, data=made.data + bytes(30 + len(plain) - len(made.data)))
 
+    def never_better(picture: np.ndarray, quality: int, effort: Any = None) -> CompressResult:
+        if effort == 0 or quality < QUALITY:
+            growths.extend([effort.growth] if effort else [])
+            return compress(picture, quality, effort)
+        growths.append(effort.growth)
+        return compress(picture, quality, 0)
+
     monkeypatch.setattr(codec, "compress_with_report", larger_at_first)
     quality, made = compress_within(codec, PICTURE, len(plain) + 10, refiner(2))
     assert quality == QUALITY
@@ -166,5 +173,13 @@ def test_a_refined_file_that_is_too_large_by_a_few_bytes_is_made_anew(
     assert growths[1] < growths[0]
 
     growths.clear()
+    monkeypatch.setattr(codec, "compress_with_report", never_better)
+    quality, made = compress_within(codec, PICTURE, len(plain) + 10, refiner(2))
+    assert quality == QUALITY - 1  # the next smaller one, with more room to grow
+    assert made.data != codec.compress(PICTURE, QUALITY - 1)
+    assert len(growths) == 3
+    assert growths[2] > growths[1]
+
+    growths.clear()
     assert compress_within(codec, PICTURE, len(plain) + 10, refiner(2, seconds=1e-9))[1].data == plain
-    assert len(growths) <= 1  # the time was over
+    assert len(growths) == 1  # the time was over
