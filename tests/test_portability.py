@@ -12,7 +12,7 @@ from glc_train.media import write_picture
 WINDOWS = """
 import multiprocessing.popen_spawn_posix, os, signal, sys
 import lightning, torch, torchvision, rich.console, constriction, fsspec, webdataset, wandb, hydra
-import filelock, matplotlib.figure, requests
+import filelock, gradio, matplotlib.figure, requests
 for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGKILL", "SIGPIPE", "SIGCHLD", "pthread_sigmask", "alarm",
              "setitimer", "sigwait"):
     delattr(signal, name)

@@ -84,7 +84,7 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         if self.found_inf is not None and self.found_inf.device.type == "cpu":  # to look at it is no wait
-            if self.found_inf:
+            if self.found_inf.numpy().any():
                 return loss
             self.found_inf = None
         for group in self.param_groups:
