@@ -219,14 +219,15 @@ def _compared(codec: ImageCodec, part: Part, run: Callable[[Tensor], Tensor]) ->
     """The largest difference, and the largest value, at a size that was not the example's: more than one window."""
     rows, columns = (codec.autoencoder.window or 3) + 1, 2
     generator = torch.Generator().manual_seed(0)
-    with torch.inference_mode():
+    autoencoder, window = codec.autoencoder, codec.autoencoder.window
+    with torch.inference_mode(), torch.autocast("cpu", enabled=False):  # whatever the codec computes in
         if part == "encoder":
-            factor = codec.autoencoder.factor
+            factor = autoencoder.factor
             x = 2 * torch.rand(1, 3, rows * factor - 1, columns * factor - 1, generator=generator) - 1
-            want = codec.encode_latent(pad_to_multiple(x, codec.multiple))
+            want = autoencoder.encoder(pad_to_multiple(x, codec.multiple), window)
         else:
             x = torch.randn(1, codec.latent_channels, rows, columns, generator=generator)
-            want = codec.decode_latent(x)
+            want = autoencoder.decoder(x, window)
         got = run(x)
     difference = float((got - want).abs().max()) if got.shape == want.shape else float("inf")
     return difference, float(want.abs().max())

@@ -1,12 +1,23 @@
 """Encoder and decoder of the generative VQ-VAE (VQGAN, Esser et al. 2021; GLC, CVPR 2024, section 3.1)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from glc_train.layers import Conv1x1, Conv3x3, SpatialAttention, Swish, halve, norm_layer, swish, upsample
+from glc_train.layers import (
+    Conv1x1,
+    Conv3x3,
+    SpatialAttention,
+    Swish,
+    forget_prepared,
+    halve,
+    norm_layer,
+    swish,
+    upsample,
+)
 
 
 class ResBlock(nn.Module):
@@ -58,6 +69,11 @@ class _Stack(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.checkpointing = False
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What `to` and its like do; forms of weights that lie elsewhere hold memory there."""
+        forget_prepared(self)
+        return super()._apply(fn, recurse)
 
     def run(self, x: Tensor, window: int | None, end: int | None = None) -> Tensor:
         x = _in_fast_format(x)

@@ -47,6 +47,9 @@ def prepared(layer: nn.Module, kind: object, make: Callable[[], T]) -> T:
     if form.value is None:
         with torch.inference_mode(False), torch.no_grad():  # inference tensors are of use in that mode alone
             made = make()
+        if form.used:
+            for tensor in filter(_is_on_card, _tensors(made)):  # other streams may be the next to read it
+                torch.cuda.current_stream(tensor.device).synchronize()
         form.value, form.used = (made if form.used else None), True
         return made
     value: T = form.value
@@ -72,6 +75,10 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield each
 
 
+def _is_on_card(tensor: Tensor) -> bool:
+    return tensor.device.type == "cuda" and type(tensor) is Tensor  # a fake one is computed nowhere
+
+
 class _Parameter:
     """A parameter as it is now."""
 
@@ -94,10 +101,10 @@ class _Form:
     def __init__(self, layer: nn.Module, kind: object) -> None:
         self.kind, self.used = kind, False
         self.value: Any = None
-        self._parameters = [_Parameter(parameter) for parameter in layer.parameters(recurse=False)]
+        self._parameters = [_Parameter(parameter) for parameter in layer.parameters()]
 
     def fits(self, layer: nn.Module, kind: object) -> bool:
-        pairs = zip(self._parameters, layer.parameters(recurse=False), strict=False)
+        pairs = zip(self._parameters, layer.parameters(), strict=False)
         return self.kind == kind and all(known.is_still(parameter) for known, parameter in pairs)
 
 
@@ -110,4 +117,4 @@ def _is_frozen(layer: nn.Module) -> bool:
         return False
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return False
-    return not any(each.requires_grad or each.is_inference() for each in layer.parameters(recurse=False))
+    return not any(each.requires_grad or each.is_inference() for each in layer.parameters())

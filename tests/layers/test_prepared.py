@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.measures import model_config
@@ -129,6 +130,34 @@ def test_changed_parameters_are_prepared_anew(layer: nn.Conv2d, change: str) -> 
     assert not torch.equal(before, expected)
     for _ in range(3):
         assert torch.equal(run(layer), expected)
+
+
+class _Added(nn.Module):
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.more = nn.Parameter(torch.zeros_like(weight), requires_grad=False)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + self.more
+
+
+def test_parameters_of_a_parametrised_weight_are_looked_at(layer: nn.Conv2d) -> None:
+    more = _Added(layer.weight)
+    parametrize.register_parametrization(layer, "weight", more)
+    before = run(layer.eval(), 3)
+    more.more.copy_(torch.ones_like(more.more))
+    assert not torch.equal(run(layer), before)
+
+
+def test_weights_that_move_leave_nothing_behind() -> None:
+    config = {key: value for key, value in model_config()["autoencoder"].items() if key != "_target_"}
+    network = VQVAE(**config).eval().requires_grad_(False).encoder
+    with torch.inference_mode(), keep_prepared(), torch.autocast("cpu", torch.bfloat16):  # what is cast is kept
+        for _ in range(3):
+            network(torch.zeros(1, 3, 64, 64), None)
+    assert kept_bytes(network) > 0
+    network.double()
+    assert kept_bytes(network) == 0
 
 
 @pytest.mark.parametrize("state", ["training", "gradients", "outside"])
