@@ -23,6 +23,12 @@ from glc_train.media.timeline import Timeline, shows_a_frame, timeline_of
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics, ITU-T H.273 table 3
 _SKIPPED = ("h264",)  # decoders of codecs that say for certain what no other frame is predicted from
 _SMALLEST_HD = 720  # rows from which players take untagged video as BT.709
+# Containers whose frames lie in other files: one that a stranger gave could name any file of this machine.
+_NAMING_FILES = {
+    "avisynth", "concat", "dash", "dvdvideo", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp",
+    "vapoursynth", "vobsub",
+}  # fmt: skip
+_FORMATS = ",".join(sorted(av.formats_available - _NAMING_FILES))
 
 
 class VideoFile:
@@ -33,22 +39,25 @@ class VideoFile:
 
         threads: of the decoder; 0 takes one for each core.
         data: the bytes of the file, if they are in memory; `path` is its name in messages then.
-        Raises: ClipError if the file is missing, is no video or is cut short.
+        Raises: ClipError if the file is missing, is no video, is a playlist of other files or is cut short.
         """
         self.path = path
         self._data = data
         if data is None and not path.exists():
             raise ClipError(f"{path}: no such file; check the path.")
-        # `file:` keeps a colon in the name from being a protocol; playlists may not fetch from elsewhere
+        # `file:` keeps a colon in the name from being a protocol
         place, allowed = (f"file:{path}", "file") if data is None else (io.BytesIO(data), "none")
         try:
             self._container: Any = av.open(
-                place, metadata_errors="ignore", container_options={"protocol_whitelist": allowed}
+                place,
+                metadata_errors="ignore",
+                container_options={"protocol_whitelist": allowed, "format_whitelist": _FORMATS},
             )
         except Exception as error:  # of FFmpeg, or of PyAV that does not know what FFmpeg found
-            raise ClipError(
-                f"{path}: not a readable video file ({_reason(error)}); replace or remove the file."
-            ) from error
+            reason = _reason(error)
+            if isinstance(error, av.ArgumentError):  # FFmpeg's answer to a format that is not on the list
+                reason = "damaged, or a playlist of other files, which is not followed"
+            raise ClipError(f"{path}: not a readable video file ({reason}); replace or remove the file.") from error
         try:
             self.stream = self._video_stream()
         except ClipError:

@@ -117,6 +117,24 @@ def test_raw_video_of_another_size(tmp_path: Path, size: tuple[int, int], words:
         open_clip(tmp_path / "raw.yuv", size=size)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{}\n#EXT-X-ENDLIST\n"),
+        ("a.mp4", "ffconcat version 1.0\nfile {0.name}\n"),
+    ],
+)
+def test_a_playlist_shows_no_other_file(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text.format(encode(tmp_path / "private.mp4", [grey(9)] * 3)))
+    refused(tmp_path / name, r"not a readable video file \(damaged, or a playlist of other files, which is not")
+
+
+def test_a_name_with_a_pattern_shows_no_other_picture(tmp_path: Path) -> None:
+    for name in ("a%d.png", "a0.png", "a1.png"):
+        write_picture(tmp_path / name, grey(9))
+    refused(tmp_path / "a%d.png", "a playlist of other files, which is not followed")
+
+
 @lru_cache
 def original(folder: Path, name: str) -> bytes:
     codec = {".avi": "mpeg4", ".webm": "libvpx-vp9"}.get(Path(name).suffix, "libx264")
