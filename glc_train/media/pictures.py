@@ -30,6 +30,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", "
 # tags of TIFF and EXIF
 _ORIENTATION, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 274, 258, 262, 339
 _MIN_IS_WHITE, _UNSIGNED = 0, 1
+_UNSAFE = ("EPS", "WMF", "IPTC")  # run by Ghostscript, run by Windows, and what may hold one of the two
 # restart markers: crops of a JPEG are decoded without the rest of it (jpeg_part.py); they take 2% of the bytes
 _JPEG_OPTIONS = {"quality": 95, "subsampling": 0, "restart_marker_blocks": 8}
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -52,8 +53,8 @@ def read_picture(path: PathLike) -> Picture:
     metadata that cannot be read.
 
     Returns: uint8 (H, W, 3), RGB in [0, 255].
-    Raises: PictureError if the file is missing, damaged, too large (over Pillow's pixel limit) or of samples without
-    a defined range.
+    Raises: PictureError if the file is missing, damaged, too large (over Pillow's pixel limit), of a format that
+    may hold a program (EPS, WMF, IPTC) or of samples without a defined range.
     """
     return _read(Path(path), None)
 
@@ -147,6 +148,11 @@ def _read(path: Path | str, data: bytes | None) -> Picture:
 def _decode(path: Path | str, data: bytes | None) -> Picture:
     try:
         with open(path, "rb") if data is None else io.BytesIO(data) as file, Image.open(file) as image:
+            if image.format in _UNSAFE:  # under any suffix; so far only the head has been read
+                raise PictureError(
+                    f"{path}: a file of the format {image.format}, which may hold a program, is not read; convert it "
+                    "to PNG first."
+                )
             pixels = _decode_jpeg(file, image)
             if pixels is None:
                 pixels = _decode_with_pillow(path, image)
