@@ -27,6 +27,7 @@ _ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
     ".webm": ("libvpx-vp9", {"b": "0", "deadline": "good", "cpu-used": "4"}),
 }
 _SUFFIXES = (*_ENCODERS, ".y4m")
+_REFUSALS = (OverflowError, av.ArgumentError, av.ExternalError)  # of encoders and containers; a disk has other errors
 
 
 def write_clip(path: PathLike, info: ClipInfo, crf: float = DEFAULT_CRF, threads: int = 0) -> ClipWriter:
@@ -77,7 +78,7 @@ class ClipWriter:
     def write(self, frame: Picture) -> None:
         """Append one frame, uint8 RGB (H, W, 3), of which a copy is kept.
 
-        Raises: ClipError if it has another size, or the disk is full.
+        Raises: ClipError if it has another size, the disk is full, or the file cannot hold such a size or rate.
         """
         wanted = (self.info.height, self.info.width, 3)
         if frame.dtype != np.uint8 or frame.shape != wanted:
@@ -102,7 +103,7 @@ class ClipWriter:
                 self._target = self._open(temporary)
                 self._thread = ThreadPoolExecutor(1, "clip writer")
                 self._place = stack.pop_all()
-        except (OSError, av.FFmpegError) as error:
+        except (OSError, OverflowError, av.FFmpegError) as error:
             raise self._unwritable(error) from error
         return self
 
@@ -137,6 +138,11 @@ class ClipWriter:
         return _Encoded(temporary, self.info, suffix, self._crf, self._threads)
 
     def _unwritable(self, error: Exception) -> ClipError:
+        if isinstance(error, _REFUSALS):
+            return ClipError(
+                f"{self.path}: a file of this kind cannot hold {self.info.width}×{self.info.height} pixels at "
+                f"{self.info.fps} frames a second; a .y4m file or a folder of frames can."
+            )
         cause = error.__cause__ or error  # of a frame's PictureError, which names a temporary file
         reason = getattr(cause, "strerror", None) or cause
         return ClipError(f"{self.path}: cannot be written ({reason}); check the folder, its rights and the free space.")

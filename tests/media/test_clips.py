@@ -1,10 +1,12 @@
 """Clips in and out: the right colours, sizes, rates and frames from and to every format."""
 
 import os
+import re
 import tracemalloc
 import warnings
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -233,8 +235,8 @@ def test_a_reader_ends_when_it_is_closed(tmp_path: Path) -> None:
     reader.close()
 
 
-def write(path: Path, *pictures: np.ndarray, then: type[BaseException] | None = None) -> None:
-    with write_clip(path, info()) as clip:
+def write(path: Path, *pictures: np.ndarray, then: type[BaseException] | None = None, **change: Any) -> None:
+    with write_clip(path, info(**change)) as clip:
         for picture in pictures:
             clip.write(picture)
             assert path.is_dir() or not path.exists()
@@ -281,6 +283,26 @@ def test_places_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     (tmp_path / "full" / "a").touch()
     with pytest.raises(ClipError, match="full: the folder is not empty"):
         write(tmp_path / "full", patches())
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("a.mp4", {"width": 20000, "height": 16}),
+        ("a.mkv", {"fps": Fraction(2**32 - 1)}),
+        ("a.mp4", {"fps": Fraction(1, 2**31 - 1)}),
+        ("a.webm", {"fps": Fraction(2**31 - 1)}),
+    ],
+)
+def test_what_a_kind_of_file_cannot_hold_is_no_fault_of_the_disk(
+    tmp_path: Path, name: str, change: dict[str, Any]
+) -> None:
+    format_ = info(**change)
+    words = f"{format_.width}×{format_.height} pixels at {format_.fps} frames a second; a .y4m file or"
+    frames = [grey(0, format_.height, format_.width)] * 2
+    with pytest.raises(ClipError, match=rf"{name}: a file of this kind cannot hold {re.escape(words)}"):
+        write(tmp_path / name, *frames, **change)
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("change", [{"width": 0}, {"height": -1}, {"fps": Fraction(0)}, {"matrix": "bt2020"}])
