@@ -5,17 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 
-from glc_train.bitstream import ClipFormat, VideoHeader, check_pixels, read_header
+from glc_train.bitstream import MAX_PIXELS, ClipFormat, VideoHeader, check_pixels, read_header
 from glc_train.cli.decompress import shown_frames
 from glc_train.cli.demo.desk import TITLE, Deadline, Desk, Made, resized, table
 from glc_train.cli.errors import CommandError
 from glc_train.cli.jobs import Coded
-from glc_train.codecs import spread_qualities
+from glc_train.codecs import FrameDecoder, spread_qualities
 from glc_train.data import packaged_pictures
 from glc_train.files import write_bytes
 from glc_train.media import ClipInfo, open_clip, read_picture, write_clip, write_picture
@@ -55,9 +55,10 @@ def code(desk: Desk, source: Path, quality: int, most: int, progress: Progress) 
         progress: told the frames that are done, and all.
 
     Raises:
-        ClipError, CommandError, WeightsError, ValueError: it cannot be done.
+        ClipError, FormatError, CommandError, WeightsError, ValueError: it cannot be done.
     """
     with open_clip(source) as reader:
+        check_pixels(reader.info, max(MAX_PIXELS, desk.args.max_pixels), str(source))
         info, codec = reader.info, desk.clips
         deadline, level = desk.deadline(), spread_qualities(codec.quality_levels, QUALITIES)[quality]
         size = _size(desk, info)
@@ -74,20 +75,22 @@ def code(desk: Desk, source: Path, quality: int, most: int, progress: Progress) 
         more = next(reader, None) is not None
     if not frames:
         raise CommandError(f"{source}: no frame in this clip; check the file.")
-    folder = desk.new_folder()
-    beside = folder / "beside.mp4"
-    made = Made(folder, folder / f"{source.stem}{codec.suffix}", clip=beside)
-    write_bytes(made.file, file.getvalue())
-    if size != (info.width, info.height):
-        made.remarks.append(f"The frames of {info.width}×{info.height} pixels were made smaller: {size[0]}×{size[1]}.")
-    if more:
-        why = f": {deadline.seconds} seconds are over" if frames < most else ""
-        made.remarks.append(f"Only the first {frames} frames were coded{why}.")
-    with open_clip(source) as again:
-        both = zip(_resized(again, size), codec.decoder(io.BytesIO(file.getvalue())), strict=False)
-        between = np.full((size[1], _GAP, 3), 255, np.uint8)
-        pairs = (np.hstack([original, between, decoded.picture]) for original, decoded in both)
-        _write(beside, pairs, info, (2 * size[0] + _GAP, size[1]), lambda n: progress(frames + n, 2 * frames))
+    with desk.new_folder() as folder:
+        beside = folder / "beside.mp4"
+        made = Made(folder, folder / f"{source.stem}{codec.suffix}", clip=beside)
+        write_bytes(made.file, file.getvalue())
+        if size != (info.width, info.height):
+            made.remarks.append(
+                f"The frames of {info.width}×{info.height} pixels were made smaller: {size[0]}×{size[1]}."
+            )
+        if more:
+            why = f": {deadline.seconds} seconds are over" if frames < most else ""
+            made.remarks.append(f"Only the first {frames} frames were coded{why}.")
+        with open_clip(source) as again:
+            both = zip(_resized(again, size), codec.decoder(io.BytesIO(file.getvalue())), strict=False)
+            between = np.full((size[1], _GAP, 3), 255, np.uint8)
+            pairs = (np.hstack([original, between, decoded.picture]) for original, decoded in both)
+            _write(beside, pairs, info, (2 * size[0] + _GAP, size[1]), lambda n: progress(frames + n, 2 * frames))
     result = Coded(width=size[0], height=size[1], quality=level, size=len(file.getvalue()), frames=frames, fps=info.fps)
     made.figures = _figures(result)
     return made
@@ -104,29 +107,37 @@ def open_file(desk: Desk, source: Path, progress: Progress) -> Made:
         header = read_header(file, name)
         check_pixels(header, desk.args.max_pixels, name)
         decoder = desk.codec_of(header, name).decoder(file, name, desk.args.max_pixels)
-        folder = desk.new_folder()
-        if not isinstance(header, VideoHeader):
-            (frame,) = decoder
-            made = Made(folder, folder / f"{source.stem}.png")
-            write_picture(made.file, frame.picture)
-            made.shown[TITLE] = made.file
-            result = Coded(width=header.width, height=header.height, quality=header.quality, size=decoder.size)
-        else:
-            made = Made(folder, folder / f"{source.stem}.mp4")
-            made.clip = made.file
-            info = ClipInfo(header.width, header.height, Fraction(*header.fps), header.matrix, header.full_range)
-            shown, deadline = shown_frames(decoder, 0), desk.deadline()
-            frames = islice(_until(deadline, shown), most)
-            count = _write(made.file, frames, info, (info.width, info.height), lambda n: progress(n, most))
-            if (count == most and next(shown, None) is not None) or deadline.over():
-                made.remarks.append(f"Only the first {count} frames are shown.")
-            made.remarks += [f"{source.name}: {damage}." for damage in decoder.damages]
-            result = Coded(
-                width=info.width, height=info.height, quality=header.quality, size=decoder.size, frames=count,
-                fps=info.fps,
-            )  # fmt: skip
+        with desk.new_folder() as folder:
+            if not isinstance(header, VideoHeader):
+                (frame,) = decoder
+                made = Made(folder, folder / f"{source.stem}.png")
+                write_picture(made.file, frame.picture)
+                made.shown[TITLE] = made.file
+                result = Coded(width=header.width, height=header.height, quality=header.quality, size=decoder.size)
+            else:
+                made = Made(folder, folder / f"{source.stem}.mp4")
+                made.clip = made.file
+                info = ClipInfo(header.width, header.height, Fraction(*header.fps), header.matrix, header.full_range)
+                shown, deadline = shown_frames(decoder, 0), desk.deadline()
+                first = next(shown, None)
+                if first is None:
+                    raise CommandError(_no_frame(decoder, name))
+                frames = islice(_until(deadline, chain([first], shown)), most)
+                count = _write(made.file, frames, info, (info.width, info.height), lambda n: progress(n, most))
+                if (count == most and next(shown, None) is not None) or deadline.over():
+                    made.remarks.append(f"Only the first {count} frames are shown.")
+                made.remarks += [f"{source.name}: {damage}." for damage in decoder.damages]
+                result = Coded(
+                    width=info.width, height=info.height, quality=header.quality, size=decoder.size, frames=count,
+                    fps=info.fps,
+                )  # fmt: skip
     made.figures = _figures(result)
     return made
+
+
+def _no_frame(decoder: FrameDecoder, name: str) -> str:
+    found = "".join(f" ({damage})" for damage in decoder.damages)
+    return f"{name}: no frame can be decoded{found}; copy or encode the file again."
 
 
 def _size(desk: Desk, info: ClipInfo) -> tuple[int, int]:

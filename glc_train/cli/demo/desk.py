@@ -8,6 +8,8 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,9 +90,15 @@ class Desk:
             self._of_files[header.fingerprint] = load(installed, kind, header, name)
         return self._of_files[header.fingerprint]
 
-    def new_folder(self) -> Path:
-        """An empty one."""
-        return Path(tempfile.mkdtemp(dir=self.root))
+    @contextmanager
+    def new_folder(self) -> Iterator[Path]:
+        """An empty one, which is removed if the block fails or is given up."""
+        folder = Path(tempfile.mkdtemp(dir=self.root))
+        try:
+            yield folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def deadline(self) -> Deadline:
         """From now."""

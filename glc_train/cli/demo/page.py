@@ -97,13 +97,18 @@ def guarded(desk: Desk, result: Result, handler: Handler) -> Handler:
         source, before, *more = inputs
         if source is None:
             return
+        replaced = False
         try:
             yield {result.notice: notice(f"{Path(source).name} is being worked on …")}
-            yield from handler(Path(source), progress, *more)
-            _discard(before)
+            for updates in handler(Path(source), progress, *more):
+                replaced = True
+                yield updates
         except Exception as error:
             text = desk.plain(failure(error, Path(source)))
             yield {result.notice: notice(text, wrong=True), result.column: gr.Column(visible=False)}
+        finally:
+            if replaced:  # nothing else remembers what was made before
+                _discard(before)
 
     return guard
 

@@ -59,30 +59,30 @@ def code(desk: Desk, source: Path, wish: Wish, progress: Callable[[int, int], No
         remarks.append("" if over else f"Quality {quality} is the largest that fits.")
     with accounting() as account:
         decoded = codec.decompress(data)
-    folder = desk.new_folder()
-    made = Made(folder, folder / f"{source.stem}{codec.suffix}", remarks=[each for each in remarks if each])
-    write_bytes(made.file, data)
-    rows = [judged(original, TITLE, data, decoded)]
-    _show(made, ORIGINAL, original)
-    _show(made, TITLE, decoded)
-    if account.map is not None:
-        _show(made, MAP, draw_map(decoded, account.map, codec.autoencoder.factor))
-        made.remarks.append(_scale(account.map, codec.autoencoder.factor))
-    made.figures = _table(rows)
-    yield made
-    for name, title in OTHERS.items():
-        if deadline.over():
-            made.remarks.append(f"{title} is left out: {deadline.seconds} seconds are over.")
-            continue
-        try:
-            found = best_within(name, original, len(data))
-        except EvaluationError as error:
-            made.remarks.append(str(error).replace(name, title, 1))
-        else:
-            _show(made, title, found.picture)
-            rows.append(found)
+    with desk.new_folder() as folder:
+        made = Made(folder, folder / f"{source.stem}{codec.suffix}", remarks=[each for each in remarks if each])
+        write_bytes(made.file, data)
+        rows = [judged(original, TITLE, data, decoded)]
+        _show(made, ORIGINAL, original)
+        _show(made, TITLE, decoded)
+        if account.map is not None:
+            _show(made, MAP, draw_map(decoded, account.map, codec.autoencoder.factor))
+            made.remarks.append(_scale(account.map, codec.autoencoder.factor))
         made.figures = _table(rows)
         yield made
+        for name, title in OTHERS.items():
+            if deadline.over():
+                made.remarks.append(f"{title} is left out: {deadline.seconds} seconds are over.")
+                continue
+            try:
+                found = best_within(name, original, len(data))
+            except EvaluationError as error:
+                made.remarks.append(str(error).replace(name, title, 1))
+            else:
+                _show(made, title, found.picture)
+                rows.append(found)
+            made.figures = _table(rows)
+            yield made
 
 
 def _read(desk: Desk, source: Path) -> tuple[np.ndarray, list[str]]:
