@@ -47,7 +47,9 @@ def as_they_stand(kind: str) -> list[Any]:
 
 
 def run_in(folder: Path, script: str, **environment: str) -> None:
-    variables = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"} | environment
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # The folder's `glc_train`, which holds weights alone, would hide an editable installation's.
+    variables = os.environ | {"PATH": path, "PYTHONPATH": str(REPOSITORY)} | environment
     run = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=folder,
