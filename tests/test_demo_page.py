@@ -28,11 +28,10 @@ from playwright.sync_api import Browser, Page, expect
 from glc_train.cli.demo.desk import Desk
 from glc_train.cli.demo.pictures import draw_map
 from glc_train.cli.demo.server import serving
-from tests.chromium import launched
+from tests.chromium import PHONE, launched
 
 HEIGHT, WIDTH = 64, 96
 LIMIT = 10_000  # pixels
-PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,9 @@ pytest.importorskip("playwright")
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.chromium import launched
+from tests.chromium import PHONE, launched
 
 DESKTOP = {"width": 1280, "height": 900}
-PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 
 
 @pytest.fixture(scope="module")
