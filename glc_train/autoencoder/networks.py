@@ -10,12 +10,15 @@ from torch.utils.checkpoint import checkpoint
 from glc_train.layers import (
     Conv1x1,
     Conv3x3,
+    GroupNorm,
     SpatialAttention,
     Swish,
+    activated,
     forget_prepared,
+    fused,
     halve,
     norm_layer,
-    swish,
+    unbiased,
     upsample,
 )
 
@@ -34,10 +37,22 @@ class ResBlock(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.conv1(swish(self.norm1(x)))
-        out = self.conv2(swish(self.norm2(out)))
+        if fused.fits(x) and isinstance(self.norm1, GroupNorm) and isinstance(self.norm2, GroupNorm):
+            return self._in_few_passes(x, self.norm1, self.norm2)
+        out = self.conv1(activated(self.norm1, x))
+        out = self.conv2(activated(self.norm2, out))
         skip: Tensor = self.conv_out(x)
         return skip + out if torch.is_grad_enabled() else out.add_(skip)
+
+    def _in_few_passes(self, x: Tensor, norm1: GroupNorm, norm2: GroupNorm) -> Tensor:
+        """Biases are added where the map is read anyway."""
+        out = unbiased(self.conv1, fused.norm(x, norm1, swish=True), padding=(1, 1))
+        out = unbiased(self.conv2, fused.norm(out, norm2, swish=True, bias=self.conv1.bias), padding=(1, 1))
+        if isinstance(self.conv_out, nn.Identity):
+            return fused.add(out, self.conv2.bias, x)
+        assert isinstance(self.conv2.bias, Tensor)
+        assert isinstance(self.conv_out.bias, Tensor)
+        return fused.add(out, self.conv2.bias + self.conv_out.bias, unbiased(self.conv_out, x))
 
 
 class Downsample(nn.Module):
@@ -77,11 +92,14 @@ class _Stack(nn.Module):
 
     def run(self, x: Tensor, window: int | None, end: int | None = None) -> Tensor:
         x = _in_fast_format(x)
-        for block in list(self.blocks)[:end]:
+        blocks = list(self.blocks)[:end]
+        for block, following in zip(blocks, [*blocks[1:], None], strict=True):
             args = (x, window) if isinstance(block, SpatialAttention) else (x,)
             if self.checkpointing and self.training and x.requires_grad:
                 x = checkpoint(block, *args, use_reentrant=False)
-            else:
+            elif fused.fits(x) and isinstance(following, Swish):
+                x = activated(block, x)
+            elif not (fused.fits(x) and isinstance(block, Swish)):  # which is done
                 x = block(*args)
         return x
 

@@ -15,10 +15,10 @@ from glc_train.layers.blocks import (
     conv1x1,
     conv3x3,
 )
-from glc_train.layers.convolution import Conv1x1, Conv3x3, convolve, convolve_batch, prepared_bytes
+from glc_train.layers.convolution import Conv1x1, Conv3x3, convolve, convolve_batch, prepared_bytes, unbiased
 from glc_train.layers.exact import FRACTION_BITS, calibrate, exact_copy, snap
 from glc_train.layers.finite_scalar import FiniteScalarQuantiser
-from glc_train.layers.normalisation import ChannelNorm, GroupNorm, Swish, norm_layer, swish
+from glc_train.layers.normalisation import ChannelNorm, GroupNorm, Swish, activated, norm_layer, swish
 from glc_train.layers.prepared import forget_prepared, keep_prepared, kept_bytes
 from glc_train.layers.resampling import folded_bytes, halve, upsample
 from glc_train.layers.rounding import lower_bound, round_ste
@@ -43,6 +43,7 @@ __all__ = [
     "Up2",
     "VectorQuantiser",
     "WeightedMean",
+    "activated",
     "block_a",
     "block_b",
     "block_c",
@@ -65,6 +66,7 @@ __all__ = [
     "round_ste",
     "snap",
     "swish",
+    "unbiased",
     "undecided",
     "upsample",
 ]

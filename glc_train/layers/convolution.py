@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glc_train.layers import winograd, winograd_training
+from glc_train.layers import fused, winograd, winograd_training
 from glc_train.layers.prepared import prepared
 
 _LEAST_PLACES = 256  # of a map: fewer make slow matrix products
@@ -49,8 +49,22 @@ def convolve(conv: nn.Conv2d, x: Tensor, padding: tuple[int, int] = (1, 1)) -> T
         else:
             weight = prepared(conv, "winograd", partial(winograd.transformed, conv.weight))
         return winograd.winograd(x, weight, conv.bias, padding)
+    if fused.fits(x):
+        return with_bias(unbiased(conv, x, padding), conv.bias)
     weight, bias = weights_for(conv, x)
     return F.conv2d(x, weight, bias, padding=padding)
+
+
+def unbiased(conv: nn.Conv2d, x: Tensor, padding: tuple[int, int] = (0, 0)) -> Tensor:
+    """`conv` (stride 1) of x (B, C, h, w) without its bias, which cuDNN adds in a slow pass of its own."""
+    return F.conv2d(x, weights_for(conv, x)[0], padding=padding)
+
+
+def with_bias(x: Tensor, bias: Tensor | None) -> Tensor:
+    """x (B, C, h, w) + bias (C,), in the place of x where the device can."""
+    if bias is None:
+        return x
+    return fused.add(x, bias) if fused.fits(x) else x + bias.to(x.dtype)[:, None, None]
 
 
 def convolve_batch(conv: nn.Conv2d, x: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glc_train.layers import fused
 from glc_train.layers.prepared import prepared
 
 Moments = tuple[Tensor, ...]
@@ -50,6 +51,8 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return super().forward(x)
+        if fused.fits(x):
+            return fused.norm(x, self, swish=False)
         if x.is_cuda and x.element_size() == 2 and x[0].numel() <= _FEW:
             return self._at_once(x)
         normed = [self.normalise(one, self.moments(one)) for one in x.split(1)]
@@ -109,6 +112,13 @@ def group_moments(mean: Tensor, variance: Tensor, groups: int) -> tuple[Tensor, 
 def swish(x: Tensor) -> Tensor:
     """x · sigmoid(x); where no gradient is recorded, x itself is overwritten."""
     return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
+def activated(norm: nn.Module, x: Tensor) -> Tensor:
+    """`swish` of the normalised map x (B, C, h, w), at once where the device can."""
+    if isinstance(norm, GroupNorm) and fused.fits(x):
+        return fused.norm(x, norm, swish=True)
+    return swish(norm(x))
 
 
 class Swish(nn.SiLU):

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glc_train.layers.convolution import computing_type, weights_for
+from glc_train.layers import fused
+from glc_train.layers.convolution import computing_type, weights_for, with_bias
 from glc_train.layers.prepared import prepared
 
 
@@ -37,6 +38,8 @@ def upsample(conv: nn.Conv2d, x: Tensor) -> Tensor:
         return _folded(conv.weight).to(dtype, memory_format=_memory_format(x)), bias
 
     weight, bias = prepared(conv, ("folded", dtype, _memory_format(x)), fold)
+    if fused.fits(x):
+        return with_bias(F.conv_transpose2d(x, weight, stride=2, padding=1), bias)
     return F.conv_transpose2d(x, weight, bias, stride=2, padding=1)
 
 
