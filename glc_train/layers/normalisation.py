@@ -53,7 +53,7 @@ class GroupNorm(nn.GroupNorm):
             return super().forward(x)
         if fused.fits(x):
             return fused.norm(x, self, swish=False)
-        if x.is_cuda and x.element_size() == 2 and x[0].numel() <= _FEW:
+        if x.is_cuda and x.element_size() == 2 and x[0].numel() <= fused.FEW:
             return self._at_once(x)
         normed = [self.normalise(one, self.moments(one)) for one in x.split(1)]
         return normed[0] if len(normed) == 1 else torch.cat(normed)
@@ -78,7 +78,6 @@ class GroupNorm(nn.GroupNorm):
         return F.batch_norm(x, mean, variance, self.weight, self.bias, training=False, eps=self.eps)
 
 
-_FEW = 1 << 23  # numbers of a map: on a GPU starting kernels takes longer than what they do
 _BLOCK_BYTES = 4 << 20  # of rows that are squared together: they stay in a processor's cache
 
 

@@ -12,7 +12,6 @@ from glc_train.layers import (
     SpatialAttention,
     fused,
     halve,
-    normalisation,
     swish,
     upsample,
     winograd,
@@ -97,7 +96,7 @@ def test_an_auto_encoder_gives_the_same_without_gradients(groups: int | None, ba
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("few", [0, 1 << 20])
 def test_group_normalisation_on_a_gpu_keeps_the_type(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(normalisation, "_FEW", few)
+    monkeypatch.setattr(fused, "FEW", few)
     monkeypatch.setattr(fused, "_kernels", lambda: None)  # as without Triton
     norm, x = GroupNorm(4, 12).cuda(), torch.randn(1, 12, 9, 10, device="cuda") * 3 + 1
     last = x.bfloat16().contiguous(memory_format=torch.channels_last)
