@@ -18,4 +18,5 @@ class Release:
 RELEASED = (
     Release("glc_image_small", 1, 0x1B14FFF4, "it came with glc_train 0.1.0, in its folder glc_train/pretrained"),
     Release("glc_video_small", 1, 0x69504AEE, "it came with glc_train 0.1.0, in its folder glc_train/pretrained"),
+    Release("glc_video_small", 2, 0x77CB76D5, "it came with glc_train 0.1.0, in its folder glc_train/pretrained"),
 )
