@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from glc_train.backbones import find_backbone, load_lpips
 from glc_train.layers import Quantised, VectorQuantiser
 from glc_train.losses import style_loss, without_margin
+from glc_train.losses.perceptual import on_device_of
 from glc_train.precision import choose
 from glc_train.training import AutoencoderStage, Draws, JointStage, Losses, PictureLoss, TransformStage
 from glc_train.training.muon import Muon
@@ -65,11 +66,13 @@ class PlainPerceptualLoss:
 
     def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """As of `PerceptualLoss`."""
+        on_device_of(x, self.network)
         distance: Tensor = self.lpips(x_hat, x).mean()
         return distance
 
     def with_style(self, x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """As of `PerceptualLoss`."""
+        on_device_of(x, self.network)
         with torch.no_grad():
             of_x = self._activations(x)
         pairs = zip(self._activations(x_hat), of_x, strict=True)

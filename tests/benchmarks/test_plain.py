@@ -14,13 +14,18 @@ from glc_train.training.muon import Muon
 from tests.random_trunk import random_trunk
 
 
-def test_pixel_losses_of_other_peoples_networks_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def random_backbones(monkeypatch: pytest.MonkeyPatch) -> None:
     def found(net: backbones.BackboneName) -> tuple[dict[str, torch.Tensor], None]:
         state = random_trunk(net).state_dict()
         return {name: value for name, value in state.items() if name.startswith("features.")}, None
 
     for module in (backbones, plain):
         monkeypatch.setattr(module, "find_backbone", lambda net, *_: found(net))
+
+
+@pytest.mark.usefixtures("random_backbones")
+def test_pixel_losses_of_other_peoples_networks_are_ours() -> None:
     options: dict[str, Any] = {"net": "alex", "lpips": 3.0, "vgg": 4.0, "style": 6.0, "shift": 3, "vgg_pictures": 1}
     generator = torch.Generator().manual_seed(0)
     x, x_hat = (torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1 for _ in range(2))
@@ -31,6 +36,12 @@ def test_pixel_losses_of_other_peoples_networks_are_ours(monkeypatch: pytest.Mon
     assert {"loss/lpips", "loss/lpips_vgg", "loss/style"} <= results[0][1].keys()
     ours, theirs = (torch.autograd.grad(total, x_hat)[0] for total, _ in results)
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max()))
+
+
+@pytest.mark.usefixtures("random_backbones")
+def test_pixel_losses_follow_the_pictures_to_their_device() -> None:
+    loss, x = plain.PlainPerceptualLoss("vgg"), torch.rand(1, 3, 64, 64, device="meta")
+    assert {found.device.type for found in (loss(x, x), *loss.with_style(x, x))} == {"meta"}
 
 
 def test_muon_matrix_by_matrix_takes_our_step() -> None:
