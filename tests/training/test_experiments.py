@@ -67,7 +67,12 @@ def test_one_tiny_step(path: Path, tmp_path: Path, trained: Path) -> None:
 def test_one_tiny_step_of_clips(path: Path, tmp_path: Path) -> None:
     image = tiny_image(tmp_path / "image.safetensors")
     composed([f"experiment={path.stem}"])  # with its own data and model
-    overrides = [f"experiment={path.stem}", *tiny_video_overrides(tmp_path / "out", 1), f"image={image}"]
+    overrides = [f"experiment={path.stem}", *tiny_video_overrides(tmp_path / "out", 1)]
+    if composed(overrides).init_from:
+        before = ["experiment=glc_video_small_gpu", *tiny_video_overrides(tmp_path / "before", 1), f"image={image}"]
+        overrides += [f"init_from={train_video(before)}", "++stages.pixels.predictor=null"]
+    else:
+        overrides.append(f"image={image}")
     config = composed(["data=rendered", *overrides])
     weights = train_video(overrides)
     assert sorted(folder.name for folder in weights.parent.iterdir() if folder.is_dir()) == sorted(
