@@ -116,9 +116,47 @@ class TransformStage(LatentStage):
 
 
 class JointStage(PixelStage, TransformStage):
-    """Stage III: everything, with pixel losses on the decoded picture on top of the losses of stage II."""
+    """Stage III: everything, with pixel losses on the decoded picture on top of the losses of stage II.
+
+    Args:
+        train_decoder: whether what a decoder uses is trained. Without it encoder, analysis and hyper analysis alone
+            learn what the decoder makes the best of: its files can be read with the weights of before, too, as long as
+            no prior is fitted (`prior_batches=0`).
+        options: as for `PixelStage` and `TransformStage`.
+
+    Raises:
+        ValueError: a discriminator without a decoder to train, or nothing to train.
+    """
 
     needs: ClassVar[frozenset[str]] = frozenset({"autoencoder", "transform"})
+
+    def __init__(self, *, train_decoder: bool = True, **options: Any) -> None:
+        super().__init__(**options)
+        self.train_decoder = train_decoder
+        if not train_decoder and self.adversary is not None:
+            raise ValueError(
+                "an adversary balances its loss at the last layer of a decoder that is trained: set adversary=null for "
+                "this stage, or train_decoder=true"
+            )
+        if not train_decoder and not self.train_transform:
+            raise ValueError("train_decoder=false and train_transform=false leave nothing to train: set one to true")
+
+    def trained_modules(self) -> Iterable[nn.Module]:
+        """As `PixelStage`, with `train_decoder=false` without what a decoder uses."""
+        modules = super().trained_modules()
+        if self.train_decoder:
+            return modules
+        transform = self.codec.transform
+        frozen = {id(part) for part in (self.codec.autoencoder.decoder, *transform.decoder_parts)}
+        parts = [part for module in modules for part in (module.children() if module is transform else [module])]
+        return [part for part in parts if id(part) not in frozen]
+
+    def after_step(self, seen: Sequence[Any], draws: Draws) -> None:
+        """As `LatentStage`; a codebook that is frozen does not move."""
+        if self.train_decoder:
+            super().after_step(seen, draws)
+        else:
+            self.steer(seen)
 
     def ways(self, x: Tensor) -> list[Decoded]:
         """At every quality: the codebook of the auto-encoder is not trained."""

@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from glc_train.autoencoder import VQVAE
 from glc_train.codecs import ImageCodec
+from glc_train.data import render_picture
 from glc_train.layers import FiniteScalarQuantiser, VectorQuantiser
 from glc_train.losses import RateWeights
 from glc_train.training import (
@@ -273,6 +275,39 @@ def test_the_decoder_alone_learns(tmp_path: Path) -> None:
     assert logged(tmp_path / "decoder" / "joint", "train/bpp_y")[0] > 0
     with pytest.raises(ValueError, match="train_transform=false needs train_encoder=false"):
         train([*run, frozen[1], f"out={tmp_path / 'other'}"])
+
+
+def test_all_but_the_decoder_learns(tmp_path: Path) -> None:
+    start = train(curve_overrides(tmp_path / "all", 2))
+    frozen = [
+        "stages.joint.train_decoder=false",
+        "stages.joint.adversary=null",
+        "prior_batches=0",
+        "stages.joint.lr=0.01",
+    ]
+    run = [*curve_overrides(tmp_path / "encoder", 3), "run=[joint]", f"init_from={start}"]
+    before, after = load_codec(start), load_codec(train([*run, *frozen]))
+    changed = {name for name, value in before.state_dict().items() if not torch.equal(value, after.state_dict()[name])}
+    sides = {"autoencoder.encoder", "transform.analysis", "transform.hyper_analysis"}
+    assert {".".join(name.split(".")[:2]) for name in changed} == sides
+    picture = render_picture(64, 96, 0)
+    data = after.compress(picture, 1)
+    assert data != before.compress(picture, 1)
+    assert np.array_equal(before.decompress(data), after.decompress(data)), "both weights read its files"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "set adversary=null"),
+        (["train_transform=false", "train_encoder=false", "adversary=null"], "nothing to train"),
+    ],
+)
+def test_a_frozen_decoder_leaves_something_to_train(tmp_path: Path, options: list[str], said: str) -> None:
+    start = train(curve_overrides(tmp_path / "all", 1))
+    run = [*curve_overrides(tmp_path / "encoder", 1), "run=[joint]", f"init_from={start}"]
+    with pytest.raises(ValueError, match=said):
+        train([*run, *(f"stages.joint.{each}" for each in ("train_decoder=false", *options))])
 
 
 def test_draws_do_not_depend_on_the_division_among_ranks() -> None:
