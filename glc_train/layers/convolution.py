@@ -56,8 +56,8 @@ def convolve(conv: nn.Conv2d, x: Tensor, padding: tuple[int, int] = (1, 1)) -> T
 
 
 def unbiased(conv: nn.Conv2d, x: Tensor, padding: tuple[int, int] = (0, 0)) -> Tensor:
-    """`conv` (stride 1) of x (B, C, h, w) without its bias, which cuDNN adds in a slow pass of its own."""
-    return F.conv2d(x, weights_for(conv, x)[0], padding=padding)
+    """`conv` (stride 1) of x (B, C, h, w), channels last, without its bias, which cuDNN adds in a slow pass."""
+    return F.conv2d(x, weights_for(conv, x)[0], padding=padding).contiguous(memory_format=torch.channels_last)
 
 
 def with_bias(x: Tensor, bias: Tensor | None) -> Tensor:

@@ -243,14 +243,10 @@ class LatentStage(Stage):
 
     def after_step(self, seen: Sequence[Coded], draws: Draws) -> None:
         """Steers λ and watches the hyper codebook."""
-        self.steer(seen)
+        self.rate.steer(self._mean_bpp(torch.cat([c.quality for c in seen]), torch.cat([c.bpp for c in seen])))
         if self.watch is not None:
             indices, vectors = torch.cat([c.indices for c in seen]), torch.cat([c.vectors for c in seen])
             self.watch.update(indices, vectors, draws.common, self.train_step)
-
-    def steer(self, seen: Sequence[Coded]) -> None:
-        """Moves λ as the rates of a step ask for."""
-        self.rate.steer(self._mean_bpp(torch.cat([c.quality for c in seen]), torch.cat([c.bpp for c in seen])))
 
     def _mean_bpp(self, quality: Tensor, bpp: Tensor) -> Tensor:
         """Mean of bpp (B,) over all ranks for each quality index (levels,), NaN for those not in `quality` (B,)."""

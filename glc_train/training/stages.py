@@ -1,6 +1,7 @@
 """The three stages of GLC-image (CVPR 2024, section 3.4)."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -140,6 +141,9 @@ class JointStage(PixelStage, TransformStage):
             )
         if not train_decoder and not self.train_transform:
             raise ValueError("train_decoder=false and train_transform=false leave nothing to train: set one to true")
+        (hyper,) = self._hyper
+        if not train_decoder and hyper is not None:  # it is watched, and stays as it is
+            self.watch = CodebookWatch(hyper, replace(self.codebook, ema=None, restart=False))
 
     def trained_modules(self) -> Iterable[nn.Module]:
         """As `PixelStage`, with `train_decoder=false` without what a decoder uses."""
@@ -150,13 +154,6 @@ class JointStage(PixelStage, TransformStage):
         frozen = {id(part) for part in (self.codec.autoencoder.decoder, *transform.decoder_parts)}
         parts = [part for module in modules for part in (module.children() if module is transform else [module])]
         return [part for part in parts if id(part) not in frozen]
-
-    def after_step(self, seen: Sequence[Any], draws: Draws) -> None:
-        """As `LatentStage`; a codebook that is frozen does not move."""
-        if self.train_decoder:
-            super().after_step(seen, draws)
-        else:
-            self.steer(seen)
 
     def ways(self, x: Tensor) -> list[Decoded]:
         """At every quality: the codebook of the auto-encoder is not trained."""

@@ -279,17 +279,14 @@ def test_the_decoder_alone_learns(tmp_path: Path) -> None:
 
 def test_all_but_the_decoder_learns(tmp_path: Path) -> None:
     start = train(curve_overrides(tmp_path / "all", 2))
-    frozen = [
-        "stages.joint.train_decoder=false",
-        "stages.joint.adversary=null",
-        "prior_batches=0",
-        "stages.joint.lr=0.01",
-    ]
+    joint = ["train_decoder=false", "adversary=null", "lr=0.01", "codebook.window=2", "codebook.ema=0.5"]
+    frozen = ["prior_batches=0", *(f"stages.joint.{each}" for each in joint)]
     run = [*curve_overrides(tmp_path / "encoder", 3), "run=[joint]", f"init_from={start}"]
     before, after = load_codec(start), load_codec(train([*run, *frozen]))
     changed = {name for name, value in before.state_dict().items() if not torch.equal(value, after.state_dict()[name])}
     sides = {"autoencoder.encoder", "transform.analysis", "transform.hyper_analysis"}
     assert {".".join(name.split(".")[:2]) for name in changed} == sides
+    assert max(logged(tmp_path / "encoder" / "joint", "train/codebook/hyper_used").values()) > 0
     picture = render_picture(64, 96, 0)
     data = after.compress(picture, 1)
     assert data != before.compress(picture, 1)
