@@ -67,22 +67,22 @@ def ratios(model: str, width: int, height: int, options: argparse.Namespace) -> 
 def peaks(
     model: str, width: int, height: int, options: argparse.Namespace, operation: str, way: str
 ) -> dict[str, int | None]:
-    """Largest memory of a process in which the encoder or the decoder runs once, and what was expected to be added."""
+    """Largest memory of a process in which the encoder or the decoder runs once, and what was expected to be added.
+
+    Pictures come as bytes, as from files.
+    """
     codec = _codec(model, options)
     rows, columns = codec.latent_size(height, width)
     sides = (rows * codec.autoencoder.factor, columns * codec.autoencoder.factor)
     network = codec.autoencoder.encoder if operation == "encode" else codec.autoencoder.decoder
     need = footprint(network, *sides, codec.compute_dtype.itemsize)
     codec.limit_memory(_NOTHING if way == "stripes" else _ALL)
-
-    @torch.inference_mode()
-    def act() -> None:
-        if operation == "encode":
-            codec.encode_latent(torch.zeros(1, 3, *sides, device=codec.device))
-        else:
-            codec.decode_latent(torch.zeros(1, codec.latent_channels, rows, columns, device=codec.device))
-
-    found = peak_megabytes(act, options.device)
+    encoding = operation == "encode"
+    run = codec.encode_latent if encoding else codec.decode_latent
+    size = (1, 3, *sides) if encoding else (1, codec.latent_channels, rows, columns)
+    x = torch.zeros(size, dtype=torch.uint8 if encoding else torch.float32, device=codec.device)
+    with torch.inference_mode():
+        found = peak_megabytes(partial(run, x), options.device)
     return {"estimated_mb": (need.stripes if way == "stripes" else need.whole) >> 20, **found}
 
 

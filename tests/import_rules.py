@@ -34,7 +34,7 @@ def _units(names: str) -> frozenset[str]:
 # docs/architecture.md, "Where things are", draws this table: change both together.
 RULES: dict[str, Rule] = {
     "layers": Rule(frozenset(), never=FRAMEWORKS),
-    "autoencoder": Rule(_units("layers memory"), never=FRAMEWORKS),
+    "autoencoder": Rule(_units("layers memory pixels"), never=FRAMEWORKS),
     "transform": Rule(_units("layers"), never=FRAMEWORKS),
     "bitstream": Rule(frozenset(), only=frozenset({"numpy", "constriction"})),
     "effort": Rule(_units("transform losses"), never=FRAMEWORKS),

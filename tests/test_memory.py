@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.measures import apart
 from glc_train import memory
 from glc_train.cli import main
 from glc_train.media import write_picture
-from glc_train.memory import held, parse, room, shown
+from glc_train.memory import give_back, held, parse, room, shown
 
 CPU = torch.device("cpu")
 
@@ -92,3 +93,24 @@ def test_a_size_that_is_none_is_misuse(capsys: pytest.CaptureFixture[str]) -> No
         main(["compress", "a.png", "a.glc", "--memory", "much"])
     assert end.value.code == 2
     assert "much is not a size such as 4G" in capsys.readouterr().err
+
+
+def _kept_and_given_back() -> tuple[int, int]:
+    """Bytes that stay with the process after 256 MB were freed between small things that stay, and once given back."""
+    before, stay, go = held(CPU), [], [torch.ones(31 << 18)]
+    go.clear()  # glibc now takes what is smaller from its heap
+    for _ in range(64):
+        go.append(torch.ones(1 << 20))
+        stay.append(torch.ones(1 << 14))
+    go.clear()
+    kept = held(CPU) - before
+    give_back()
+    return kept, held(CPU) - before
+
+
+def test_what_the_c_library_keeps_is_given_back() -> None:
+    if memory._malloc_trim() is None:
+        pytest.skip("not glibc")
+    kept, left = apart(_kept_and_given_back)
+    assert kept > 200 * 2**20
+    assert left < 32 * 2**20

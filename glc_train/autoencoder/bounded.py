@@ -13,7 +13,8 @@ from glc_train.autoencoder.networks import Decoder, Encoder
 from glc_train.autoencoder.stripes import decode_in_stripes, encode_in_stripes
 from glc_train.autoencoder.vqvae import VQVAE
 from glc_train.layers import forget_prepared, keep_prepared, kept_bytes
-from glc_train.memory import NotEnoughMemory, room, shown
+from glc_train.memory import NotEnoughMemory, give_back, room, shown
+from glc_train.pixels import signed
 
 
 def run_encoder(autoencoder: VQVAE, x: Tensor, size: int, budget: int | None) -> Tensor:
@@ -21,7 +22,8 @@ def run_encoder(autoencoder: VQVAE, x: Tensor, size: int, budget: int | None) ->
 
     Args:
         autoencoder: with its `window`.
-        x: sides are multiples of the factor.
+        x: in [-1, 1], or uint8 (`pixels.to_signed`), of which stripes are converted as they go; sides are multiples of
+            the factor.
         size: bytes of a number that the networks compute with.
         budget: as of `memory.room`; where it does not even do for stripes, they take more: see `check_room`.
     """
@@ -34,12 +36,17 @@ def run_decoder(autoencoder: VQVAE, latent: Tensor, size: int, budget: int | Non
     return _run(autoencoder.decoder, decode_in_stripes, latent, autoencoder.window, sides, size, budget)
 
 
-def check_room(network: nn.Module, sides: tuple[int, int], size: int, budget: int | None, device: torch.device) -> None:
-    """Raises NotEnoughMemory where not even stripes of a picture of these sides fit; the rest as of `run_encoder`."""
+def check_room(
+    network: nn.Module, sides: tuple[int, int], size: int, budget: int | None, device: torch.device, least: int = 0
+) -> None:
+    """Raises NotEnoughMemory where not even stripes of a picture of these sides fit.
+
+    `least`: bytes that are needed anyway, before or after the network runs; the rest as of `run_encoder`.
+    """
     if _bounded(network):
-        need, there = footprint(network, *sides, size).least, room(device, budget)
+        need, there = max(footprint(network, *sides, size).least, least), room(device, budget)
         if there is not None and need > there:
-            forget_prepared(network)
+            _tidy(network)
             there = room(device, budget)
         if there is not None and need > there:
             limit, advice = ("what is free", "free some")
@@ -49,6 +56,13 @@ def check_room(network: nn.Module, sides: tuple[int, int], size: int, budget: in
                 f"{sides[1]}x{sides[0]} pixels need {shown(need)} of memory beside what is in use, but {limit} leaves "
                 f"{shown(there)}: {advice}, compute in bfloat16, or cut the picture in parts."
             )
+
+
+def _tidy(network: nn.Module) -> None:
+    """Frees what is kept for later alone."""
+    if kept_bytes(network):
+        forget_prepared(network)
+    give_back()
 
 
 def _bounded(network: nn.Module) -> TypeGuard[Encoder | Decoder]:
@@ -67,17 +81,17 @@ def _run(
     budget: int | None,
 ) -> Tensor:
     if not _bounded(network):
-        out: Tensor = network(x, window)
+        out: Tensor = network(signed(x), window)
         return out
     there, need = room(x.device, budget), footprint(network, *sides, size)
     whole = len(x) * need.whole
-    if there is not None and whole > there and kept_bytes(network):
-        forget_prepared(network)
+    if there is not None and whole > there:
+        _tidy(network)
         there = room(x.device, budget)
     fits = there is None or whole <= there
     new = max(0, need.prepared - kept_bytes(network))
     with keep_prepared(there is None or (whole if fits else need.stripes) + new <= there):
         if fits:
-            return network(x, window)
+            return network(signed(x), window)
         parts = [in_stripes(network, one, window) for one in x.split(1)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)

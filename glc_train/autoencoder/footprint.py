@@ -18,7 +18,7 @@ _PICTURE = 3 * _FLOAT  # bytes of a pixel
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes that a network takes beside its weights, with the picture: as a whole, and in stripes.
+    """Bytes that a network takes beside its weights and its input, with its result: as a whole, and in stripes.
 
     Attributes:
         whole, stripes: of the two ways.
@@ -74,8 +74,8 @@ def footprint(
     if not encoding:
         whole.append(2 * size * channels * area + (size + 2 * _FLOAT) * 3 * pixels)
         stripes.append(size * channels * area + 2 * _PICTURE * pixels)
-    picture = encoding * _PICTURE * pixels
-    return Footprint(picture + max(whole) + _KEPT, picture + max(stripes) + _STRIPES * stripe + _KEPT, prepared)
+    signed = encoding * _PICTURE * pixels  # which stripes make a few rows at a time
+    return Footprint(signed + max(whole) + _KEPT, max(stripes) + _STRIPES * stripe + _KEPT, prepared)
 
 
 def _prepared(block: nn.Module, area: int, size: int) -> int:

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from glc_train.autoencoder.networks import Decoder, Downsample, Encoder, ResBlock, Upsample
 from glc_train.layers import ChannelNorm, GroupNorm, SpatialAttention, convolve, swish
+from glc_train.memory import give_back
+from glc_train.pixels import signed
 
 STRIPE_BYTES = 16 << 20
 """About how much of a map is computed together."""
@@ -27,13 +29,16 @@ Write = Callable[[int, int, Tensor], None]
 
 @torch.no_grad()
 def encode_in_stripes(encoder: Encoder, x: Tensor, window: int | None, stripe: int = STRIPE_BYTES) -> Tensor:
-    """`encoder(x, window)` for a picture x (1, 3, H, W); `stripe`: bytes of a map that are computed together."""
+    """`encoder(x, window)` for a picture x (1, 3, H, W), as of `run_encoder`.
+
+    `stripe`: bytes of a map that are computed together.
+    """
     first, body, (norm, _, last) = encoder.blocks[0], encoder.blocks[1:-3], encoder.blocks[-3:]
     patch = encoder.unshuffle.downscale_factor
     height, width = x.shape[-2] // patch, x.shape[-1] // patch
 
     def patches(top: int, bottom: int) -> Tensor:
-        return _channels_last(encoder.unshuffle(x[..., top * patch : bottom * patch, :]))
+        return _channels_last(encoder.unshuffle(signed(x[..., top * patch : bottom * patch, :])))
 
     maps = [_convolved(first, height, width, patches, stripe)]
     _run(maps, body, window, stripe)
@@ -44,9 +49,10 @@ def encode_in_stripes(encoder: Encoder, x: Tensor, window: int | None, stripe: i
 def decode_in_stripes(decoder: Decoder, latent: Tensor, window: int | None, stripe: int = STRIPE_BYTES) -> Tensor:
     """`decoder(latent, window)` for a latent (1, N, h, w); `stripe` as of `encode_in_stripes`."""
     first, body, (norm, _, last) = decoder.blocks[0], decoder.blocks[1:-3], decoder.blocks[-3:]
-    start = decoder.post_quant_conv(_channels_last(latent))  # small
     height, width = latent.shape[-2:]
-    maps = [_convolved(first, height, width, lambda top, bottom: start[..., top:bottom, :], stripe)]
+    start = _rows_of(decoder.post_quant_conv(_channels_last(latent)))
+    maps = [_convolved(first, height, width, start, stripe)]
+    del start
     _run(maps, body, window, stripe)
     return _finish(maps, norm, last, decoder.shuffle, stripe)
 
@@ -55,6 +61,8 @@ def _run(maps: list[Tensor], blocks: Iterable[nn.Module], window: int | None, st
     """Runs blocks on the only map in `maps`, a list so that nobody else holds the map when its successor is made."""
     todo = list(blocks)
     for block, following in zip(todo, [*todo[1:], None], strict=True):
+        if maps[0].device.type == "cpu":
+            give_back()  # of the stripes before: they leave hundreds of megabytes
         if isinstance(block, ResBlock):
             in_halves = len(maps) == 2
             maps[:] = [_narrowed(block, maps, stripe) if in_halves else _res_block(block, maps.pop(), stripe)]
@@ -224,6 +232,10 @@ def _cuts(height: int, row: int, stripe: int) -> list[tuple[int, int]]:
     rows = -(-height // count)
     rows += rows % 2
     return [(top, min(top + rows, height)) for top in range(0, height, rows)]
+
+
+def _rows_of(x: Tensor) -> Prepare:
+    return lambda top, bottom: x[..., top:bottom, :]
 
 
 def _channels_last(x: Tensor) -> Tensor:

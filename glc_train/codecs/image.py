@@ -26,7 +26,7 @@ from glc_train.codecs.exact_cache import ExactCache, weights_checksum
 from glc_train.codecs.exact_stream import ExactIndexCoder, ExactLatentCoder, Refine
 from glc_train.codecs.picture_file import PictureDecoder, PictureEncoder
 from glc_train.codecs.protocol import Codec, Reconstruction
-from glc_train.pixels import picture_to_tensor, tensor_to_picture
+from glc_train.pixels import picture_to_levels, signed, tensor_to_picture
 from glc_train.transform import ImageTransform, IndexTransform, Rounding, TransformOutput
 
 if TYPE_CHECKING:
@@ -67,7 +67,12 @@ class CompressResult:
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Pads (B, C, H, W) right and bottom by replication to multiples of `multiple`."""
     height, width = x.shape[-2:]
-    return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+    right, bottom = -width % multiple, -height % multiple
+    if x.is_floating_point():
+        return F.pad(x, (0, right, 0, bottom), mode="replicate")
+    # older releases of PyTorch replicate floats alone
+    x = torch.cat([x, x[..., -1:].expand(*x.shape[:-1], right)], -1)
+    return torch.cat([x, x[..., -1:, :].expand(*x.shape[:-2], bottom, -1)], -2)
 
 
 def decoded_picture(x: Tensor) -> np.ndarray:
@@ -178,15 +183,17 @@ class ImageCodec(Codec):
         level = int(self.quality_indices(quality, 1)[0])
         if max(picture.shape[:2], default=0) > MAX_SIDE:  # the container could not hold it: say so before the work
             raise ValueError(f"a .glc picture has sides of at most {MAX_SIDE} pixels, not {picture.shape[:2]}")
+        x = pad_to_multiple(picture_to_levels(picture), self.multiple)
+        if self.device.type != "cpu":
+            x = signed(x).to(self.device)  # a GPU rounds the quotient otherwise
         self.check_memory(self.autoencoder.encoder, *picture.shape[:2])
-        x = pad_to_multiple(picture_to_tensor(picture).to(self.device), self.multiple)
         latent = self.encode_latent(x)
         refine = None
         if (refiner := self.refiner_of(effort)) is not None:
             from glc_train.effort import of_picture
 
             def refine(y: Tensor, z_hat: Tensor) -> Tensor:
-                return refiner.refine(of_picture(self, x, y, z_hat, self.quality_indices(level, 1)))
+                return refiner.refine(of_picture(self, signed(x), y, z_hat, self.quality_indices(level, 1)))
 
         return self._pack(latent, (picture.shape[0], picture.shape[1]), level, refine)
 

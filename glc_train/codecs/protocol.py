@@ -1,6 +1,7 @@
 """What every codec does, of pictures or of clips: a picture is a clip of one frame."""
 
 import io
+import math
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,8 @@ from glc_train.transform import ImageTransform, VideoTransform
 
 if TYPE_CHECKING:
     from glc_train.effort import Refiner
+
+_SYMBOL_MAPS = 24  # of the latent's size in float32, that exist while symbols are chosen; fewer while they are read
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,7 @@ class Codec(nn.Module, ABC):
         """Rows and columns of the latent of a frame of height × width pixels."""
 
     def encode_latent(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1], sides multiples of `multiple` → latent (B, N, h, w)."""
+        """(B, 3, H, W) in [-1, 1] or uint8, sides multiples of `multiple` → latent (B, N, h, w)."""
         with self.autocast():
             latent = run_encoder(self.autoencoder, x, self.compute_dtype.itemsize, self.memory)
         return latent.float()
@@ -227,9 +230,13 @@ class Codec(nn.Module, ABC):
                 part.memory = parse(budget) if isinstance(budget, str) else budget
 
     def check_memory(self, network: nn.Module, height: int, width: int) -> None:
-        """Raises NotEnoughMemory where encoder or decoder need more for height × width pixels, even in stripes."""
+        """Raises NotEnoughMemory where encoder or decoder need more for height × width pixels, even in stripes.
+
+        So does what is coded, which can need more than a network in bfloat16.
+        """
         sides = (-(-height // self.multiple) * self.multiple, -(-width // self.multiple) * self.multiple)
-        check_room(network, sides, self.compute_dtype.itemsize, self.memory, self.device)
+        symbols = _SYMBOL_MAPS * 4 * self.latent_channels * math.prod(self.latent_size(height, width))
+        check_room(network, sides, self.compute_dtype.itemsize, self.memory, self.device, symbols)
 
     @abstractmethod
     def reconstruct(self, x: Tensor, quality: int | Tensor) -> Reconstruction:

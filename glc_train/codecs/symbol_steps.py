@@ -9,11 +9,12 @@ from torch import Tensor
 from glc_train.bitstream import ContentCheck, GaussianTables, SymbolReader, SymbolWriter
 from glc_train.codecs.bit_account import BitAccount, current_account
 from glc_train.layers import FRACTION_BITS
+from glc_train.memory import give_back
 from glc_train.transform import choose_symbols, gaussian_bits
 
 NO_SYMBOL = "the networks gave values that no symbol can hold: the weights are damaged or diverged"
-_MOST_KNOWN = 16  # masks whose places are kept ...
-_MOST_KEPT = 2**22  # ... if they have no more elements
+_LARGE = 2**22  # elements of a map; memory matters with more
+_MOST_KNOWN = 16  # masks of smaller maps whose places are kept
 
 
 class Fetched:
@@ -63,7 +64,7 @@ class Places:
             places = mask.flatten().nonzero().flatten()
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            if mask.numel() <= _MOST_KEPT:
+            if mask.numel() <= _LARGE:
                 self._known[key] = places
         return places
 
@@ -78,6 +79,8 @@ class _FileStep:
 
     def __call__(self, scale: Tensor, mean: Tensor, mask: Tensor) -> Tensor:
         """As of `SymbolStep`."""
+        if mean.numel() > _LARGE:
+            give_back()  # what computing the parameters leaves: hundreds of megabytes
         self.mask = mask
         at = self.places(self.passes, mask)
         there = mean.flatten().index_select(0, at)

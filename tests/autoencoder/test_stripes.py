@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,9 +10,10 @@ from torch import Tensor, nn
 from benchmarks.measures import apart, peak_megabytes
 from glc_train.autoencoder import VQVAE, bounded, check_room, footprint, run_decoder, run_encoder
 from glc_train.autoencoder.stripes import decode_in_stripes, encode_in_stripes
+from glc_train.codecs import ImageCodec
 from glc_train.layers import GroupNorm, kept_bytes, winograd
-from glc_train.memory import NotEnoughMemory
-from glc_train.pixels import to_levels
+from glc_train.memory import NotEnoughMemory, held
+from glc_train.pixels import to_levels, to_signed
 
 MODELS: dict[str, dict[str, Any]] = {
     "patches, group norm": {"widths": (32, 64), "patch": 4, "attention": False, "decoder_blocks": (2, 1)},
@@ -51,6 +53,15 @@ def test_stripes_give_the_same_pixels(name: str, dtype: torch.dtype) -> None:
     assert to_levels(whole).float().std() > 10
 
 
+def test_bytes_give_what_their_numbers_give() -> None:
+    autoencoder = model("attention")
+    levels = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for budget in (1, None):  # in stripes, and as a whole
+            expected = run_encoder(autoencoder, to_signed(levels), 4, budget)
+            assert torch.equal(run_encoder(autoencoder, levels, 4, budget), expected)
+
+
 def test_moments_of_large_maps_lose_no_digits() -> None:
     x = torch.randn(1, 4, 1500, 1400, generator=torch.Generator().manual_seed(0)) + 1
     x = x.contiguous(memory_format=torch.channels_last)
@@ -76,8 +87,8 @@ def _peak(operation: str, striped: bool) -> float:
     def act(side: int) -> None:
         with torch.inference_mode():
             if operation == "encode":
-                x = torch.zeros(1, 3, side, side)
-                encode_in_stripes(encoder, x, None, STRIPE) if striped else encoder(x)
+                x = torch.zeros(1, 3, side, side, dtype=torch.uint8)
+                encode_in_stripes(encoder, x, None, STRIPE) if striped else encoder(to_signed(x))
             else:
                 latent = torch.zeros(1, 16, side // 2, side // 2)
                 decode_in_stripes(decoder, latent, None, STRIPE) if striped else decoder(latent)
@@ -155,3 +166,28 @@ def test_what_does_not_even_fit_in_stripes_is_refused_with_the_figure() -> None:
         check_room(encoder, (64, 64), 4, None, cpu)
         with pytest.raises(NotEnoughMemory, match=r"^20000x20000 pixels need \d+\.\d GB of memory .* limit of 4\.0 GB"):
             check_room(encoder, (20000, 20000), 4, 4 * 10**9, cpu)
+
+
+def _used_by_a_picture(height: int, width: int) -> float | None:
+    """Bytes that compressing a picture takes beside what there is, where it has to go in stripes."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    codec = ImageCodec(VQVAE((16,), 16, 16, res_blocks=1, patch=8, attention=False, groups=4), None).eval()
+    codec.compress(np.zeros((64, 64, 3), np.uint8), 0)
+    need = footprint(codec.autoencoder.encoder, height, width)
+    assert need.stripes < need.whole
+    picture = np.full((height, width, 3), 7, np.uint8)
+    codec.limit_memory(held(codec.device) + need.whole - (1 << 20))
+    found = peak_megabytes(lambda: codec.compress(picture, 0), "cpu")
+    if found["peak_mb"] is None or found["before_mb"] is None:
+        return None
+    return (found["peak_mb"] - found["before_mb"]) * 2.0**20
+
+
+def test_no_picture_of_floats_is_made_beside_stripes() -> None:
+    height, width = 2048, 4096
+    used = apart(_used_by_a_picture, height, width)
+    if used is None:
+        pytest.skip("this system does not tell a process its peak of memory")
+    floats = 3 * 4 * height * width
+    assert used < 1.5 * floats  # a quarter of it are bytes, and as many again where sides are filled up

@@ -371,8 +371,9 @@ def test_forward_takes_any_size(codec: ImageCodec, height: int, width: int) -> N
     assert float(alone.bits_y[0]) == pytest.approx(float(out.bits_y[1]), rel=0.05)
 
 
-def test_padding_replicates_at_the_right_and_bottom() -> None:
-    x = torch.arange(6.0).view(1, 1, 2, 3)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_padding_replicates_at_the_right_and_bottom(dtype: torch.dtype) -> None:
+    x = torch.arange(6, dtype=dtype).view(1, 1, 2, 3)
     assert pad_to_multiple(x, 4)[0, 0].tolist() == [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [3, 4, 5, 5]]
     assert pad_to_multiple(x, 1) is x or torch.equal(pad_to_multiple(x, 1), x)
 
