@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from glc_train.autoencoder.networks import Decoder, Downsample, Encoder, ResBlock, Upsample
-from glc_train.autoencoder.stripes import STRIPE_BYTES, halves
+from glc_train.autoencoder.stripes import STRIPE_BYTES, goes_as_it_grows, halves
 from glc_train.layers import SpatialAttention, Swish, folded_bytes, prepared_bytes
 
 _STRIPES = 12  # that exist at a time, with what the libraries take
@@ -103,6 +103,6 @@ def _of_block(block: nn.Module, after: nn.Module) -> tuple[float, float]:
         return 8 * block.q.in_channels, block.q.in_channels
     assert isinstance(block, Downsample | Upsample)
     channels = block.conv.in_channels
-    return (1.5 if isinstance(block, Downsample) else 5) * channels, (
-        1.25 if isinstance(block, Downsample) else 5
-    ) * channels
+    if isinstance(block, Downsample):
+        return 1.5 * channels, 1.25 * channels
+    return 5 * channels, (4 if goes_as_it_grows(block, block.conv.weight.device) else 5) * channels

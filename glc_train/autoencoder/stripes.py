@@ -7,6 +7,7 @@ attention goes from one row of windows to the next.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 
 import torch
@@ -20,6 +21,8 @@ from glc_train.pixels import signed
 
 STRIPE_BYTES = 16 << 20
 """About how much of a map is computed together."""
+
+_GIVEN_BACK = 8  # stripes whose memory the system gets together: it takes milliseconds
 
 Prepare = Callable[[int, int], Tensor]
 """Rows first to last (exclusive) of what a convolution sees."""
@@ -61,8 +64,6 @@ def _run(maps: list[Tensor], blocks: Iterable[nn.Module], window: int | None, st
     """Runs blocks on the only map in `maps`, a list so that nobody else holds the map when its successor is made."""
     todo = list(blocks)
     for block, following in zip(todo, [*todo[1:], None], strict=True):
-        if maps[0].device.type == "cpu":
-            give_back()  # of the stripes before: they leave hundreds of megabytes
         if isinstance(block, ResBlock):
             in_halves = len(maps) == 2
             maps[:] = [_narrowed(block, maps, stripe) if in_halves else _res_block(block, maps.pop(), stripe)]
@@ -70,7 +71,7 @@ def _run(maps: list[Tensor], blocks: Iterable[nn.Module], window: int | None, st
             _attend(block, maps[0], window)
         else:
             assert isinstance(block, Downsample | Upsample)
-            maps[:] = _resampled(block, maps.pop(), stripe, halves(following))
+            maps[:] = _resampled(block, maps, stripe, halves(following))
 
 
 def _res_block(block: ResBlock, x: Tensor, stripe: int) -> Tensor:
@@ -159,15 +160,28 @@ def _attend(block: SpatialAttention, x: Tensor, window: int | None) -> None:
         rows.add_(block.attend(block.norm.normalise(rows, moments), window))
 
 
-def _resampled(block: Downsample | Upsample, x: Tensor, stripe: int, in_halves: bool) -> list[Tensor]:
-    """The map that the block makes, or two of half its channels."""
+def goes_as_it_grows(block: Downsample | Upsample, device: torch.device) -> bool:
+    """Whether the block's input is freed while its output is written: a processor's memory is taken page by page."""
+    return isinstance(block, Upsample) and device.type == "cpu"
+
+
+def _resampled(block: Downsample | Upsample, maps: list[Tensor], stripe: int, in_halves: bool) -> list[Tensor]:
+    """The map that the block makes of the only one in `maps`, or two of half its channels."""
+    x = maps.pop()
     height, width = x.shape[-2:]
     halving = isinstance(block, Downsample)
     out_height = height // 2 if halving else 2 * height
     out: list[Tensor] = []
-    for top, bottom in _cuts(height, x.shape[1] * width * (1 if halving else 4), stripe):
+    cuts = _cuts(height, x.shape[1] * width * (1 if halving else 4), stripe)
+    seen = deque(x[..., top if halving else max(top - 1, 0) : min(bottom + 1, height), :] for top, bottom in cuts)
+    if goes := goes_as_it_grows(block, x.device):
+        seen = deque(rows.clone() for rows in seen)
+    del x
+    for number, (top, bottom) in enumerate(cuts):
         first = top if halving else max(top - 1, 0)
-        part = block(x[..., first : min(bottom + 1, height), :])
+        part = block(seen.popleft())
+        if goes and number % _GIVEN_BACK == 0:
+            give_back()
         if halving:
             begin, end, part = top // 2, bottom // 2, part[..., : (bottom - top) // 2, :]
         else:
@@ -218,6 +232,8 @@ def _convolved(conv: nn.Module, height: int, width: int, prepare: Prepare, strip
 def _convolve(conv: nn.Module, height: int, width: int, prepare: Prepare, write: Write, stripe: int) -> None:
     """A 3×3 convolution, stripe by stripe."""
     assert isinstance(conv, nn.Conv2d)
+    if conv.weight.device.type == "cpu":
+        give_back()  # of the stripes before: they leave hundreds of megabytes
     for top, bottom in _cuts(height, max(conv.in_channels, conv.out_channels) * width, stripe):
         first, last = max(top - 1, 0), min(bottom + 1, height)
         part = prepare(first, last)
