@@ -22,7 +22,7 @@ from glc_train.pixels import signed
 STRIPE_BYTES = 16 << 20
 """About how much of a map is computed together."""
 
-_GIVEN_BACK = 8  # stripes whose memory the system gets together: it takes milliseconds
+_GIVEN_BACK = 4  # stripes whose memory the system gets together: it takes milliseconds, and to have it again too
 
 Prepare = Callable[[int, int], Tensor]
 """Rows first to last (exclusive) of what a convolution sees."""
@@ -180,7 +180,7 @@ def _resampled(block: Downsample | Upsample, maps: list[Tensor], stripe: int, in
     for number, (top, bottom) in enumerate(cuts):
         first = top if halving else max(top - 1, 0)
         part = block(seen.popleft())
-        if goes and number % _GIVEN_BACK == 0:
+        if goes and number % _GIVEN_BACK == _GIVEN_BACK - 1:
             give_back()
         if halving:
             begin, end, part = top // 2, bottom // 2, part[..., : (bottom - top) // 2, :]
@@ -232,9 +232,10 @@ def _convolved(conv: nn.Module, height: int, width: int, prepare: Prepare, strip
 def _convolve(conv: nn.Module, height: int, width: int, prepare: Prepare, write: Write, stripe: int) -> None:
     """A 3×3 convolution, stripe by stripe."""
     assert isinstance(conv, nn.Conv2d)
-    if conv.weight.device.type == "cpu":
+    cuts = _cuts(height, max(conv.in_channels, conv.out_channels) * width, stripe)
+    if len(cuts) > _GIVEN_BACK and conv.weight.device.type == "cpu":
         give_back()  # of the stripes before: they leave hundreds of megabytes
-    for top, bottom in _cuts(height, max(conv.in_channels, conv.out_channels) * width, stripe):
+    for top, bottom in cuts:
         first, last = max(top - 1, 0), min(bottom + 1, height)
         part = prepare(first, last)
         if top == first or bottom == last:

@@ -91,11 +91,12 @@ def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
         mean, variance = torch.batch_norm_update_stats(x, unused[0], unused[1], 0.0)
         return mean, variance
     rows = max(1, _BLOCK_BYTES // (4 * x.shape[1] * x.shape[-1]))
-    sums = []
-    for part in x[0].split(rows, 1):
+    # a tensor kept for each block would take a piece of the memory that the next block could have
+    sums = torch.empty(2, *x.shape[1:3], device=x.device)
+    for part, into in zip(x[0].split(rows, 1), sums.split(rows, 2), strict=True):
         part = part.float()
-        sums.append(torch.stack([part.sum(-1), part.square().sum(-1)]))
-    mean, square = torch.cat(sums, -1).sum(-1) / (x.shape[-2] * x.shape[-1])
+        into[0], into[1] = part.sum(-1), part.square().sum(-1)
+    mean, square = sums.sum(-1) / (x.shape[-2] * x.shape[-1])
     return mean, (square - mean.square()).clamp_min(0)
 
 
