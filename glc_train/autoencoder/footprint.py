@@ -10,15 +10,17 @@ from glc_train.autoencoder.networks import Decoder, Downsample, Encoder, ResBloc
 from glc_train.autoencoder.stripes import STRIPE_BYTES, goes_as_it_grows, halves
 from glc_train.layers import SpatialAttention, Swish, folded_bytes, prepared_bytes
 
-_STRIPES = 12  # that exist at a time, with what the libraries take
-_KEPT = 64 << 20  # of freed memory, by the allocator of the C library
+_STRIPES = 18  # that exist at a time, with what the libraries take
+_KEPT = 64 << 20  # of freed memory, by the allocator of the C library; in stripes it goes back
 _FLOAT = 4
 _PICTURE = 3 * _FLOAT  # bytes of a pixel
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes that a network takes beside its weights and its input, with its result: as a whole, and in stripes.
+    """Bytes that a network takes beside its weights, with latent and decoded picture: as a whole, and in stripes.
+
+    The picture that an encoder is given is there before, and does not count.
 
     Attributes:
         whole, stripes: of the two ways.
@@ -75,7 +77,8 @@ def footprint(
         whole.append(2 * size * channels * area + (size + 2 * _FLOAT) * 3 * pixels)
         stripes.append(size * channels * area + 2 * _PICTURE * pixels)
     signed = encoding * _PICTURE * pixels  # which stripes make a few rows at a time
-    return Footprint(signed + max(whole) + _KEPT, max(stripes) + _STRIPES * stripe + _KEPT, prepared)
+    latent = _FLOAT * pointwise.in_channels * (pixels // (patch * 4**levels))
+    return Footprint(signed + max(whole) + latent + _KEPT, max(stripes) + latent + _STRIPES * stripe, prepared)
 
 
 def _prepared(block: nn.Module, area: int, size: int) -> int:

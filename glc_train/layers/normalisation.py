@@ -92,7 +92,7 @@ def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
         return mean, variance
     rows = max(1, _BLOCK_BYTES // (4 * x.shape[1] * x.shape[-1]))
     # a tensor kept for each block would take a piece of the memory that the next block could have
-    sums = torch.empty(2, *x.shape[1:3], device=x.device)
+    sums = torch.empty(2, *x.shape[1:3], dtype=torch.float32, device=x.device)
     for part, into in zip(x[0].split(rows, 1), sums.split(rows, 2), strict=True):
         part = part.float()
         into[0], into[1] = part.sum(-1), part.square().sum(-1)
