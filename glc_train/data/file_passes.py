@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -14,6 +16,8 @@ from glc_train.data.source import sample_generator
 from glc_train.files import printable
 
 Value = TypeVar("Value")
+
+_MOMENT = 0.02  # seconds, in which any process that saw the flag unset has set it
 
 
 class Passes:
@@ -106,15 +110,23 @@ class FilePasses(Passes):
     def skipped(self, number: int, error: ValueError) -> None:
         """Name the file, if none of the loader processes has."""
         self.unreadable.setdefault(self.paths[number], str(error))
-        if not self._named[number]:
-            self._named[number] = True
-            told, message = int(self._named.sum()), printable(str(error))
+        if claims(self._named, number):
+            told, message = int((self._named != 0).sum()), printable(str(error))
             self._logger.warning("Skipped %s %d of %d: %s", self._noun, told, len(self.paths), message)
 
 
 def shared_flags(count: int) -> torch.Tensor:
-    """`count` flags, bool, that loader processes have in common; none is set."""
-    return torch.zeros(count, dtype=torch.bool).share_memory_()
+    """`count` flags, int32, that loader processes have in common; none is set, see `claims`."""
+    return torch.zeros(count, dtype=torch.int32).share_memory_()
+
+
+def claims(flags: torch.Tensor, number: int) -> bool:
+    """Sets a flag; whether this process is the one that did: of several at a time, the last."""
+    if flags[number]:
+        return False
+    flags[number] = os.getpid()
+    time.sleep(_MOMENT)
+    return int(flags[number]) == os.getpid()
 
 
 def first_readable(

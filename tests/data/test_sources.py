@@ -25,6 +25,7 @@ from glc_train.data import (
     render_picture,
 )
 from glc_train.data import folder as folder_module
+from glc_train.data.file_passes import claims, shared_flags
 from glc_train.media import PictureError, read_picture, write_picture
 from glc_train.pixels import to_signed
 
@@ -111,6 +112,19 @@ def test_loader_processes_name_an_unreadable_picture_once(photographs: Path, tmp
     finally:
         logging.getLogger(folder_module.__name__).removeHandler(log)
     assert (tmp_path / "log.txt").read_text().count("Skipped picture 1 of 6") == 1
+
+
+def test_of_processes_that_claim_a_flag_at_once_the_last_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = shared_flags(3)
+    assert claims(flags, 1)
+    assert not claims(flags, 1)
+
+    def another(_: float) -> None:  # had seen the flag unset, too
+        flags[2] = os.getpid() + 1
+
+    monkeypatch.setattr("glc_train.data.file_passes.time.sleep", another)
+    assert not claims(flags, 2)
+    assert flags.bool().tolist() == [False, True, True]
 
 
 def test_unreadable_pictures_are_named_once_and_replaced(photographs: Path, caplog: pytest.LogCaptureFixture) -> None:

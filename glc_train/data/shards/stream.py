@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import ValidationError
 from torch import Tensor
 
-from glc_train.data.file_passes import Passes, shared_flags
+from glc_train.data.file_passes import Passes, claims, shared_flags
 from glc_train.data.shards.addresses import joined
 from glc_train.data.shards.errors import BadSampleError, ShardError
 from glc_train.data.shards.index import INDEX_NAME, Member, ShardIndex
@@ -159,13 +159,14 @@ class _SamplePasses(Passes):
     def skipped(self, number: int, error: ValueError) -> None:
         if self._bad_samples[number]:
             return
-        self._bad_samples[number] = True
         shard = error.shard if isinstance(error, BadSampleError) else None
-        named = shard is not None and bool(self._bad_shards[shard])
-        if shard is not None:
-            self._bad_shards[shard] = True
-        bad = int(self._bad_samples.sum())
-        if not named:
+        if shard is None:
+            names = claims(self._bad_samples, number)
+        else:
+            self._bad_samples[number] = 1
+            names = claims(self._bad_shards, shard)
+        bad = int((self._bad_samples != 0).sum())
+        if names:
             logger.warning("Skipped sample %d of %d: %s", bad, self._count, printable(str(error)))
         if bad > self._max_bad * self._count:
             raise ShardError(
