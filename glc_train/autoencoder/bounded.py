@@ -60,8 +60,7 @@ def check_room(
 
 def _tidy(network: nn.Module) -> None:
     """Frees what is kept for later alone."""
-    if kept_bytes(network):
-        forget_prepared(network)
+    forget_prepared(network)
     give_back()
 
 

@@ -173,12 +173,12 @@ def _resampled(block: Downsample | Upsample, maps: list[Tensor], stripe: int, in
     out_height = height // 2 if halving else 2 * height
     out: list[Tensor] = []
     cuts = _cuts(height, x.shape[1] * width * (1 if halving else 4), stripe)
-    seen = deque(x[..., top if halving else max(top - 1, 0) : min(bottom + 1, height), :] for top, bottom in cuts)
-    if goes := goes_as_it_grows(block, x.device):
-        seen = deque(rows.clone() for rows in seen)
-    del x
-    for number, (top, bottom) in enumerate(cuts):
-        first = top if halving else max(top - 1, 0)
+    goes = goes_as_it_grows(block, x.device)
+    firsts = [top if halving else max(top - 1, 0) for top, _ in cuts]
+    rows = (x[..., first : min(bottom + 1, height), :] for first, (_, bottom) in zip(firsts, cuts, strict=True))
+    seen = deque(part.clone() if goes else part for part in rows)
+    del x, rows
+    for number, (first, (top, bottom)) in enumerate(zip(firsts, cuts, strict=True)):
         part = block(seen.popleft())
         if goes and number % _GIVEN_BACK == _GIVEN_BACK - 1:
             give_back()
